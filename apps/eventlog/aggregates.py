@@ -1,0 +1,83 @@
+"""Aggregates decide: events are folded into their state, and their methods record new events."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Self, TypeVar
+from uuid import UUID
+
+from apps.eventlog.events import DomainEvent, RecordedEvent
+
+Applier = TypeVar("Applier", bound=Callable[..., None])
+
+
+class RuleBroken(Exception):
+    """A rule of the business forbids the command; the message is the rule."""
+
+
+def applies(event_type: type[DomainEvent]) -> Callable[[Applier], Applier]:
+    """Mark the method of an aggregate that assigns what this event says."""
+
+    def mark(method: Applier) -> Applier:
+        method.__dict__["applies_to"] = event_type
+        return method
+
+    return mark
+
+
+class Aggregate:
+    """Base of every aggregate: one stream, `<category>-<id>`, folded by methods marked `@applies`.
+
+    `version` counts the recorded events, `position` is where the last of them stands in the log.
+    `pending_events` and `pending_claims` are what the methods decided and nobody has stored yet.
+    """
+
+    category: ClassVar[str]
+    _appliers: ClassVar[dict[type[DomainEvent], str]] = {}
+
+    def __init_subclass__(cls) -> None:
+        marked = {getattr(method, "applies_to", None): name for name, method in vars(cls).items()}
+        cls._appliers = {event: name for event, name in marked.items() if event is not None}
+
+    def __init__(self, id: UUID) -> None:
+        self.id = id
+        self.version = 0
+        self.position = 0
+        self.pending_events: list[DomainEvent] = []
+        self.pending_claims: list[tuple[str, str, bool]] = []
+
+    @property
+    def stream(self) -> str:
+        return f"{self.category}-{self.id}"
+
+    @property
+    def owner(self) -> UUID | None:
+        """The user whose this is; None means that only staff may touch it."""
+        return None
+
+    def apply(self, event: DomainEvent) -> None:
+        getattr(self, self._appliers[type(event)])(event)
+
+    def fold(self, history: Iterable[RecordedEvent]) -> Self:
+        """Apply recorded events, oldest first."""
+        for recorded in history:
+            self.apply(recorded.event)
+            self.version, self.position = recorded.stream_version, recorded.position
+        return self
+
+    def record(self, event: DomainEvent) -> None:
+        """Decide: the event takes effect here at once and in the log with the next append."""
+        self.apply(event)
+        self.pending_events.append(event)
+
+    def claim(self, scope: str, key: str) -> None:
+        """Reserve a value that is unique across streams, together with the next append."""
+        self.pending_claims.append((scope, key, True))
+
+    def disclaim(self, scope: str, key: str) -> None:
+        """Give a reserved value back, together with the next append."""
+        self.pending_claims.append((scope, key, False))
+
+    @staticmethod
+    def require(condition: Any, rule: str) -> None:
+        """Raise `RuleBroken(rule)` unless the condition holds."""
+        if not condition:
+            raise RuleBroken(rule)

@@ -1,0 +1,50 @@
+"""How far the projectors of a service have come, and waiting for them."""
+
+import time
+
+from django.apps import apps
+
+from apps.eventlog import store
+from apps.eventlog.models import Checkpoint, DeadLetter
+from apps.eventlog.projectors import of_service
+
+
+def places(service: str) -> dict[str, int]:
+    """The position of each projector of a service; a new one is entered at 0."""
+    model = checkpoint_model(service)
+    names = [projector.name for projector in of_service(service)]
+    known = dict(model.objects.filter(name__in=names).values_list("name", "position"))
+    missing = [model(name=name) for name in names if name not in known]
+    if missing:
+        model.objects.bulk_create(missing, ignore_conflicts=True)
+    return known | {row.name: 0 for row in missing}
+
+
+def reached(service: str, position: int) -> bool:
+    """True when every projector of the service shows the log at or beyond the position."""
+    known = places(service)
+    lowest = min(known.values(), default=position)
+    if lowest >= position:
+        return True
+    return store.safe_position() >= position and not any(
+        store.find(category__in=projector.categories, position__gt=known[projector.name], position__lte=position).exists()
+        for projector in of_service(service)
+    )
+
+
+def wait_until_reached(service: str, position: int, seconds: float = 2.0) -> bool:
+    """Wait until the service shows the position; False where it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not reached(service, position):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def checkpoint_model(service: str) -> type[Checkpoint]:
+    return apps.get_model(service, "Checkpoint")  # type: ignore[return-value]
+
+
+def dead_letter_model(service: str) -> type[DeadLetter]:
+    return apps.get_model(service, "DeadLetter")  # type: ignore[return-value]

@@ -1,0 +1,100 @@
+"""The one write door: `dispatch(command)` runs the one handler of a command."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import uuid_utils.compat as uuids
+from django.conf import settings
+from django.db import transaction
+
+from apps.eventlog import delivery, projectors, reactors, store
+from apps.eventlog.commands import SYSTEM, Actor, Command, Run, running
+from apps.eventlog.events import RecordedEvent
+from apps.eventlog.failpoints import failpoint
+from apps.eventlog.repository import PreconditionFailed
+
+logger = logging.getLogger(__name__)
+
+C = TypeVar("C", bound=Command)
+Handler = Callable[[C], None]
+
+# A race is lost only when another has won, so a few tries see most crowds through.
+TRIES = 5
+
+_handlers: dict[type[Command], Handler[Any]] = {}
+
+
+def handles(command_type: type[C]) -> Callable[[Handler[C]], Handler[C]]:
+    """Register the one handler of a command."""
+
+    def register(handler: Handler[C]) -> Handler[C]:
+        if command_type in _handlers:
+            raise TypeError(f"{command_type.__name__} has a handler already")
+        _handlers[command_type] = handler
+        return handler
+
+    return register
+
+
+def dispatch(
+    command: Command,
+    *,
+    actor: Actor = SYSTEM,
+    expected_version: int | None = None,
+    cause: RecordedEvent | None = None,
+    complete: Callable[[str, int, int], None] | None = None,
+) -> Run:
+    """Run a command; its events are committed when this returns, and inline also projected.
+
+    With `expected_version` it fails where the aggregate has moved on (`PreconditionFailed`);
+    without, a lost race is run again a few times, then raises `store.WrongExpectedVersion`.
+    `cause` is the event that led to the command; `complete` see `Run`. Raises what the handler
+    raises: `RuleBroken`, `NotFound`, `Forbidden`, `store.Reserved`.
+    """
+    run = Run(actor, _metadata(command, actor, cause), expected_version, complete)
+    token = running.set(run)
+    try:
+        _run(command, conditional=expected_version is not None)
+    finally:
+        running.reset(token)
+    failpoint("appended")
+    transaction.on_commit(lambda: follow(run.stream), using=store.ALIAS)
+    return run
+
+
+def follow(stream: str) -> None:
+    """After a commit, inline: bring the followers of the stream's category up to the log.
+
+    The event is safe whatever happens here, so a failure is logged and the command stands.
+    """
+    if settings.PROJECTIONS != "inline":
+        return
+    try:
+        for service in projectors.services_following(stream.partition("-")[0]):
+            delivery.catch_up(service)
+            reactors.catch_up(service)
+    except Exception:
+        logger.exception("The events of %s are in the log, but projecting them failed", stream)
+
+
+def _run(command: Command, *, conditional: bool) -> None:
+    for attempt in range(1, TRIES + 1):
+        try:
+            return _handlers[type(command)](command)
+        except store.WrongExpectedVersion as lost:
+            if conditional:
+                raise PreconditionFailed(str(lost)) from lost
+            if attempt == TRIES:
+                raise
+    return None
+
+
+def _metadata(command: Command, actor: Actor, cause: RecordedEvent | None) -> dict[str, str]:
+    command_id = str(uuids.uuid7())
+    return {
+        "actor": actor.name,
+        "command": type(command).__name__,
+        "correlation_id": cause.metadata.get("correlation_id", command_id) if cause else command_id,
+        "causation_id": str(cause.event_id) if cause else command_id,
+    }

@@ -1,0 +1,86 @@
+"""What happened: the events of a service, and their recorded form in the log."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, ClassVar, Self
+from uuid import UUID
+
+import msgspec
+
+from apps.eventlog import upcasting
+
+Payload = dict[str, Any]
+
+
+class UnknownEvent(Exception):
+    """The log holds an event that this code does not know: of an unknown type or a newer version."""
+
+
+class DomainEvent:
+    """Base of every event. Subclass it as a frozen dataclass in a service's `events.py`.
+
+    The class is stored as `<service>.<class name>`. A change that old payloads do not fit takes
+    a higher `schema_version` and an upcaster (`upcasting.py`).
+    """
+
+    __slots__ = ()
+    types: ClassVar[dict[str, type["DomainEvent"]]] = {}
+    type: ClassVar[str]
+    schema_version: ClassVar[int] = 1
+
+    def __init_subclass__(cls) -> None:
+        service = cls.__module__.removesuffix(".events").rpartition(".")[2]
+        cls.type = f"{service}.{cls.__name__}"
+        DomainEvent.types[cls.type] = cls
+
+    def payload(self) -> Payload:
+        """This event's fields as JSON values: decimals, ids and instants as strings."""
+        return msgspec.to_builtins(self)
+
+    @classmethod
+    def from_payload(cls, data: Payload) -> Self:
+        """The event of a payload in the current version; raises `msgspec.ValidationError` if it does not fit."""
+        return msgspec.convert(data, cls)
+
+
+@dataclass(frozen=True)
+class RecordedEvent:
+    """One row of the log. `data` and `metadata` are as stored; `event` is the typed, current form."""
+
+    position: int
+    event_id: UUID
+    stream: str
+    stream_version: int
+    type: str
+    schema_version: int
+    data: Payload
+    metadata: Payload
+    recorded_at: datetime
+
+    @property
+    def category(self) -> str:
+        return self.stream.partition("-")[0]
+
+    @cached_property
+    def stream_id(self) -> UUID:
+        """The id behind the category, for streams named by UUID."""
+        return UUID(self.stream.partition("-")[2])
+
+    @cached_property
+    def event(self) -> DomainEvent:
+        """The event, upcast to the current version of its class; raises `UnknownEvent`."""
+        known = DomainEvent.types.get(self.type)
+        if known is None:
+            raise UnknownEvent(f"{self.type} at position {self.position} is not an event of this code")
+        if self.schema_version > known.schema_version:
+            raise UnknownEvent(
+                f"{self.type} at position {self.position} has version {self.schema_version}, "
+                f"this code knows up to {known.schema_version}"
+            )
+        data = upcasting.upcast(self.type, self.schema_version, known.schema_version, self.data)
+        return known.from_payload(data)
+
+    def document(self) -> Payload:
+        """The event as the feed, histories and the stream show it."""
+        return msgspec.to_builtins({field: getattr(self, field) for field in self.__dataclass_fields__})

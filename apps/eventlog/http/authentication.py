@@ -1,0 +1,44 @@
+"""Who sends a request: a bearer token, or the admin's session cookie."""
+
+from uuid import UUID
+
+from django.utils import timezone
+from knox.auth import TokenAuthentication
+from knox.models import AuthToken
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.request import Request
+
+from apps.eventlog.commands import Actor
+
+
+class BearerAuthentication(TokenAuthentication):
+    """`Authorization: Bearer <token>`."""
+
+    def authenticate_credentials(self, token: bytes) -> tuple[object, AuthToken]:
+        if not token.isalnum():
+            raise AuthenticationFailed("invalid token")
+        return super().authenticate_credentials(token)
+
+    def _cleanup_token(self, auth_token: AuthToken) -> bool:
+        """Only this token's own expiry: looking after a user's others does not belong in every request."""
+        return auth_token.expiry is not None and auth_token.expiry < timezone.now()
+
+
+class CookieAuthentication(SessionAuthentication):
+    """The session cookie of the admin, with CSRF protection."""
+
+
+def actor_of(request: Request) -> Actor:
+    """The sender of an authenticated request; customers are named by their user id."""
+    return Actor(request.user.get_username(), is_staff=request.user.is_staff)
+
+
+def customer_id(request: Request) -> UUID | None:
+    """The user id of a customer, None for staff; raises PermissionDenied for a login that is neither."""
+    if request.user.is_staff:
+        return None
+    try:
+        return UUID(request.user.get_username())
+    except ValueError:
+        raise PermissionDenied("this login is neither staff nor a customer") from None

@@ -1,0 +1,84 @@
+"""The web side of a command: validate, dispatch, say where to look."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from apps.eventlog.commands import Actor, Command
+from apps.eventlog.dispatch import dispatch
+from apps.eventlog.http.authentication import actor_of
+from apps.eventlog.http.conditions import expected_version
+from apps.eventlog.http.idempotency import Once, begin
+
+
+class CommandSerializer(serializers.Serializer[Any]):
+    """Base of the input serializers, one a command, named for it; refuses unknown keys."""
+
+    def to_internal_value(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        unknown = set(data) - set(self.fields) if isinstance(data, Mapping) else set()
+        if unknown:
+            raise ValidationError({key: ["unknown field"] for key in sorted(unknown)})
+        return super().to_internal_value(data)
+
+
+class NothingSerializer(CommandSerializer):
+    """A command without fields; an empty body or `{}`."""
+
+
+class AnswerSerializer(serializers.Serializer[Any]):
+    """What a command answers: where to look, not what is there."""
+
+    id = serializers.UUIDField()
+    version = serializers.IntegerField()
+    position = serializers.IntegerField()
+
+
+class CommandViewSet(GenericViewSet[Any]):
+    """Base of the write viewsets: POST only, one action a command.
+
+    Knows `If-Match: "<version>"`, `Idempotency-Key` and the answer `{id, version, position}`.
+    """
+
+    once: Once | None = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if request.method == "POST":
+            self.once = begin(request)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.once and response.status_code >= 400:
+            self.once.forget()
+        return super().finalize_response(request, response, *args, **kwargs)
+
+    def fields(self, serializer: type[CommandSerializer]) -> dict[str, Any]:
+        """The validated body; raises ValidationError."""
+        body = serializer(data=self.request.data, context=self.get_serializer_context())
+        body.is_valid(raise_exception=True)
+        return body.validated_data
+
+    def send(self, command: Command, *, actor: Actor | None = None, created: bool = False) -> Response:
+        """Dispatch the command and answer; `actor` where it is not who sent the request."""
+        if self.once and self.once.answer:
+            return self.answer(*self.once.answer, created=created)
+        run = dispatch(
+            command,
+            actor=actor or actor_of(self.request),
+            expected_version=expected_version(self.request),
+            complete=self.once.complete if self.once else None,
+        )
+        return self.answer(run.stream, run.version, run.position, created=created)
+
+    def answer(self, stream: str, version: int, position: int, *, created: bool) -> Response:
+        id = UUID(stream.partition("-")[2])
+        headers = {"Event-Position": str(position)}
+        if created:
+            headers["Location"] = self.request.build_absolute_uri(f"{self.request.path}{id}/")
+        body = {"id": id, "version": version, "position": position}
+        return Response(body, status=201 if created else 202, headers=headers)

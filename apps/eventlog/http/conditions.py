@@ -1,0 +1,37 @@
+"""Headers that make a request conditional on a version or a position."""
+
+import re
+
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+from apps.eventlog.checkpoints import wait_until_reached
+from apps.eventlog.http.problems import Unavailable
+
+VERSION = re.compile(r'"(\d{1,9})"')
+
+
+def etag(version: int) -> str:
+    return f'"{version}"'
+
+
+def expected_version(request: Request) -> int | None:
+    """The version of `If-Match: "<version>"`; None without it or for `*`."""
+    header = request.headers.get("If-Match")
+    if header is None or header == "*":
+        return None
+    match = VERSION.fullmatch(header)
+    if not match:
+        raise ValidationError({"If-Match": ['a version in quotes, as in "3"']})
+    return int(match[1])
+
+
+def await_position(request: Request, service: str) -> None:
+    """Hold a query with `Min-Event-Position` until the service's rows show it; raises `Unavailable`."""
+    header = request.headers.get("Min-Event-Position")
+    if header is None:
+        return
+    if not (header.isascii() and header.isdigit() and len(header) <= 18):
+        raise ValidationError({"Min-Event-Position": ["a position of the log, 0 or more"]})
+    if not wait_until_reached(service, int(header)):
+        raise Unavailable(f"{service} does not show position {header} yet")

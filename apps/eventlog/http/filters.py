@@ -1,0 +1,54 @@
+"""Query parameters: typed, known, and refused by name otherwise."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+
+def integer_parameter(request: Request, name: str, default: int, least: int, most: int) -> int:
+    """An integer query parameter within bounds; raises ValidationError naming it."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and least <= int(text) <= most):
+        raise ValidationError({name: [f"an integer from {least} to {most}"]})
+    return int(text)
+
+
+def refuse_unknown_parameters(request: Request, known: set[str]) -> None:
+    unknown = sorted(set(request.query_params) - known)
+    if unknown:
+        raise ValidationError({name: [f"unknown parameter; known: {', '.join(sorted(known))}"] for name in unknown})
+
+
+class StrictFilterBackend(DjangoFilterBackend):
+    """The view's filters and `ordering`; a parameter that is neither is refused.
+
+    A view names the columns of `ordering` in `ordering_fields`; the primary key is added, so that
+    the order is total.
+    """
+
+    def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: APIView) -> QuerySet[Any]:
+        fields = getattr(view, "ordering_fields", ())
+        filterset = self.get_filterset(request, queryset, view)
+        filters = set(filterset.filters) if filterset else set()
+        refuse_unknown_parameters(request, {"limit", "cursor", *filters, *(["ordering"] if fields else [])})
+        queryset = super().filter_queryset(request, queryset, view)
+        ordering = request.query_params.get("ordering")
+        if ordering is None:
+            return queryset
+        if ordering.removeprefix("-") not in fields:
+            choices = ", ".join(f"{name}, -{name}" for name in fields)
+            raise ValidationError({"ordering": [f"one of {choices}"]})
+        sign = "-" if ordering.startswith("-") else ""
+        return queryset.order_by(ordering, f"{sign}{queryset.model._meta.pk.name}")
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        fields = getattr(view, "ordering_fields", ())
+        schema = {"type": "string", "enum": [name for field in fields for name in (field, f"-{field}")]}
+        ordering = [{"name": "ordering", "in": "query", "schema": schema}] if fields else []
+        return super().get_schema_operation_parameters(view) + ordering

@@ -1,0 +1,56 @@
+"""The web side of a query: one's own rows, as of a position, with the version as ETag."""
+
+from typing import Any, ClassVar
+
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from rest_framework.decorators import action
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from apps.eventlog import store
+from apps.eventlog.http.conditions import await_position, etag
+from apps.eventlog.http.events import EventReadSerializer
+from apps.eventlog.http.filters import refuse_unknown_parameters
+
+
+class QueryViewSet(GenericViewSet[Any]):
+    """Base of the read viewsets: GET only, over the rows that the asker may see.
+
+    A subclass says which service answers, which category the documents' streams have, and in
+    `get_queryset` which rows are the asker's.
+    """
+
+    service: ClassVar[str]
+    category: ClassVar[str]
+    permission_classes = [IsAuthenticated]
+    lookup_value_converter = "uuid"
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if request.method in ("GET", "HEAD"):
+            await_position(request, self.service)
+
+    def list(self, request: Request) -> Response:
+        return self.pages(self.filter_queryset(self.get_queryset()), self.get_serializer_class())
+
+    def retrieve(self, request: Request, pk: Any) -> Response:
+        refuse_unknown_parameters(request, set())
+        document = self.get_serializer(self.row(pk)).data
+        return Response(document, headers={"ETag": etag(document["version"])})
+
+    @action(detail=True)
+    def history(self, request: Request, pk: Any) -> Response:
+        """The events of this one, oldest first."""
+        refuse_unknown_parameters(request, {"limit", "cursor"})
+        self.row(pk)
+        return self.pages(store.find(stream=f"{self.category}-{pk}"), EventReadSerializer)
+
+    def row(self, pk: Any) -> Any:
+        """The asker's row; raises NotFound for another's."""
+        return get_object_or_404(self.get_queryset(), pk=pk)
+
+    def pages(self, rows: QuerySet[Any], serializer: Any) -> Response:
+        return self.get_paginated_response(serializer(self.paginate_queryset(rows), many=True).data)

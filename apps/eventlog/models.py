@@ -1,0 +1,105 @@
+"""The tables of the log, and the abstract ones each service keeps for its readers."""
+
+from django.db import models
+
+
+class StoredEvent(models.Model):
+    """One event of the log. Append-only: the database refuses everything but new rows."""
+
+    position = models.BigAutoField(primary_key=True)
+    event_id = models.UUIDField(unique=True)
+    stream = models.CharField(max_length=200)
+    stream_version = models.PositiveIntegerField()
+    category = models.CharField(max_length=100)
+    type = models.CharField(max_length=200)
+    schema_version = models.PositiveSmallIntegerField()
+    data = models.JSONField()
+    metadata = models.JSONField()
+    correlation_id = models.UUIDField(null=True)
+    recorded_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "eventlog_event"
+        verbose_name = "event"
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["stream", "stream_version"], name="eventlog_event_stream_version")
+        ]
+        indexes = [
+            models.Index(fields=["category", "position"], name="eventlog_event_category"),
+            models.Index(fields=["type", "position"], name="eventlog_event_type"),
+            models.Index(fields=["correlation_id", "position"], name="eventlog_event_correlation"),
+            models.Index(fields=["recorded_at", "position"], name="eventlog_event_recorded_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.position} {self.type} {self.stream}"
+
+
+class Reservation(models.Model):
+    """A value that one stream holds and no other may, such as the e-mail address of an active user."""
+
+    scope = models.CharField(max_length=50)
+    key = models.CharField(max_length=400)
+    stream = models.CharField(max_length=200)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["scope", "key"], name="eventlog_reservation_once")]
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.key}"
+
+
+class IdempotencyRecord(models.Model):
+    """The first answer to an Idempotency-Key; without an answer, its command is still running."""
+
+    digest = models.CharField(max_length=64, primary_key=True)
+    body_digest = models.CharField(max_length=64)
+    attempt = models.UUIDField()
+    started_at = models.DateTimeField()
+    stream = models.CharField(max_length=200, default="")
+    version = models.PositiveIntegerField(null=True)
+    position = models.BigIntegerField(null=True)
+
+    def __str__(self) -> str:
+        return self.digest
+
+
+class Checkpoint(models.Model):
+    """How far a reader has come: everything at or before `position` has taken effect."""
+
+    name = models.CharField(max_length=100, primary_key=True)
+    position = models.BigIntegerField(default=0)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        abstract = True
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.position}"
+
+
+class DeadLetter(models.Model):
+    """An event that one reader could not take in; it and the later ones of its stream wait here."""
+
+    class Status(models.TextChoices):
+        WAITING = "waiting", "waiting"  # its turn has not come: an earlier one of the stream failed
+        FAILED = "failed", "failed"
+
+    projector = models.CharField(max_length=100)
+    stream = models.CharField(max_length=200)
+    position = models.BigIntegerField()
+    status = models.CharField(max_length=10, choices=Status)
+    attempts = models.PositiveIntegerField(default=0)
+    error = models.TextField(default="")
+    parked_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        abstract = True
+        ordering = ["projector", "position"]
+        constraints = [models.UniqueConstraint(fields=["projector", "position"], name="%(app_label)s_dead_letter_once")]
+        indexes = [models.Index(fields=["projector", "stream"], name="%(app_label)s_dead_letter_stream")]
+
+    def __str__(self) -> str:
+        return f"{self.projector} {self.stream} at {self.position}"

@@ -1,0 +1,96 @@
+"""Reactors answer events with commands or side effects. They follow the log live and are never replayed."""
+
+import logging
+from collections import defaultdict
+from threading import Lock
+from typing import ClassVar
+
+from django.db.utils import InterfaceError, OperationalError
+
+from apps.eventlog import checkpoints, store
+from apps.eventlog.events import DomainEvent, RecordedEvent
+from apps.eventlog.models import DeadLetter
+from apps.eventlog.projectors import marked_methods
+
+logger = logging.getLogger(__name__)
+
+_busy: defaultdict[str, Lock] = defaultdict(Lock)
+
+
+class Reactor:
+    """Base of every reactor, in a service's `reactors.py`. Methods marked `@on` take `(event, recorded)`.
+
+    An event may come twice (after a crash, or from two workers), so a reaction must have the same
+    effect however often it runs. It sees the service's own rows as of the event or later.
+    """
+
+    registered: ClassVar[dict[str, type["Reactor"]]] = {}
+    methods: ClassVar[dict[type[DomainEvent], str]]
+    service: ClassVar[str]
+    name: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        cls.service, cls.name = cls.__module__.split(".")[-2], cls.__name__
+        cls.methods = marked_methods(cls)
+        Reactor.registered[cls.name] = cls
+
+    def react(self, recorded: RecordedEvent) -> None:
+        event = recorded.event
+        getattr(self, self.methods[type(event)])(event, recorded)
+
+
+def catch_up(service: str) -> None:
+    """React to everything in the log that this service's reactors have not seen."""
+    for kind in Reactor.registered.values():
+        # A reaction's own command leads back here, finds its reactor busy and leaves it the rest.
+        while kind.service == service and _pending(kind) and _busy[kind.name].acquire(blocking=False):
+            try:
+                progress = _drain(kind())
+            finally:
+                _busy[kind.name].release()
+            if not progress:
+                break
+
+
+def _pending(kind: type[Reactor]) -> bool:
+    return store.find(type__in=_types(kind), position__gt=_place(kind)).exists()
+
+
+def _drain(reactor: Reactor) -> bool:
+    progress = False
+    places = checkpoints.checkpoint_model(reactor.service).objects.filter(name=reactor.name)
+    for recorded in store.read_all(after=_place(type(reactor)), types=_types(type(reactor))):
+        if not checkpoints.reached(reactor.service, recorded.position):
+            break
+        _react(reactor, recorded)
+        places.filter(position__lt=recorded.position).update(position=recorded.position)
+        progress = True
+    return progress
+
+
+def _types(kind: type[Reactor]) -> list[str]:
+    return [event_type.type for event_type in kind.methods]
+
+
+def _place(kind: type[Reactor]) -> int:
+    row, _ = checkpoints.checkpoint_model(kind.service).objects.get_or_create(name=kind.name)
+    return row.position
+
+
+def _react(reactor: Reactor, recorded: RecordedEvent) -> None:
+    try:
+        reactor.react(recorded)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        logger.exception("%s failed on event %s", reactor.name, recorded.position)
+        checkpoints.dead_letter_model(reactor.service).objects.get_or_create(
+            projector=reactor.name,
+            position=recorded.position,
+            defaults={
+                "stream": recorded.stream,
+                "status": DeadLetter.Status.FAILED,
+                "attempts": 1,
+                "error": f"{type(error).__name__}: {error}",
+            },
+        )

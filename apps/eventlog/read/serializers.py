@@ -1,0 +1,16 @@
+"""What the feed may be asked."""
+
+from rest_framework import serializers
+
+
+class FeedQuerySerializer(serializers.Serializer[None]):
+    """The query parameters of the feed."""
+
+    after = serializers.IntegerField(min_value=0, max_value=2**62, default=0)
+    limit = serializers.IntegerField(min_value=1, max_value=1000, default=100)
+    type = serializers.CharField(required=False)
+    stream = serializers.CharField(required=False)
+    category = serializers.CharField(required=False)
+    correlation_id = serializers.UUIDField(required=False)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)

@@ -1,0 +1,131 @@
+"""A table built beside a live one, to take its place in one transaction."""
+
+from typing import Any
+
+from django.apps.registry import Apps
+from django.db import connections
+from django.db.models import Model
+
+SUFFIX = "__rebuild"
+
+
+class Shadow:
+    """The copy of a model's table under another name, empty at first and without secondary indexes.
+
+    `model` writes to it. `index` and `replace` end with a table that has the indexes and
+    constraints of the live one under their own names, so later migrations find what they expect.
+    """
+
+    def __init__(self, live: type[Model]) -> None:
+        self.connection = connections[live._meta.app_label]
+        self.engine = _SQLite(self.connection) if self.connection.vendor == "sqlite" else _PostgreSQL(self.connection)
+        self.live = live._meta.db_table
+        self.name = self.live + SUFFIX
+        self.model = _model_of(live, self.name)
+
+    def create(self) -> None:
+        """Make the table anew, dropping what a killed rebuild may have left."""
+        self._run(f'DROP TABLE IF EXISTS "{self.name}"', *self.engine.create(self.live, self.name))
+
+    def index(self) -> None:
+        """Build what can be built before the switch."""
+        self._run(*self.engine.index(self.live, self.name))
+
+    def replace(self) -> None:
+        """Take the live table's place; in a transaction that the caller holds open."""
+        after = self.engine.rename_indexes(self.live)
+        self._run(f'DROP TABLE "{self.live}"', f'ALTER TABLE "{self.name}" RENAME TO "{self.live}"', *after)
+
+    def drop(self) -> None:
+        self._run(f'DROP TABLE IF EXISTS "{self.name}"')
+
+    def _run(self, *statements: str) -> None:
+        with self.connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+
+class _SQLite:
+    """Index names are global and cannot be changed, so indexes are made again from their recorded SQL."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def create(self, live: str, name: str) -> list[str]:
+        [(sql,)] = self._master("table", live)
+        return [sql.replace(f'"{live}"', f'"{name}"', 1)]
+
+    def index(self, live: str, name: str) -> list[str]:
+        return []
+
+    def rename_indexes(self, live: str) -> list[str]:
+        return [sql for (sql,) in self._master("index", live) if sql]
+
+    def _master(self, kind: str, table: str) -> list[tuple[str]]:
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT sql FROM sqlite_master WHERE type = %s AND tbl_name = %s", [kind, table])
+            return cursor.fetchall()
+
+
+class _PostgreSQL:
+    """Indexes are built beside under names of their own and renamed in the switch."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def create(self, live: str, name: str) -> list[str]:
+        key = self._rows(
+            "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = %s::regclass AND indisprimary", live
+        )[0][0]
+        columns = ", ".join(
+            f'"{column}"'
+            for (column,) in self._rows(
+                "SELECT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)"
+                " WHERE indrelid = %s::regclass AND indisprimary",
+                live,
+            )
+        )
+        like = "INCLUDING ALL EXCLUDING INDEXES"
+        return [
+            f'CREATE TABLE "{name}" (LIKE "{live}" {like})',
+            f'ALTER TABLE "{name}" ADD CONSTRAINT "{_beside(key)}" PRIMARY KEY ({columns})',
+        ]
+
+    def index(self, live: str, name: str) -> list[str]:
+        """The definitions of all secondary indexes, unique constraints among them, for the shadow."""
+        indexes = self._rows(
+            "SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid), c.conname FROM pg_index i"
+            " LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid AND c.contype = 'u'"
+            " WHERE i.indrelid = %s::regclass AND NOT i.indisprimary",
+            live,
+        )
+        statements = []
+        for index, definition, constraint in indexes:
+            beside, (_, method) = _beside(index), definition.split(" USING ", 1)
+            unique = "UNIQUE " if definition.startswith("CREATE UNIQUE") else ""
+            statements.append(f'CREATE {unique}INDEX "{beside}" ON "{name}" USING {method}')
+            if constraint:
+                statements.append(f'ALTER TABLE "{name}" ADD CONSTRAINT "{beside}" UNIQUE USING INDEX "{beside}"')
+        return [*statements, f'ANALYZE "{name}"']
+
+    def rename_indexes(self, live: str) -> list[str]:
+        names = self._rows("SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = %s::regclass", live)
+        return [f'ALTER INDEX "{_beside(name)}" RENAME TO "{name}"' for (name,) in names]
+
+    def _rows(self, query: str, table: str) -> list[Any]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(query, [table])
+            return cursor.fetchall()
+
+
+def _beside(index: str) -> str:
+    """The temporary name of an index; PostgreSQL's names have 63 bytes at most."""
+    return index.strip('"')[: 63 - len(SUFFIX)] + SUFFIX
+
+
+def _model_of(live: type[Model], table: str) -> type[Model]:
+    """A model with the fields of another, in a table of another name."""
+    fields = {field.name: field.clone() for field in live._meta.concrete_fields}
+    options = {"app_label": live._meta.app_label, "db_table": table, "managed": False, "apps": Apps()}
+    meta = type("Meta", (), options)
+    return type(live)(live.__name__, (Model,), {**fields, "Meta": meta, "__module__": live.__module__})

@@ -1,0 +1,198 @@
+"""The log: append events to streams, read them back. The only code that touches the event table."""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat as uuids
+from django.db import connections, transaction
+from django.db.models import Max, Q, QuerySet
+
+from apps.eventlog.engines import postgresql, sqlite
+from apps.eventlog.events import DomainEvent, Payload, RecordedEvent
+from apps.eventlog.models import Reservation, StoredEvent
+
+ALIAS = "eventlog"
+PAGE = 1000
+COLUMNS = tuple(RecordedEvent.__dataclass_fields__)
+
+Until = int | datetime | None
+
+
+class WrongExpectedVersion(Exception):
+    """The stream is not at the version that the caller saw; `actual` is where it is."""
+
+    def __init__(self, stream: str, expected: int, actual: int) -> None:
+        super().__init__(f"{stream} is at version {actual}, not {expected}")
+        self.stream, self.expected, self.actual = stream, expected, actual
+
+
+class EventIdTaken(Exception):
+    """An event with this id, but another content or in another stream, is already in the log."""
+
+
+class Reserved(Exception):
+    """Another stream holds the value."""
+
+    def __init__(self, scope: str, key: str) -> None:
+        super().__init__(f"{scope} {key!r} is taken")
+        self.scope = scope
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where an append ended: the position and the stream version of its last event."""
+
+    position: int
+    version: int
+
+
+def append(
+    stream: str,
+    events: Sequence[DomainEvent],
+    *,
+    expected_version: int,
+    metadata: Payload | None = None,
+    event_ids: Sequence[UUID] | None = None,
+) -> Appended:
+    """Append events to a stream, all or none; inside `unit()`, with what else happens there.
+
+    `stream` is `<category>-<id>`; `expected_version` is the version the caller saw, 0 for a new
+    stream; `metadata` (JSON values) goes with each event. Given `event_ids`, one an event, a
+    repeated append is recognised: it answers as the first did and writes nothing.
+    Raises `WrongExpectedVersion` or `EventIdTaken`.
+    """
+    if not events:
+        raise ValueError("append needs at least one event")
+    if not all(stream.partition("-")):
+        raise ValueError(f"{stream!r} is not <category>-<id>")
+    documents: list[Payload] = [
+        {"event_id": id, "type": event.type, "schema_version": event.schema_version, "data": event.payload()}
+        for event, id in zip(events, event_ids or [uuids.uuid7() for _ in events], strict=True)
+    ]
+    outcome, position, version = _engine().append(
+        connections[ALIAS], stream, expected_version, documents, metadata or {}
+    )
+    if outcome == "conflict":
+        raise WrongExpectedVersion(stream, expected_version, version)
+    if outcome == "taken":
+        raise EventIdTaken(f"an event id of this append to {stream} belongs to another event")
+    return Appended(position, version)
+
+
+def unit() -> AbstractContextManager[None]:
+    """Several appends and reservations together: all of them or none."""
+    return transaction.atomic(using=ALIAS)
+
+
+def reserve(scope: str, key: str, stream: str) -> None:
+    """Reserve a value for a stream; raises `Reserved` where another stream holds it."""
+    wanted = Reservation(scope=scope, key=key, stream=stream)
+    Reservation.objects.bulk_create([wanted], ignore_conflicts=True)
+    if reserved_by(scope, key) != stream:
+        raise Reserved(scope, key)
+
+
+def release(scope: str, key: str, stream: str) -> None:
+    """Give a value back, if this stream holds it."""
+    Reservation.objects.filter(scope=scope, key=key, stream=stream).delete()
+
+
+def reserved_by(scope: str, key: str) -> str | None:
+    """The stream that holds the value, or None."""
+    return Reservation.objects.filter(scope=scope, key=key).values_list("stream", flat=True).first()
+
+
+def safe_position() -> int:
+    """The position up to which no event can still appear: as far as a follower may read."""
+    return _engine().safe_position(connections[ALIAS])
+
+
+def head() -> int:
+    """The position of the last visible event, 0 in an empty log; may be beyond the safe position."""
+    return StoredEvent.objects.aggregate(head=Max("position"))["head"] or 0
+
+
+def position_at(until: int | datetime) -> int:
+    """The end of the prefix of the log that an instant (or a position) means."""
+    if isinstance(until, int):
+        return until
+    return StoredEvent.objects.filter(recorded_at__lte=until).aggregate(last=Max("position"))["last"] or 0
+
+
+def read_stream(stream: str, *, after_version: int = 0, until: Until = None) -> Iterator[RecordedEvent]:
+    """The events of one stream, oldest first, up to a position or an instant."""
+    rows = StoredEvent.objects.filter(stream=stream, stream_version__gt=after_version).order_by("stream_version")
+    if until is not None:
+        rows = rows.filter(position__lte=position_at(until))
+    return recorded(rows)
+
+
+def read_all(
+    *,
+    after: int = 0,
+    limit: int | None = None,
+    category: str | Collection[str] | None = None,
+    types: Collection[str] | None = None,
+    until: Until = None,
+) -> Iterator[RecordedEvent]:
+    """The events of the log in the order of the world, never past the safe position.
+
+    `after` is a position; `category` one or several; `until` a position or an instant. Pages
+    through the log, so memory stays constant however long it is.
+    """
+    end = safe_position()
+    if until is not None:
+        end = min(end, position_at(until))
+    rows = StoredEvent.objects.order_by("position")
+    if category is not None:
+        rows = rows.filter(category__in=[category] if isinstance(category, str) else category)
+    if types is not None:
+        rows = rows.filter(type__in=types)
+    while limit is None or limit > 0:
+        size = PAGE if limit is None else min(PAGE, limit)
+        page = list(recorded(rows.filter(position__gt=after, position__lte=end)[:size]))
+        yield from page
+        if len(page) < size:
+            return
+        after = page[-1].position
+        limit = limit - size if limit is not None else None
+
+
+def read_streams(category: str, *, until: int) -> Iterator[RecordedEvent]:
+    """The events of a category stream by stream, each stream oldest first, up to a position."""
+    rows = StoredEvent.objects.filter(stream__gte=f"{category}-", stream__lt=f"{category}.", position__lte=until)
+    rows = rows.order_by("stream", "stream_version")
+    beyond = Q()
+    while page := list(recorded(rows.filter(beyond)[:PAGE])):
+        yield from page
+        last = page[-1]
+        later = Q(stream=last.stream, stream_version__gt=last.stream_version)
+        beyond = Q(stream__gte=last.stream) & (later | Q(stream__gt=last.stream))
+
+
+def find(**where: Any) -> QuerySet[StoredEvent]:
+    """Events by columns, for the feed and the admin, which show and never follow."""
+    return StoredEvent.objects.filter(**where).order_by("position")
+
+
+def restore(documents: list[Payload]) -> int:
+    """Write exported events (documents with typed ids and instants) as they were recorded.
+
+    Event ids already in the log are passed over. A position is kept while it lies beyond the
+    head of this log, otherwise the event takes the next one. Needs the owner's rights on
+    PostgreSQL. Returns how many events were written.
+    """
+    return _engine().restore(connections[ALIAS], documents)
+
+
+def recorded(rows: QuerySet[StoredEvent]) -> Iterator[RecordedEvent]:
+    """The events of `find`, in their recorded form."""
+    return (RecordedEvent(*row) for row in rows.values_list(*COLUMNS).iterator(PAGE))
+
+
+def _engine():  # type: ignore[no-untyped-def]
+    return sqlite if connections[ALIAS].vendor == "sqlite" else postgresql

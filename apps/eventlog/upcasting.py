@@ -1,0 +1,25 @@
+"""Old payloads become current ones as they are read; the log itself never changes."""
+
+from collections.abc import Callable
+from typing import Any
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+
+_upcasters: dict[tuple[str, int], Upcaster] = {}
+
+
+def upcasts(event_type: str, *, from_version: int) -> Callable[[Upcaster], Upcaster]:
+    """Register a function that turns a payload of `from_version` into one of the next version."""
+
+    def register(upcaster: Upcaster) -> Upcaster:
+        _upcasters[event_type, from_version] = upcaster
+        return upcaster
+
+    return register
+
+
+def upcast(event_type: str, from_version: int, to_version: int, data: dict[str, Any]) -> dict[str, Any]:
+    """Bring a payload of `from_version` to `to_version`; raises KeyError where a step is missing."""
+    for version in range(from_version, to_version):
+        data = _upcasters[event_type, version](data)
+    return data

@@ -1,0 +1,51 @@
+"""The published language of the orders service."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from uuid import UUID
+
+from apps.eventlog.events import DomainEvent
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLine:
+    """`unit_price` in the order's currency, with that currency's decimals."""
+
+    sku: str
+    quantity: int
+    unit_price: Decimal
+
+    @property
+    def amount(self) -> Decimal:
+        return self.quantity * self.unit_price
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPlaced(DomainEvent):
+    customer_id: UUID
+    currency: str
+    lines: tuple[OrderLine, ...]
+
+    @property
+    def total(self) -> Decimal:
+        return sum((line.amount for line in self.lines), Decimal(0))
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPaid(DomainEvent):
+    payment_reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderShipped(DomainEvent):
+    tracking_number: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderDelivered(DomainEvent):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class OrderCancelled(DomainEvent):
+    reason: str

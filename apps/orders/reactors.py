@@ -1,0 +1,32 @@
+"""What orders does when something happens elsewhere."""
+
+from uuid import UUID
+
+from apps.eventlog.dispatch import dispatch
+from apps.eventlog.events import RecordedEvent
+from apps.eventlog.projectors import on
+from apps.eventlog.reactors import Reactor
+from apps.orders.events import OrderPlaced
+from apps.orders.read import queries
+from apps.orders.write.commands import CancelUnpaidOrder
+from apps.users.events import UserDeactivated
+
+
+class CancelOrdersOfInactiveCustomers(Reactor):
+    """Cancels the unpaid orders of a deactivated customer.
+
+    An order that slipped in while the copy of the customers was late comes by its own OrderPlaced.
+    """
+
+    @on(UserDeactivated)
+    def customer_deactivated(self, event: UserDeactivated, recorded: RecordedEvent) -> None:
+        for order_id in queries.unpaid_orders_of(recorded.stream_id, placed_before=recorded.position):
+            self._cancel(order_id, recorded)
+
+    @on(OrderPlaced)
+    def order_placed(self, event: OrderPlaced, recorded: RecordedEvent) -> None:
+        if not queries.customer_is_active(event.customer_id):
+            self._cancel(recorded.stream_id, recorded)
+
+    def _cancel(self, order_id: UUID, cause: RecordedEvent) -> None:
+        dispatch(CancelUnpaidOrder(order_id, "the customer was deactivated"), cause=cause)

@@ -1,0 +1,108 @@
+"""Orders' and users' events become orders' rows, its copy of the customers, and the summary."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from apps.eventlog.events import RecordedEvent
+from apps.eventlog.projectors import Projector, RowProjector, on
+from apps.orders.events import OrderCancelled, OrderDelivered, OrderPaid, OrderPlaced, OrderShipped
+from apps.orders.models import Customer, Order, OrderSummary, SummarizedOrder
+from apps.users.events import UserDeactivated, UserReactivated, UserRegistered, UserRenamed
+
+
+class OrderProjector(RowProjector):
+    """One row an order."""
+
+    model, category = Order, "order"
+
+    @on(OrderPlaced)
+    def placed(self, row: Order, event: OrderPlaced, recorded: RecordedEvent) -> None:
+        row.customer_id, row.currency, row.status = event.customer_id, event.currency, Order.Status.PLACED
+        row.lines = [
+            {"sku": line.sku, "quantity": line.quantity, "unit_price": str(line.unit_price), "amount": str(line.amount)}
+            for line in event.lines
+        ]
+        row.total = str(event.total)
+        row.placed_at, row.placed_position = recorded.recorded_at, recorded.position
+
+    @on(OrderPaid)
+    def paid(self, row: Order, event: OrderPaid, recorded: RecordedEvent) -> None:
+        row.status, row.payment_reference = Order.Status.PAID, event.payment_reference
+
+    @on(OrderShipped)
+    def shipped(self, row: Order, event: OrderShipped, recorded: RecordedEvent) -> None:
+        row.status, row.tracking_number = Order.Status.SHIPPED, event.tracking_number
+
+    @on(OrderDelivered)
+    def delivered(self, row: Order, event: OrderDelivered, recorded: RecordedEvent) -> None:
+        row.status = Order.Status.DELIVERED
+
+    @on(OrderCancelled)
+    def cancelled(self, row: Order, event: OrderCancelled, recorded: RecordedEvent) -> None:
+        row.status, row.cancel_reason = Order.Status.CANCELLED, event.reason
+
+
+class CustomerProjector(RowProjector):
+    """One row a customer, from the users' events."""
+
+    model, category = Customer, "user"
+
+    @on(UserRegistered)
+    def registered(self, row: Customer, event: UserRegistered, recorded: RecordedEvent) -> None:
+        row.name, row.active = event.name, True
+
+    @on(UserRenamed)
+    def renamed(self, row: Customer, event: UserRenamed, recorded: RecordedEvent) -> None:
+        row.name = event.name
+
+    @on(UserDeactivated)
+    def deactivated(self, row: Customer, event: UserDeactivated, recorded: RecordedEvent) -> None:
+        row.active = False
+
+    @on(UserReactivated)
+    def reactivated(self, row: Customer, event: UserReactivated, recorded: RecordedEvent) -> None:
+        row.active = True
+
+
+class SummaryProjector(Projector):
+    """One row a day and currency, over all orders placed and not cancelled."""
+
+    models, categories = (OrderSummary, SummarizedOrder), ("order",)
+
+    def project(self, events: Sequence[RecordedEvent]) -> None:
+        summaries, summarized = self.table(OrderSummary).objects, self.table(SummarizedOrder).objects
+        cancelled = [recorded.stream_id for recorded in events if isinstance(recorded.event, OrderCancelled)]
+        entries = summarized.in_bulk(cancelled)
+        changes: dict[str, tuple[int, Decimal]] = {}
+
+        def change(key: str, orders: int, revenue: Decimal) -> None:
+            before = changes.get(key, (0, Decimal(0)))
+            changes[key] = before[0] + orders, before[1] + revenue
+
+        for recorded in events:
+            if isinstance(recorded.event, OrderPlaced):
+                entry = self._entry(recorded, recorded.event)
+                entries[entry.order_id] = entry
+                change(entry.key, 1, Decimal(entry.total))
+            elif isinstance(recorded.event, OrderCancelled):
+                entry = entries.pop(recorded.stream_id)
+                change(entry.key, -1, -Decimal(entry.total))
+        summarized.filter(order_id__in=cancelled).delete()
+        summarized.bulk_create(entries.values())
+        self._write(summaries.in_bulk(changes), changes)
+
+    def _entry(self, recorded: RecordedEvent, event: OrderPlaced) -> SummarizedOrder:
+        key = f"{recorded.recorded_at:%Y-%m-%d} {event.currency}"
+        return self.table(SummarizedOrder)(order_id=recorded.stream_id, key=key, total=str(event.total))
+
+    def _write(self, rows: dict[str, OrderSummary], changes: dict[str, tuple[int, Decimal]]) -> None:
+        table = self.table(OrderSummary)
+        for key, (orders, revenue) in changes.items():
+            day, currency = key.split()
+            row = rows.setdefault(key, table(key=key, day=day, currency=currency, orders=0, revenue="0"))
+            row.orders, row.revenue = row.orders + orders, str(Decimal(row.revenue) + revenue)
+        table.objects.filter(pk__in=[key for key, row in rows.items() if not row.orders]).delete()
+        kept = [row for row in rows.values() if row.orders]
+        table.objects.bulk_create(
+            kept, update_conflicts=True, unique_fields=["key"], update_fields=["orders", "revenue"]
+        )

@@ -1,0 +1,33 @@
+"""What the orders service can be asked about."""
+
+from uuid import UUID
+
+from django.db.models import OuterRef, QuerySet, Subquery
+
+from apps.eventlog import checkpoints, store
+from apps.orders.models import Customer, Order, OrderSummary
+
+
+def orders() -> QuerySet[Order]:
+    """Orders with the name their customer has now."""
+    name = Customer.objects.filter(id=OuterRef("customer_id")).values("name")
+    return Order.objects.annotate(customer_name=Subquery(name))
+
+
+def summaries() -> QuerySet[OrderSummary]:
+    return OrderSummary.objects.all()
+
+
+def unpaid_orders_of(customer_id: UUID, placed_before: int) -> list[UUID]:
+    """The orders a customer placed before a position of the log and has not paid."""
+    rows = Order.objects.filter(customer_id=customer_id, status="placed", placed_position__lt=placed_before)
+    return list(rows.values_list("id", flat=True))
+
+
+def customer_is_active(customer_id: UUID) -> bool:
+    """May this customer order? An unknown one may just be new, so the copy gets a moment to catch up."""
+    known = Customer.objects.filter(id=customer_id).values_list("active", flat=True)
+    active = known.first()
+    if active is None and checkpoints.wait_until_reached("orders", store.safe_position()):
+        active = known.first()
+    return bool(active)

@@ -1,0 +1,43 @@
+"""Documents of the orders service."""
+
+from rest_framework import serializers
+
+from apps.orders.models import Order, OrderSummary
+
+
+class OrderLineReadSerializer(serializers.Serializer[None]):
+    sku = serializers.CharField()
+    quantity = serializers.IntegerField()
+    unit_price = serializers.CharField()
+    amount = serializers.CharField()
+
+
+class OrderReadSerializer(serializers.ModelSerializer[Order]):
+    customer_name = serializers.CharField(read_only=True)
+    lines = OrderLineReadSerializer(many=True, read_only=True)
+
+    class Meta:
+        model = Order
+        fields = (
+            "id",
+            "version",
+            "customer_id",
+            "customer_name",
+            "status",
+            "currency",
+            "total",
+            "lines",
+            "payment_reference",
+            "tracking_number",
+            "cancel_reason",
+            "placed_at",
+            "updated_at",
+        )
+        read_only_fields = fields
+
+
+class OrderSummaryReadSerializer(serializers.ModelSerializer[OrderSummary]):
+    class Meta:
+        model = OrderSummary
+        fields = ("day", "currency", "orders", "revenue")
+        read_only_fields = fields

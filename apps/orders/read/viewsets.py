@@ -1,0 +1,44 @@
+"""Queries of the orders service by GET."""
+
+import django_filters
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
+from rest_framework.permissions import IsAdminUser
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.eventlog.http.authentication import customer_id
+from apps.eventlog.http.filters import refuse_unknown_parameters
+from apps.eventlog.http.queries import QueryViewSet
+from apps.orders.models import Order
+from apps.orders.read import queries
+from apps.orders.read.serializers import OrderReadSerializer, OrderSummaryReadSerializer
+
+
+class OrderFilters(django_filters.FilterSet):
+    status = django_filters.ChoiceFilter(choices=Order.Status.choices)
+    customer = django_filters.UUIDFilter(field_name="customer_id")
+    currency = django_filters.CharFilter(max_length=3)
+    placed_after = django_filters.IsoDateTimeFilter(field_name="placed_at", lookup_expr="gt")
+    placed_before = django_filters.IsoDateTimeFilter(field_name="placed_at", lookup_expr="lt")
+
+
+class OrderReadViewSet(QueryViewSet):
+    """GET only: all orders for staff, their own for a customer."""
+
+    service, category = "orders", "order"
+    serializer_class = OrderReadSerializer
+    filterset_class = OrderFilters
+    ordering_fields = ("placed_at", "updated_at")
+
+    def get_queryset(self) -> QuerySet[Order]:
+        customer = customer_id(self.request)
+        return queries.orders() if customer is None else queries.orders().filter(customer_id=customer)
+
+    @extend_schema(responses=OrderSummaryReadSerializer(many=True))
+    @action(detail=False, permission_classes=[IsAdminUser])
+    def summary(self, request: Request) -> Response:
+        """Orders and revenue by day of placing and currency, newest first."""
+        refuse_unknown_parameters(request, {"limit", "cursor"})
+        return self.pages(queries.summaries(), OrderSummaryReadSerializer)

@@ -1,0 +1,69 @@
+"""Input of the commands of the orders service."""
+
+from decimal import Decimal
+from typing import Any
+
+from iso4217 import Currency
+from rest_framework import serializers
+
+from apps.eventlog.http.authentication import customer_id
+from apps.eventlog.http.commands import CommandSerializer
+from apps.orders.events import OrderLine
+
+CURRENCIES = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
+
+
+class MoneyField(serializers.DecimalField):
+    """A decimal string of up to 12 digits, 0 or more; a JSON number is refused, for it may have been a float."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_digits=12, decimal_places=None, min_value=0, **kwargs)
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        if not isinstance(data, str):
+            raise serializers.ValidationError('money is a decimal string, as in "14.00"')
+        return super().to_internal_value(data)
+
+
+class OrderLineSerializer(CommandSerializer):
+    sku = serializers.CharField(max_length=100)
+    quantity = serializers.IntegerField(min_value=1, max_value=1_000_000)
+    unit_price = MoneyField()
+
+
+class PlaceOrderSerializer(CommandSerializer):
+    customer_id = serializers.UUIDField(required=False, help_text="oneself by default; staff name it")
+    currency = serializers.ChoiceField(choices=sorted(CURRENCIES))
+    lines = OrderLineSerializer(many=True, min_length=1, max_length=500)
+
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        if "customer_id" not in fields:
+            fields["customer_id"] = customer_id(self.context["request"])
+        if fields["customer_id"] is None:
+            raise serializers.ValidationError({"customer_id": ["staff name the customer"]})
+        places = CURRENCIES[fields["currency"]]
+        errors = [self._too_exact(line, fields["currency"], places) for line in fields["lines"]]
+        if any(errors):
+            raise serializers.ValidationError({"lines": errors})
+        exact = Decimal(1).scaleb(-places)
+        fields["lines"] = tuple(
+            OrderLine(line["sku"], line["quantity"], line["unit_price"].quantize(exact)) for line in fields["lines"]
+        )
+        return fields
+
+    def _too_exact(self, line: dict[str, Any], currency: str, places: int) -> dict[str, list[str]]:
+        if -line["unit_price"].normalize().as_tuple().exponent <= places:
+            return {}
+        return {"unit_price": [f"{currency} has {places} decimals"]}
+
+
+class PayOrderSerializer(CommandSerializer):
+    payment_reference = serializers.CharField(max_length=200)
+
+
+class ShipOrderSerializer(CommandSerializer):
+    tracking_number = serializers.CharField(max_length=200)
+
+
+class CancelOrderSerializer(CommandSerializer):
+    reason = serializers.CharField(max_length=500)

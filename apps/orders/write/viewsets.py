@@ -1,0 +1,49 @@
+"""Commands of the orders service by POST."""
+
+from uuid import UUID
+
+import uuid_utils.compat as uuids
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.eventlog.http.commands import AnswerSerializer, CommandViewSet, NothingSerializer
+from apps.orders.write.commands import CancelOrder, DeliverOrder, PayOrder, PlaceOrder, ShipOrder
+from apps.orders.write.serializers import (
+    CancelOrderSerializer,
+    PayOrderSerializer,
+    PlaceOrderSerializer,
+    ShipOrderSerializer,
+)
+
+
+class OrderWriteViewSet(CommandViewSet):
+    """POST only."""
+
+    permission_classes = [IsAuthenticated]
+
+    @extend_schema(request=PlaceOrderSerializer, responses={201: AnswerSerializer})
+    def create(self, request: Request) -> Response:
+        return self.send(PlaceOrder(uuids.uuid7(), **self.fields(PlaceOrderSerializer)), created=True)
+
+    @extend_schema(request=PayOrderSerializer, responses={202: AnswerSerializer})
+    @action(detail=True, methods=["post"])
+    def pay(self, request: Request, pk: UUID) -> Response:
+        return self.send(PayOrder(pk, **self.fields(PayOrderSerializer)))
+
+    @extend_schema(request=ShipOrderSerializer, responses={202: AnswerSerializer})
+    @action(detail=True, methods=["post"])
+    def ship(self, request: Request, pk: UUID) -> Response:
+        return self.send(ShipOrder(pk, **self.fields(ShipOrderSerializer)))
+
+    @extend_schema(request=NothingSerializer, responses={202: AnswerSerializer})
+    @action(detail=True, methods=["post"])
+    def deliver(self, request: Request, pk: UUID) -> Response:
+        return self.send(DeliverOrder(pk, **self.fields(NothingSerializer)))
+
+    @extend_schema(request=CancelOrderSerializer, responses={202: AnswerSerializer})
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: UUID) -> Response:
+        return self.send(CancelOrder(pk, **self.fields(CancelOrderSerializer)))

@@ -1,0 +1,38 @@
+"""The read models of the users service, and how far its readers have come."""
+
+from django.db import models
+
+from apps.eventlog import models as eventlog
+
+
+class User(models.Model):
+    class Status(models.TextChoices):
+        ACTIVE = "active", "active"
+        INACTIVE = "inactive", "inactive"
+
+    id = models.UUIDField(primary_key=True)
+    version = models.PositiveIntegerField()
+    email = models.CharField(max_length=254)
+    name = models.CharField(max_length=200)
+    status = models.CharField(max_length=10, choices=Status)
+    registered_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-registered_at", "-id"]
+        indexes = [
+            models.Index(fields=["registered_at", "id"], name="users_user_registered"),
+            models.Index(fields=["status", "registered_at", "id"], name="users_user_status"),
+            models.Index(fields=["email", "registered_at", "id"], name="users_user_email"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} <{self.email}>"
+
+
+class Checkpoint(eventlog.Checkpoint):
+    pass
+
+
+class DeadLetter(eventlog.DeadLetter):
+    pass

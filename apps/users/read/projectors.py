@@ -1,0 +1,33 @@
+"""Users' events become the users' rows."""
+
+from apps.eventlog.events import RecordedEvent
+from apps.eventlog.projectors import RowProjector, on
+from apps.users.events import UserDeactivated, UserEmailChanged, UserReactivated, UserRegistered, UserRenamed
+from apps.users.models import User
+
+
+class UserProjector(RowProjector):
+    """One row a user."""
+
+    model, category = User, "user"
+
+    @on(UserRegistered)
+    def registered(self, row: User, event: UserRegistered, recorded: RecordedEvent) -> None:
+        row.email, row.name, row.status = event.email, event.name, User.Status.ACTIVE
+        row.registered_at = recorded.recorded_at
+
+    @on(UserRenamed)
+    def renamed(self, row: User, event: UserRenamed, recorded: RecordedEvent) -> None:
+        row.name = event.name
+
+    @on(UserEmailChanged)
+    def email_changed(self, row: User, event: UserEmailChanged, recorded: RecordedEvent) -> None:
+        row.email = event.email
+
+    @on(UserDeactivated)
+    def deactivated(self, row: User, event: UserDeactivated, recorded: RecordedEvent) -> None:
+        row.status = User.Status.INACTIVE
+
+    @on(UserReactivated)
+    def reactivated(self, row: User, event: UserReactivated, recorded: RecordedEvent) -> None:
+        row.status = User.Status.ACTIVE

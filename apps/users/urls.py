@@ -1,0 +1,18 @@
+"""URLs of the users service: one a resource, for commands and queries."""
+
+from django.urls import include, path
+from rest_framework.routers import SimpleRouter
+
+from apps.users.read.viewsets import UserReadViewSet
+from apps.users.write.viewsets import LoginViewSet, UserWriteViewSet
+
+
+class UserViewSet(UserWriteViewSet, UserReadViewSet):
+    """Commands by POST, queries by GET."""
+
+
+router = SimpleRouter(use_regex_path=False)
+router.register("users", UserViewSet, basename="user")
+router.register("auth", LoginViewSet, basename="auth")
+
+urlpatterns = [path("", include(router.urls))]

@@ -1,0 +1,48 @@
+"""Logins: a password is not history, so it lives in Django's auth, in `default`.
+
+A customer's auth username is the user id; the e-mail address leads there by the reservation that
+keeps it unique, which is never late.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from django.contrib.auth import authenticate as check_password
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
+from knox.models import AuthToken
+
+from apps.eventlog import store
+from apps.users.write.aggregates import EMAIL, email_key
+
+
+@contextmanager
+def opening(user_id: UUID, password: str | None) -> Iterator[None]:
+    """A login for a user who registers in this block; taken away again where that fails.
+
+    Without a password nobody can log in as this user.
+    """
+    login = get_user_model().objects.create_user(username=str(user_id), password=password)
+    try:
+        yield
+    except Exception:
+        login.delete()
+        raise
+
+
+def set_open(user_id: UUID, open: bool) -> None:
+    """Allow or end the login of a user; ending it revokes every token."""
+    get_user_model().objects.filter(username=str(user_id)).update(is_active=open)
+    if not open:
+        AuthToken.objects.filter(user__username=str(user_id)).delete()
+
+
+def authenticate(username: str, password: str) -> AbstractBaseUser | None:
+    """The login of an e-mail address (or of a member of staff) and its password, or None.
+
+    An unknown name costs as much as a wrong password.
+    """
+    stream = store.reserved_by(EMAIL, email_key(username))
+    name = stream.removeprefix("user-") if stream else username
+    return check_password(username=name, password=password)

@@ -1,0 +1,52 @@
+"""Input of the commands of the users service."""
+
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError as InvalidPassword
+from rest_framework import serializers
+
+from apps.eventlog.http.commands import CommandSerializer
+
+
+class RegisterUserSerializer(CommandSerializer):
+    email = serializers.EmailField(max_length=254)
+    name = serializers.CharField(max_length=200)
+    password = serializers.CharField(
+        max_length=128, trim_whitespace=False, write_only=True, required=False, help_text="only staff may leave it out"
+    )
+
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        password = fields.setdefault("password", None)
+        if password is None and not self.context["request"].user.is_staff:
+            raise serializers.ValidationError({"password": ["This field is required."]})
+        if password is not None:
+            try:
+                validate_password(password)
+            except InvalidPassword as error:
+                raise serializers.ValidationError({"password": error.messages}) from None
+        return fields
+
+
+class RenameUserSerializer(CommandSerializer):
+    name = serializers.CharField(max_length=200)
+
+
+class ChangeEmailSerializer(CommandSerializer):
+    email = serializers.EmailField(max_length=254)
+
+
+class DeactivateUserSerializer(CommandSerializer):
+    reason = serializers.CharField(max_length=500)
+
+
+class LoginSerializer(CommandSerializer):
+    username = serializers.CharField(max_length=254)
+    password = serializers.CharField(max_length=128, trim_whitespace=False)
+
+
+class TokenSerializer(serializers.Serializer[Any]):
+    """What a login answers."""
+
+    token = serializers.CharField()
+    expires_at = serializers.DateTimeField()

@@ -1,0 +1,111 @@
+"""Commands of the users service by POST, and logging in and out."""
+
+from uuid import UUID
+
+import uuid_utils.compat as uuids
+from drf_spectacular.utils import extend_schema
+from knox.models import AuthToken
+from rest_framework.decorators import action
+from rest_framework.exceptions import AuthenticationFailed, Throttled
+from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
+from rest_framework.viewsets import ViewSet
+
+from apps.eventlog.commands import Actor
+from apps.eventlog.http.authentication import actor_of
+from apps.eventlog.http.commands import AnswerSerializer, CommandViewSet, NothingSerializer
+from apps.eventlog.http.throttles import RegistrationThrottle, Slots
+from apps.users.write import logins
+from apps.users.write.commands import ChangeEmail, DeactivateUser, ReactivateUser, RegisterUser, RenameUser
+from apps.users.write.serializers import (
+    ChangeEmailSerializer,
+    DeactivateUserSerializer,
+    LoginSerializer,
+    RegisterUserSerializer,
+    RenameUserSerializer,
+    TokenSerializer,
+)
+
+
+class UserWriteViewSet(CommandViewSet):
+    """POST only."""
+
+    permission_classes = [IsAuthenticated]
+
+    def get_permissions(self) -> list[BasePermission]:
+        return [AllowAny()] if self.action == "create" else super().get_permissions()
+
+    def get_throttles(self) -> list[BaseThrottle]:
+        return [RegistrationThrottle()] if self.action == "create" else super().get_throttles()
+
+    @extend_schema(request=RegisterUserSerializer, responses={201: AnswerSerializer})
+    def create(self, request: Request) -> Response:
+        fields = self.fields(RegisterUserSerializer)
+        password, user_id = fields.pop("password"), uuids.uuid7()
+        if self.once and self.once.answer:
+            return self.answer(*self.once.answer, created=True)
+        actor = actor_of(request) if request.user.is_authenticated else Actor.customer(user_id)
+        with logins.opening(user_id, password):
+            return self.send(RegisterUser(user_id, **fields), actor=actor, created=True)
+
+    @extend_schema(request=RenameUserSerializer, responses={202: AnswerSerializer})
+    @action(detail=True, methods=["post"])
+    def rename(self, request: Request, pk: UUID) -> Response:
+        return self.send(RenameUser(pk, **self.fields(RenameUserSerializer)))
+
+    @extend_schema(request=ChangeEmailSerializer, responses={202: AnswerSerializer})
+    @action(detail=True, methods=["post"], url_path="change-email")
+    def change_email(self, request: Request, pk: UUID) -> Response:
+        return self.send(ChangeEmail(pk, **self.fields(ChangeEmailSerializer)))
+
+    @extend_schema(request=DeactivateUserSerializer, responses={202: AnswerSerializer})
+    @action(detail=True, methods=["post"])
+    def deactivate(self, request: Request, pk: UUID) -> Response:
+        return self.send(DeactivateUser(pk, **self.fields(DeactivateUserSerializer)))
+
+    @extend_schema(request=NothingSerializer, responses={202: AnswerSerializer})
+    @action(detail=True, methods=["post"])
+    def reactivate(self, request: Request, pk: UUID) -> Response:
+        return self.send(ReactivateUser(pk, **self.fields(NothingSerializer)))
+
+
+class LoginViewSet(ViewSet):
+    """Bearer tokens: POST only."""
+
+    permission_classes = [IsAuthenticated]
+
+    def get_permissions(self) -> list[BasePermission]:
+        return [AllowAny()] if self.action == "login" else super().get_permissions()
+
+    @extend_schema(request=LoginSerializer, responses={200: TokenSerializer})
+    @action(detail=False, methods=["post"], authentication_classes=[])
+    def login(self, request: Request) -> Response:
+        body = LoginSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        username = body.validated_data["username"]
+        slots = Slots("login", f"{logins.email_key(username)}:{RegistrationThrottle().get_ident(request)}")
+        if not slots.take():
+            raise Throttled(slots.wait())
+        login = logins.authenticate(username, body.validated_data["password"])
+        if login is None:
+            raise AuthenticationFailed("unknown user or wrong password")
+        slots.give_back()
+        token, secret = AuthToken.objects.create(login)
+        return Response(TokenSerializer({"token": secret, "expires_at": token.expiry}).data)
+
+    @extend_schema(request=None, responses={204: None})
+    @action(detail=False, methods=["post"])
+    def logout(self, request: Request) -> Response:
+        """Revoke the token that the request carries."""
+        if isinstance(request.auth, AuthToken):
+            request.auth.delete()
+        return Response(status=204)
+
+    @extend_schema(request=None, responses={204: None})
+    @action(detail=False, methods=["post"], url_path="logout-all")
+    def logout_all(self, request: Request) -> Response:
+        """Revoke every token of the sender."""
+        AuthToken.objects.filter(user=request.user).delete()
+        return Response(status=204)

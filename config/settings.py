@@ -83,7 +83,9 @@ def database(alias: str) -> dict[str, object]:
     if url:
         parsed = env.db_url_config(url)
         if "postgresql" in parsed["ENGINE"]:
-            options = {"connect_timeout": 5, **parsed.get("OPTIONS", {})}
+            # A process that was stopped in a transaction must not hold its locks for ever.
+            limits = "-c idle_in_transaction_session_timeout=30s"
+            options = {"connect_timeout": 5, "options": limits, **parsed.get("OPTIONS", {})}
             host = unquote(parsed["HOST"])  # a unix socket's directory comes percent-encoded
             return {**parsed, "HOST": host, "OPTIONS": options, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
         name = Path(parsed["NAME"])
@@ -164,8 +166,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = DATA_DIR / "static"
-WHITENOISE_USE_FINDERS = True
+WHITENOISE_USE_FINDERS = True  # served from where the packages have them: nothing to collect
 
 LOGGING = {
     "version": 1,

@@ -27,7 +27,9 @@ def reached(service: str, position: int) -> bool:
     if lowest >= position:
         return True
     return store.safe_position() >= position and not any(
-        store.find(category__in=projector.categories, position__gt=known[projector.name], position__lte=position).exists()
+        store.find(
+            category__in=projector.categories, position__gt=known[projector.name], position__lte=position
+        ).exists()
         for projector in of_service(service)
     )
 

@@ -36,11 +36,11 @@ def catch_up(service: str, batch: int = BATCH) -> None:
             progress = _step(service, batch)
         finally:
             _busy[service].release()
-        if progress is None:
+        if progress is None or (progress == 0 and time.monotonic() > deadline):
             return
-        if not progress:
-            if time.monotonic() > deadline:
-                return
+        if progress:
+            deadline = time.monotonic() + PATIENCE
+        else:
             time.sleep(0.001)
 
 
@@ -68,7 +68,7 @@ def _step(service: str, batch: int) -> int | None:
 
 def _deliver(held: list[Checkpoint], position: int, safe: int, batch: int) -> int:
     """Hand the next events to the projectors that stand at one position, and move their checkpoints."""
-    projectors = [Projector.registered[checkpoint.name]() for checkpoint in held]
+    projectors = [Projector.registry[checkpoint.name]() for checkpoint in held]
     categories = {category for projector in projectors for category in projector.categories}
     events = list(store.read_all(after=position, limit=batch, until=safe, category=categories))
     if not events:

@@ -8,5 +8,5 @@ from django.conf import settings
 
 def failpoint(name: str) -> None:
     """Die here by SIGKILL if the setting FAILPOINT says so."""
-    if settings.FAILPOINT == name:
+    if name == settings.FAILPOINT:
         os.kill(os.getpid(), signal.SIGKILL)

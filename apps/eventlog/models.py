@@ -1,5 +1,7 @@
 """The tables of the log, and the abstract ones each service keeps for its readers."""
 
+from typing import ClassVar, Self
+
 from django.db import models
 
 
@@ -68,6 +70,8 @@ class IdempotencyRecord(models.Model):
 class Checkpoint(models.Model):
     """How far a reader has come: everything at or before `position` has taken effect."""
 
+    objects: ClassVar[models.Manager[Self]]
+
     name = models.CharField(max_length=100, primary_key=True)
     position = models.BigIntegerField(default=0)
     updated_at = models.DateTimeField(auto_now=True)
@@ -86,6 +90,8 @@ class DeadLetter(models.Model):
     class Status(models.TextChoices):
         WAITING = "waiting", "waiting"  # its turn has not come: an earlier one of the stream failed
         FAILED = "failed", "failed"
+
+    objects: ClassVar[models.Manager[Self]]
 
     projector = models.CharField(max_length=100)
     stream = models.CharField(max_length=200)

@@ -34,7 +34,7 @@ class Projector:
     table than the live one.
     """
 
-    registered: ClassVar[dict[str, type["Projector"]]] = {}
+    registry: ClassVar[dict[str, type["Projector"]]] = {}
     models: ClassVar[tuple[type[Model], ...]]
     categories: ClassVar[tuple[str, ...]]
     methods: ClassVar[dict[type[DomainEvent], str]]
@@ -46,7 +46,7 @@ class Projector:
             return
         cls.service, cls.name = cls.models[0]._meta.app_label, cls.__name__
         cls.methods = marked_methods(cls)
-        Projector.registered[cls.name] = cls
+        Projector.registry[cls.name] = cls
 
     def __init__(self, tables: dict[type[Model], type[Model]] | None = None) -> None:
         self._tables = tables or {}
@@ -96,13 +96,13 @@ class RowProjector(Projector, abstract=True):
 
 
 def of_service(service: str) -> list[type[Projector]]:
-    return [projector for projector in Projector.registered.values() if projector.service == service]
+    return [projector for projector in Projector.registry.values() if projector.service == service]
 
 
 def services() -> list[str]:
     """The services that have projectors, by name."""
-    return sorted({projector.service for projector in Projector.registered.values()})
+    return sorted({projector.service for projector in Projector.registry.values()})
 
 
 def services_following(category: str) -> list[str]:
-    return sorted({p.service for p in Projector.registered.values() if category in p.categories})
+    return sorted({p.service for p in Projector.registry.values() if category in p.categories})

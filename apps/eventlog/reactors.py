@@ -24,7 +24,7 @@ class Reactor:
     effect however often it runs. It sees the service's own rows as of the event or later.
     """
 
-    registered: ClassVar[dict[str, type["Reactor"]]] = {}
+    registry: ClassVar[dict[str, type["Reactor"]]] = {}
     methods: ClassVar[dict[type[DomainEvent], str]]
     service: ClassVar[str]
     name: ClassVar[str]
@@ -32,7 +32,7 @@ class Reactor:
     def __init_subclass__(cls) -> None:
         cls.service, cls.name = cls.__module__.split(".")[-2], cls.__name__
         cls.methods = marked_methods(cls)
-        Reactor.registered[cls.name] = cls
+        Reactor.registry[cls.name] = cls
 
     def react(self, recorded: RecordedEvent) -> None:
         event = recorded.event
@@ -41,7 +41,7 @@ class Reactor:
 
 def catch_up(service: str) -> None:
     """React to everything in the log that this service's reactors have not seen."""
-    for kind in Reactor.registered.values():
+    for kind in Reactor.registry.values():
         # A reaction's own command leads back here, finds its reactor busy and leaves it the rest.
         while kind.service == service and _pending(kind) and _busy[kind.name].acquire(blocking=False):
             try:
@@ -50,6 +50,15 @@ def catch_up(service: str) -> None:
                 _busy[kind.name].release()
             if not progress:
                 break
+
+
+def pass_over(before: int, last: int) -> None:
+    """Let no reactor answer the imported events after position `before` up to `last`: they are history."""
+    for kind in Reactor.registry.values():
+        place = checkpoints.checkpoint_model(kind.service).objects.filter(name=kind.name)
+        while store.find(type__in=_types(kind), position__gt=_place(kind), position__lte=before).exists():
+            catch_up(kind.service)
+        place.filter(position__lt=last).update(position=last)
 
 
 def _pending(kind: type[Reactor]) -> bool:

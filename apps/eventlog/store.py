@@ -179,12 +179,13 @@ def find(**where: Any) -> QuerySet[StoredEvent]:
     return StoredEvent.objects.filter(**where).order_by("position")
 
 
-def restore(documents: list[Payload]) -> int:
+def restore(documents: list[Payload]) -> tuple[int, int, int]:
     """Write exported events (documents with typed ids and instants) as they were recorded.
 
     Event ids already in the log are passed over. A position is kept while it lies beyond the
     head of this log, otherwise the event takes the next one. Needs the owner's rights on
-    PostgreSQL. Returns how many events were written.
+    PostgreSQL. Returns how many events were written, and the head before and after.
+    Raises IntegrityError where an event is not the next of its stream.
     """
     return _engine().restore(connections[ALIAS], documents)
 
@@ -194,5 +195,5 @@ def recorded(rows: QuerySet[StoredEvent]) -> Iterator[RecordedEvent]:
     return (RecordedEvent(*row) for row in rows.values_list(*COLUMNS).iterator(PAGE))
 
 
-def _engine():  # type: ignore[no-untyped-def]
+def _engine() -> Any:
     return sqlite if connections[ALIAS].vendor == "sqlite" else postgresql

@@ -4,8 +4,6 @@ The functions, made by a migration, hold the in-flight marks that keep followers
 events, so an append is one round trip and needs no INSERT right.
 """
 
-from uuid import UUID
-
 import msgspec
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -31,13 +29,11 @@ def safe_position(connection: BaseDatabaseWrapper) -> int:
         return cursor.fetchone()[0]
 
 
-def restore(connection: BaseDatabaseWrapper, documents: list[Payload]) -> int:
-    """Write recorded events in their recorded form; returns how many were not there yet."""
+def restore(connection: BaseDatabaseWrapper, documents: list[Payload]) -> tuple[int, int, int]:
+    """Write recorded events in their recorded form; returns how many, and the head before and after."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT eventlog_import(%s::jsonb)", [_json(documents)])
-        return cursor.fetchone()[0]
-
-
+        cursor.execute("SELECT written, low, head FROM eventlog_import(%s::jsonb)", [_json(documents)])
+        return cursor.fetchone()
 
 
 def _json(value: object) -> str:

@@ -24,38 +24,44 @@ def append(
 ) -> tuple[str, int, int]:
     """Append under the write lock; returns (outcome, position, version), see `store.append`."""
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-        version = _first(cursor.execute(LAST_OF_STREAM, [stream]))
         twins = [twin for event in events for twin in cursor.execute(TWIN, [event["event_id"].hex]).fetchall()]
         if twins:
-            same = [
-                (t_stream, t_type, msgspec.json.decode(t_data)) == (stream, event["type"], event["data"])
-                for (_, t_stream, _, t_type, t_data), event in zip(twins, events, strict=False)
-            ]
-            repeated = len(twins) == len(events) and all(same)
-            return ("repeated" if repeated else "taken"), twins[-1][0], twins[-1][2]
+            return _repeated(twins, stream, events)
+        version = _first(cursor.execute(LAST_OF_STREAM, [stream]))
         if version != expected_version:
             return "conflict", 0, version
         head, latest = cursor.execute(HEAD).fetchone() or (0, "")
         # Never earlier than the event before, so the log's order and its clock agree.
         now = max(latest, _instant(datetime.now(UTC)))
         rows = [
-            (
-                head + number,
-                event["event_id"].hex,
-                stream,
-                version + number,
-                stream.partition("-")[0],
-                event["type"],
-                event["schema_version"],
-                _json(event["data"]),
-                _json(metadata),
-                _hex(metadata.get("correlation_id")),
-                now,
-            )
+            _row(head + number, stream, version + number, event, metadata, now)
             for number, event in enumerate(events, start=1)
         ]
         cursor.executemany(INSERT, rows)
     return "appended", head + len(rows), version + len(rows)
+
+
+def _repeated(twins: list[tuple[int, str, int, str, str]], stream: str, events: list[Payload]) -> tuple[str, int, int]:
+    """The answer where event ids are in the log already: all of them with this content, or somebody else's."""
+    known = [(twin_stream, type, msgspec.json.decode(data)) for _, twin_stream, _, type, data in twins]
+    sent = [(stream, event["type"], event["data"]) for event in events]
+    return ("repeated" if known == sent else "taken"), twins[-1][0], twins[-1][2]
+
+
+def _row(position: int, stream: str, version: int, event: Payload, metadata: Payload, recorded_at: str) -> list[object]:
+    return [
+        position,
+        event["event_id"].hex,
+        stream,
+        version,
+        stream.partition("-")[0],
+        event["type"],
+        event["schema_version"],
+        _json(event["data"]),
+        _json(metadata),
+        _hex(metadata.get("correlation_id")),
+        recorded_at,
+    ]
 
 
 def safe_position(connection: BaseDatabaseWrapper) -> int:
@@ -63,31 +69,20 @@ def safe_position(connection: BaseDatabaseWrapper) -> int:
         return _first(cursor.execute("SELECT max(position) FROM eventlog_event"))
 
 
-def restore(connection: BaseDatabaseWrapper, documents: list[Payload]) -> int:
-    """Write recorded events in their recorded form; returns how many were not there yet."""
+def restore(connection: BaseDatabaseWrapper, documents: list[Payload]) -> tuple[int, int, int]:
+    """Write recorded events in their recorded form; returns how many, and the head before and after."""
     written = 0
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-        head = _first(cursor.execute("SELECT max(position) FROM eventlog_event"))
+        low = head = _first(cursor.execute("SELECT max(position) FROM eventlog_event"))
         for event in documents:
             if cursor.execute(TWIN, [event["event_id"].hex]).fetchone():
                 continue
             head = max(head + 1, event["position"])
-            row = [
-                head,
-                event["event_id"].hex,
-                event["stream"],
-                event["stream_version"],
-                event["stream"].partition("-")[0],
-                event["type"],
-                event["schema_version"],
-                _json(event["data"]),
-                _json(event["metadata"]),
-                _hex(event["metadata"].get("correlation_id")),
-                _instant(event["recorded_at"]),
-            ]
+            at = _instant(event["recorded_at"])
+            row = _row(head, event["stream"], event["stream_version"], event, event["metadata"], at)
             cursor.execute(INSERT, row)
             written += 1
-    return written
+    return written, low, head
 
 
 def _first(cursor) -> int:  # type: ignore[no-untyped-def]

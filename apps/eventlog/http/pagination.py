@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.core import signing
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, Q
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
@@ -26,7 +26,7 @@ class KeysetPagination(BasePagination):
     default_limit, max_limit = 50, 200
     salt = "cursor"
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: APIView | None = None) -> list[Any]:
+    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
         self.request = request
         self.ordering = [str(name) for name in (queryset.query.order_by or queryset.model._meta.ordering)]
         limit = integer_parameter(request, "limit", self.default_limit, 1, self.max_limit)

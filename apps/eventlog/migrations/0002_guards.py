@@ -97,7 +97,8 @@ BEGIN
       NULL;  -- a repeat, or somebody else was faster: told apart below
     END;
   END IF;
-  SELECT count(*), count(*) FILTER (WHERE e.stream = p_stream AND e.type = event ->> 'type' AND e.data = event -> 'data'),
+  SELECT count(*),
+         count(*) FILTER (WHERE e.stream = p_stream AND e.type = event ->> 'type' AND e.data = event -> 'data'),
          max(e.position), max(e.stream_version)
     INTO known, same, last_position, last_version
     FROM jsonb_array_elements(p_events) AS event JOIN eventlog_event e ON e.event_id = (event ->> 'event_id')::uuid;
@@ -111,15 +112,16 @@ BEGIN
 END $$;
 
 -- For the owner only: writes recorded events with their own positions, writers waiting meanwhile.
-CREATE FUNCTION eventlog_import(p_events jsonb) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE FUNCTION eventlog_import(p_events jsonb, OUT written integer, OUT low bigint, OUT head bigint)
+  LANGUAGE plpgsql AS $$
 DECLARE
   event jsonb;
-  head bigint;
-  written integer := 0;
 BEGIN
   LOCK TABLE eventlog_event IN SHARE ROW EXCLUSIVE MODE;
   PERFORM eventlog_mark();
-  SELECT last_value INTO head FROM eventlog_event_position_seq;
+  SELECT last_value INTO low FROM eventlog_event_position_seq;
+  written := 0;
+  head := low;
   FOR event IN SELECT * FROM jsonb_array_elements(p_events) LOOP
     CONTINUE WHEN EXISTS (SELECT 1 FROM eventlog_event WHERE event_id = (event ->> 'event_id')::uuid);
     IF (event ->> 'stream_version')::integer <> 1 + coalesce(
@@ -138,7 +140,6 @@ BEGIN
     written := written + 1;
   END LOOP;
   PERFORM setval('eventlog_event_position_seq', head);
-  RETURN written;
 END $$;
 
 REVOKE EXECUTE ON FUNCTION eventlog_import(jsonb) FROM PUBLIC

@@ -3,18 +3,29 @@
 from datetime import timedelta
 
 import msgspec
+from django.http import StreamingHttpResponse
 from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import IsAdminUser
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from apps.eventlog import store
-from apps.eventlog.events import DomainEvent
+from apps.eventlog import broadcast, store
+from apps.eventlog.events import DomainEvent, RecordedEvent
 from apps.eventlog.http.events import EventReadSerializer
 from apps.eventlog.http.filters import refuse_unknown_parameters
+from apps.eventlog.http.problems import Unavailable
 from apps.eventlog.models import StoredEvent
 from apps.eventlog.read.serializers import FeedQuerySerializer
+
+
+class EventStreamRenderer(BaseRenderer):
+    """Lets `Accept: text/event-stream` through; the stream itself is not rendered."""
+
+    media_type = "text/event-stream"
+    format = "event-stream"
 
 
 class EventReadViewSet(GenericViewSet[StoredEvent]):
@@ -48,3 +59,34 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
             for name, kind in sorted(DomainEvent.types.items())
         ]
         return Response({"results": results, "next": None, "previous": None})
+
+    @action(detail=False, renderer_classes=[EventStreamRenderer])
+    def stream(self, request: Request) -> StreamingHttpResponse:
+        """Events as they are appended, as Server-Sent Events; `Last-Event-ID` or `after` resume from the log."""
+        refuse_unknown_parameters(request, {"after", "type", "stream", "category"})
+        if not request.META.get("asgi"):
+            raise Unavailable("the live stream needs the ASGI server: uvicorn config.asgi:application")
+        query = request.query_params
+
+        def wanted(recorded: RecordedEvent) -> bool:
+            return all(query.get(name) in (None, getattr(recorded, name)) for name in ("type", "stream", "category"))
+
+        response = StreamingHttpResponse(
+            broadcast.stream(_start(request), wanted), content_type="text/event-stream; charset=utf-8"
+        )
+        response["Cache-Control"], response["X-Accel-Buffering"] = "no-cache", "no"
+        return response
+
+
+def _start(request: Request) -> int:
+    """The position to stream from: the last one seen, `after`, or now."""
+    head = store.safe_position()
+    for name, text in (
+        ("Last-Event-ID", request.headers.get("Last-Event-ID", "").removeprefix(f"{broadcast.CHANNEL}:")),
+        ("after", request.query_params.get("after")),
+    ):
+        if text:
+            if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) <= head):
+                raise ValidationError({name: [f"a position of the log, from 0 to {head}"]})
+            return int(text)
+    return head

@@ -1,13 +1,15 @@
 """Commands of the users service by POST, and logging in and out."""
 
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat as uuids
 from drf_spectacular.utils import extend_schema
 from knox.models import AuthToken
 from rest_framework.decorators import action
-from rest_framework.exceptions import AuthenticationFailed, Throttled
-from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
+from rest_framework.exceptions import APIException, Throttled
+from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
@@ -29,12 +31,20 @@ from apps.users.write.serializers import (
 )
 
 
+class WrongCredentials(APIException):
+    """One answer for an unknown user and a wrong password."""
+
+    status_code = 401
+    default_detail = "unknown user or wrong password"
+    auth_header = "Bearer"
+
+
 class UserWriteViewSet(CommandViewSet):
     """POST only."""
 
     permission_classes = [IsAuthenticated]
 
-    def get_permissions(self) -> list[BasePermission]:
+    def get_permissions(self) -> Sequence[Any]:
         return [AllowAny()] if self.action == "create" else super().get_permissions()
 
     def get_throttles(self) -> list[BaseThrottle]:
@@ -76,7 +86,7 @@ class LoginViewSet(ViewSet):
 
     permission_classes = [IsAuthenticated]
 
-    def get_permissions(self) -> list[BasePermission]:
+    def get_permissions(self) -> Sequence[Any]:
         return [AllowAny()] if self.action == "login" else super().get_permissions()
 
     @extend_schema(request=LoginSerializer, responses={200: TokenSerializer})
@@ -90,7 +100,7 @@ class LoginViewSet(ViewSet):
             raise Throttled(slots.wait())
         login = logins.authenticate(username, body.validated_data["password"])
         if login is None:
-            raise AuthenticationFailed("unknown user or wrong password")
+            raise WrongCredentials
         slots.give_back()
         token, secret = AuthToken.objects.create(login)
         return Response(TokenSerializer({"token": secret, "expires_at": token.expiry}).data)

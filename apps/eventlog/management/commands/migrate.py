@@ -1,9 +1,9 @@
 """`manage.py migrate` for all databases in one call."""
 
-from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management import call_command
+from django.core.management.base import CommandParser
 from django.core.management.commands import migrate
 from django.db import connections, router
 
@@ -11,11 +11,11 @@ from django.db import connections, router
 class Command(migrate.Command):
     help = "Brings the schema of every database up to date, or with --database of that one."
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.set_defaults(database=None)
 
-    def get_check_kwargs(self, options: dict[str, Any]) -> dict[str, Any]:
+    def get_check_kwargs(self, options: dict[str, Any]) -> Any:
         return super().get_check_kwargs(options) | {"databases": self._aliases(options)}
 
     def handle(self, *args: Any, **options: Any) -> None:

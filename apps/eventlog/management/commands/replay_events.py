@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from apps.eventlog import checkpoints, store
+from apps.eventlog.events import RecordedEvent
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.projectors import Projector
 from apps.eventlog.rebuild import BATCH, AlreadyRunning, rebuild
@@ -51,11 +52,11 @@ class Command(BaseCommand):
 
     def _chosen(self, options: dict[str, Any]) -> list[type[Projector]]:
         name, service = options["projector"], options["service"]
-        if name and name not in Projector.registered:
-            raise CommandError(f"no projector {name!r}; there are {', '.join(sorted(Projector.registered))}")
+        if name and name not in Projector.registry:
+            raise CommandError(f"no projector {name!r}; there are {', '.join(sorted(Projector.registry))}")
         return [
             kind
-            for kind in Projector.registered.values()
+            for kind in Projector.registry.values()
             if name in (None, kind.name) and service in (None, kind.service)
         ]
 
@@ -108,6 +109,7 @@ def _json(document: dict[str, Any]) -> str:
     return msgspec.json.encode(document).decode()
 
 
-def _text(recorded: store.RecordedEvent) -> str:
+def _text(recorded: RecordedEvent) -> str:
     when = recorded.recorded_at.isoformat(sep=" ", timespec="milliseconds")
-    return f"{recorded.position:>8}  {when}  {recorded.stream} #{recorded.stream_version}  {recorded.type}  {_json(recorded.data)}"
+    where = f"{recorded.stream} #{recorded.stream_version}"
+    return f"{recorded.position:>8}  {when}  {where}  {recorded.type}  {_json(recorded.data)}"

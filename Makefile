@@ -1,0 +1,59 @@
+# make run · make test · make check: each brings along what it needs; the second time is quick.
+
+PORT ?= 8000
+HOST ?= 127.0.0.1
+DATA_DIR ?= var
+DB ?= sqlite
+DEMO ?= 1
+PYTHON ?= python3
+BIN := .venv/bin
+export DATA_DIR
+
+.PHONY: run test check help clean
+
+help:
+	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, DATA_DIR=, DB=postgres, DEMO=0)"
+	@echo "make test    the whole suite, on SQLite and on PostgreSQL"
+	@echo "make check   style, types and import rules"
+	@echo "make clean   remove the virtual environment and the caches; data stays"
+
+run: .venv/run .env
+	@mkdir -p $(DATA_DIR)
+	@if [ "$(DB)" = postgres ]; then \
+		test -e .venv/dev || $(MAKE) --no-print-directory .venv/dev; \
+		urls="$$($(BIN)/python tools/postgres.py start $(DATA_DIR)/postgres)" || exit 1; eval "$$urls"; \
+	fi; \
+	$(BIN)/python manage.py migrate -v0 && \
+	$(BIN)/python examples/staff.py && \
+	{ [ "$(DEMO)" = 0 ] || $(BIN)/python examples/demo.py; } && \
+	exec $(BIN)/uvicorn config.asgi:application --host $(HOST) --port $(PORT) \
+		--lifespan off --timeout-graceful-shutdown 2 --no-access-log
+
+test: .venv/dev .env
+	$(BIN)/python -m pytest --db=sqlite $(ARGS)
+	$(BIN)/python -m pytest --db=postgres $(ARGS)
+
+check: .venv/dev .env
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+
+.env:
+	@printf 'DEBUG=on\nSECRET_KEY=%s\n' "$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))')" > .env
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Headrace needs Python 3.11 or later: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+
+.venv/run: requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/dev: requirements-dev.txt .venv/run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

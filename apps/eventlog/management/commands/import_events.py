@@ -1,0 +1,77 @@
+"""`manage.py import_events FILE`: read JSON Lines into the log."""
+
+import gzip
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.core.management.base import BaseCommand, CommandError
+from django.db import IntegrityError
+
+from apps.eventlog import delivery, projectors, reactors, store
+from apps.eventlog.management.progress import progress_bar
+
+BATCH = 500
+
+
+class Line(msgspec.Struct, forbid_unknown_fields=True):
+    """One event of an export."""
+
+    position: int
+    event_id: UUID
+    stream: str
+    stream_version: int
+    type: str
+    schema_version: int
+    data: dict[str, Any]
+    metadata: dict[str, Any]
+    recorded_at: datetime
+
+
+class Command(BaseCommand):
+    help = (
+        "Reads events from a file that export_events wrote (JSON Lines, gzipped where the name ends in .gz) into the "
+        "log, as they were recorded. Events already there are passed over, so an interrupted import is run again. "
+        "Reactors do not answer imported events. On PostgreSQL, run it as the owner of the log."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", type=Path)
+        parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        file: Path = options["file"]
+        written = read = 0
+        try:
+            with progress_bar("import", None, hidden=options["no_progress"]) as advance:
+                lines = _lines(file)
+                while batch := list(islice(lines, BATCH)):
+                    count, before, head = store.restore(batch)
+                    if count:
+                        reactors.pass_over(before, head)
+                    written, read = written + count, read + len(batch)
+                    advance(len(batch))
+        except KeyboardInterrupt:
+            raise CommandError(f"interrupted after {written} new events; run it again to go on") from None
+        except IntegrityError as error:
+            raise CommandError(f"{written} new events, then one that does not fit: {error}") from error
+        self.stdout.write(self.style.SUCCESS(f"{written} events imported, {read - written} were there already"))
+        for service in projectors.services():
+            delivery.catch_up(service)
+
+
+def _lines(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    yield msgspec.structs.asdict(msgspec.json.decode(line, type=Line))
+                except msgspec.DecodeError as error:
+                    raise CommandError(f"{file}, line {number}: {error}") from error
+    except OSError as error:
+        raise CommandError(str(error)) from error

@@ -1,0 +1,116 @@
+"""The import rules hold, and each of them fails on a planted violation."""
+
+import re
+import shutil
+import subprocess
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LINT = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"]
+
+rules = ConfigParser()
+rules.read(ROOT / ".importlinter")
+CONTRACTS = {
+    section.removeprefix("importlinter:contract:"): rules[section]["name"]
+    for section in rules.sections()
+    if section.startswith("importlinter:contract:")
+}
+
+# contract, file under apps/, what is added to it; a file that is not there is made
+PLANTS = [
+    ("services", "orders/write/handlers.py", "from apps.users.events import UserDeactivated"),
+    ("services", "orders/read/viewsets.py", "from apps.users.events import UserDeactivated"),
+    ("services", "orders/read/projectors.py", "from apps.users.models import User"),
+    ("services", "orders/reactors.py", "from apps.users.write.commands import DeactivateUser"),
+    ("services", "users/read/projectors.py", "from apps.orders.events import OrderPlaced"),
+    ("services", "eventlog/dispatch.py", "from apps.users.events import UserRegistered"),
+    ("services", "billing/__init__.py", ""),
+    ("rooms", "users/write/handlers.py", "from apps.users.read import queries"),
+    ("rooms", "orders/write/serializers.py", "from apps.orders.read import queries"),
+    ("rooms", "users/read/queries.py", "from apps.users.write.commands import RenameUser"),
+    ("rooms", "orders/read/projectors.py", "from apps.orders.write.aggregates import Order"),
+    ("rooms", "orders/admin.py", "from apps.orders import reactors"),
+    ("rooms", "users/write/viewsets.py", "from apps.users import reactors"),
+    ("rooms", "users/read/viewsets.py", "from apps.users import urls"),
+    ("rooms", "users/models.py", "from apps.users import reactors"),
+    ("rooms", "users/events.py", "from apps.users.write.aggregates import User"),
+    ("rooms", "users/helpers.py", ""),
+    ("write", "orders/write/handlers.py", "from apps.orders.write import serializers"),
+    ("write", "users/write/serializers.py", "from apps.users.write import logins"),
+    ("write", "orders/write/serializers.py", "from apps.orders.write import viewsets"),
+    ("write", "users/write/aggregates.py", "from apps.users.write.commands import RenameUser"),
+    ("write", "orders/write/policies.py", ""),
+    ("read", "orders/read/queries.py", "from apps.orders.read import projectors"),
+    ("read", "users/read/serializers.py", "from apps.users.read import viewsets"),
+    ("read", "eventlog/read/pages.py", ""),
+    ("eventlog", "eventlog/store.py", "from apps.eventlog import delivery"),
+    ("eventlog", "eventlog/delivery.py", "from apps.eventlog import reactors"),
+    ("eventlog", "eventlog/dispatch.py", "from apps.eventlog.http import problems"),
+    ("eventlog", "eventlog/http/problems.py", "from apps.eventlog.read import serializers"),
+    ("eventlog", "eventlog/snapshots.py", ""),
+    ("one-door", "users/write/viewsets.py", "from apps.users.write import handlers"),
+    ("one-door", "orders/reactors.py", "from apps.orders.write.handlers import place_order"),
+    ("read-models", "users/write/handlers.py", "from apps.users.models import User"),
+    ("read-models", "orders/reactors.py", "from apps.orders.models import Order"),
+    ("read-models", "orders/urls.py", "from apps.orders import models"),
+    ("event-table", "orders/read/queries.py", "from apps.eventlog.models import StoredEvent"),
+    ("event-table", "users/write/logins.py", "from apps.eventlog.models import Reservation"),
+    ("plain", "orders/events.py", "from django.utils import timezone"),
+    ("plain", "users/write/commands.py", "import rest_framework"),
+    ("plain", "users/write/aggregates.py", "from rest_framework import serializers"),
+    ("plain", "orders/write/aggregates.py", "from apps.eventlog import store"),
+    ("plain", "eventlog/events.py", "from django.db import models"),
+    ("plain", "eventlog/commands.py", "import django"),
+    ("plain", "eventlog/aggregates.py", "from apps.eventlog import failpoints"),
+    ("plain", "eventlog/upcasting.py", "from django.conf import settings"),
+    ("config", "eventlog/failpoints.py", "from config import settings"),
+    ("config", "users/apps.py", "import config.routers"),
+    ("cycles", "eventlog/http/authentication.py", "from apps.eventlog.http import idempotency"),
+    ("cycles", "eventlog/http/filters.py", "from apps.eventlog.http import pagination"),
+]
+
+
+def lint(tree: Path) -> tuple[int, set[str]]:
+    """The exit status of lint-imports in a tree, and the names of the contracts that it found broken."""
+    run = subprocess.run(LINT, cwd=tree, env={"COLUMNS": "200"}, capture_output=True, text=True, check=False)
+    return run.returncode, set(re.findall(r"^(.+) BROKEN\b", run.stdout, re.MULTILINE))
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A copy of the tree, to plant a violation in."""
+    for folder in ("apps", "config"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / ".importlinter", tmp_path)
+    return tmp_path
+
+
+def test_the_tree_keeps_every_contract() -> None:
+    assert lint(ROOT) == (0, set())
+
+
+@pytest.mark.parametrize(("contract", "file", "line"), PLANTS, ids=[f"{plant[0]}-{plant[1]}" for plant in PLANTS])
+def test_a_planted_violation_breaks_its_contract(copied: Path, contract: str, file: str, line: str) -> None:
+    planted = copied / "apps" / file
+    planted.parent.mkdir(exist_ok=True)
+    with planted.open("a") as source:
+        source.write(f"\n{line}\n")
+    status, broken = lint(copied)
+    assert status == 1
+    # An import against the order of the layers may close a circle as well; nothing else may break.
+    assert CONTRACTS[contract] in broken
+    assert broken <= {CONTRACTS[contract], CONTRACTS["cycles"]}
+
+
+def test_every_contract_has_a_planted_violation() -> None:
+    assert {plant[0] for plant in PLANTS} == set(CONTRACTS)
+
+
+def test_between_services_only_projectors_and_reactors_import_only_events() -> None:
+    listed = rules["importlinter:contract:services"]["ignore_imports"].split("\n")
+    allowed = re.compile(r"apps\.\w+\.(read\.projectors|reactors) -> apps\.\w+\.events")
+    assert [line for line in listed if line and not allowed.fullmatch(line)] == []

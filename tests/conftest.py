@@ -1,0 +1,69 @@
+"""What all tests share: clean databases of every service, and given-when-then over events."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import TransactionTestCase
+
+from apps.orders.write.aggregates import Order
+from apps.users.write.aggregates import User
+from tests import engine
+from tests.api import Api
+from tests.erase import erase
+from tests.scenario import Scenario
+
+# Fast hashes, and databases emptied by a helper that lifts the append-only guards: flush would be refused.
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+TransactionTestCase._fixture_teardown = lambda self: [erase(alias) for alias in self.databases]  # type: ignore[method-assign]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests use all databases, committed for real, except those of the source tree.
+
+    What is one engine's own (REPLACE, TRUNCATE) is left out of the other's run.
+    """
+    other = "sqlite" if engine.POSTGRES else "postgres"
+    foreign = [item for item in items if item.get_closest_marker(other)]
+    config.hook.pytest_deselected(items=foreign)
+    items[:] = [item for item in items if item not in foreign]
+    for item in items:
+        if "architecture" not in item.path.parts and item.get_closest_marker("django_db") is None:
+            item.add_marker(pytest.mark.django_db(transaction=True, databases="__all__"))
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> None:
+    """SQLite test databases in files: threads and processes share them as in production."""
+    if not engine.POSTGRES:
+        for alias, database in settings.DATABASES.items():
+            database.setdefault("TEST", {})["NAME"] = engine.DIRECTORY / f"test_{alias}.sqlite3"
+
+
+@pytest.fixture
+def order() -> Scenario:
+    return Scenario(Order)
+
+
+@pytest.fixture
+def user() -> Scenario:
+    return Scenario(User)
+
+
+@pytest.fixture
+def api() -> Api:
+    """The REST API, seen by nobody in particular; `api.staff` and `api.customer()` are somebody."""
+    return Api()
+
+
+@pytest.fixture
+def root() -> Path:
+    """The top of the source tree."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def worker_mode(settings: Any) -> None:
+    """Commands do not project: `run_projectors` would."""
+    settings.PROJECTIONS = "worker"

@@ -1,0 +1,30 @@
+"""Which engine a test run is on: SQLite, or with DB=postgres a PostgreSQL that it brings along.
+
+Loaded by pytest before anything reads the settings (`-p tests.engine` in pyproject.toml).
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from tools import postgres
+
+POSTGRES = os.environ.get("DB") == "postgres"
+DIRECTORY = Path(tempfile.mkdtemp(prefix="headrace-tests-"))
+URL = ""
+
+for name in [name for name in os.environ if name.endswith("_DATABASE_URL")]:
+    del os.environ[name]
+os.environ.update({"SECRET_KEY": "only-for-tests", "DEBUG": "off", "PROJECTIONS": "inline", "FAILPOINT": ""})
+os.environ.update({"ALLOWED_HOSTS": "*", "SECURE_COOKIES": "off", "DATA_DIR": str(DIRECTORY), "DEMO": "1"})
+atexit.register(shutil.rmtree, DIRECTORY, ignore_errors=True)
+
+if POSTGRES:
+    URL = os.environ.get("POSTGRES_URL", "")
+    if not URL:
+        server = postgres.Server(DIRECTORY / "postgres")
+        URL = server.start(fsync=False)
+        atexit.register(server.remove)
+    os.environ.update(postgres.databases(URL))

@@ -1,0 +1,44 @@
+"""Empty a database between tests, the append-only log included."""
+
+from django.apps import apps
+from django.db import connections, router
+
+KEPT = {"django_migrations", "django_content_type", "auth_permission"}
+
+
+def erase(alias: str) -> None:
+    """Delete every row but the migrations' and the content types', and start the log at position 1 again."""
+    connection = connections[alias]
+    tables = [
+        model._meta.db_table
+        for model in apps.get_models(include_auto_created=True)
+        if router.db_for_write(model) == alias and model._meta.db_table not in KEPT
+    ]
+    if alias == "default":
+        tables.append("throttle_cache")
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            _erase_postgresql(cursor, tables)
+        else:
+            _erase_sqlite(cursor, tables)
+
+
+def _erase_postgresql(cursor, tables: list[str]) -> None:  # type: ignore[no-untyped-def]
+    cursor.execute("SET session_replication_role = replica")  # no triggers, no foreign keys
+    for table in tables:
+        cursor.execute(f"DELETE FROM {table}")
+    cursor.execute("SET session_replication_role = DEFAULT")
+    if "eventlog_event" in tables:
+        cursor.execute("SELECT setval('eventlog_event_position_seq', 0)")
+
+
+def _erase_sqlite(cursor, tables: list[str]) -> None:  # type: ignore[no-untyped-def]
+    triggers = cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
+        cursor.execute(f"DROP TRIGGER {name}")
+    cursor.execute("PRAGMA foreign_keys = OFF")
+    for table in tables:
+        cursor.execute(f"DELETE FROM {table}")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    for _, sql in triggers:
+        cursor.execute(sql)

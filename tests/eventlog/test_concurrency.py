@@ -1,0 +1,157 @@
+"""Many writers and a follower at once, for real: threads, each with its own connection."""
+
+import random
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import DatabaseError, connections
+
+from apps.eventlog import store
+from apps.eventlog.events import RecordedEvent
+from apps.eventlog.models import StoredEvent
+from tests.eventlog.events import Counted
+
+WRITERS = 8
+
+
+def in_threads(number: int, work: Callable[[int], Any]) -> list[Any]:
+    """Run `work(index)` in so many threads, started together; connections are closed behind them."""
+    barrier = threading.Barrier(number)
+
+    def run(index: int) -> Any:
+        try:
+            connections["eventlog"].ensure_connection()
+            barrier.wait(timeout=30)
+            return work(index)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(number) as pool:
+        return list(pool.map(run, range(number)))
+
+
+def test_of_fifty_writers_with_one_expected_version_one_wins() -> None:
+    def race(index: int) -> bool:
+        try:
+            store.append("thing-1", [Counted(index)], expected_version=0)
+        except store.WrongExpectedVersion:
+            return False
+        return True
+
+    won = in_threads(50, race)
+    assert won.count(True) == 1
+    [event] = store.read_stream("thing-1")
+    assert event.data["n"] == won.index(True)
+
+
+def test_fifty_retries_of_one_append_are_one_event() -> None:
+    ids = [uuid4()]
+    answers = in_threads(50, lambda _: store.append("thing-1", [Counted(1)], expected_version=0, event_ids=ids))
+    assert len(set(answers)) == 1
+    assert store.head() >= 1
+    assert len(list(store.read_all())) == 1
+
+
+def test_a_follower_skips_nothing_and_doubles_nothing() -> None:
+    seen, log = follow_writers(lambda after: store.read_all(after=after), seconds=4.0)
+    assert [recorded.position for recorded in seen] == [recorded.position for recorded in log]
+    versions: dict[str, list[int]] = defaultdict(list)
+    for recorded in seen:
+        versions[recorded.stream].append(recorded.stream_version)
+    assert all(found == list(range(1, len(found) + 1)) for found in versions.values())
+    assert len(log) > 100
+
+
+@pytest.mark.postgres
+def test_the_same_check_catches_a_naive_follower() -> None:
+    def naive(after: int) -> Iterator[RecordedEvent]:
+        return store.recorded(StoredEvent.objects.filter(position__gt=after).order_by("position"))
+
+    seen, log = follow_writers(naive, seconds=4.0)
+    assert len(seen) < len(log)
+
+
+def follow_writers(
+    read: Callable[[int], Iterator[RecordedEvent]], seconds: float
+) -> tuple[list[RecordedEvent], list[RecordedEvent]]:
+    """Follow the log by `read` while writers append, slowly and with rollbacks; returns what was seen and the log."""
+    done = threading.Event()
+    seen: list[RecordedEvent] = []
+
+    def write(index: int) -> None:
+        chance = random.Random(index)
+        versions: dict[int, int] = defaultdict(int)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            own = chance.randrange(5)
+            number = chance.randint(1, 3)
+            try:
+                with store.unit():
+                    events = [Counted(n) for n in range(number)]
+                    store.append(f"thing-{index}x{own}", events, expected_version=versions[own])
+                    if connections["eventlog"].vendor == "postgresql":
+                        time.sleep(chance.random() * 0.02)  # a slow commit, its position taken already
+                    if chance.random() < 0.2:
+                        raise InterruptedError
+                versions[own] += number
+            except InterruptedError:
+                pass
+
+    def follow() -> None:
+        try:
+            while True:
+                last_round = done.is_set()
+                for recorded in read(seen[-1].position if seen else 0):
+                    seen.append(recorded)
+                if last_round:
+                    return
+                done.wait(0.001)
+        finally:
+            connections.close_all()
+
+    follower = threading.Thread(target=follow)
+    follower.start()
+    try:
+        in_threads(WRITERS, write)
+    finally:
+        done.set()
+        follower.join()
+    return seen, list(store.recorded(StoredEvent.objects.order_by("position")))
+
+
+@pytest.mark.postgres
+def test_an_open_append_holds_the_safe_position_and_its_end_frees_it() -> None:
+    store.append("thing-1", [Counted(1)], expected_version=0)
+    appended, release = threading.Event(), threading.Event()
+
+    def slow(_: int) -> None:
+        with store.unit():
+            store.append("thing-2", [Counted(2)], expected_version=0)
+            appended.set()
+            release.wait(timeout=30)
+
+    thread = threading.Thread(target=lambda: in_threads(1, slow))
+    thread.start()
+    assert appended.wait(timeout=30)
+    try:
+        store.append("thing-3", [Counted(3)], expected_version=0)
+        assert (store.head(), store.safe_position()) == (3, 1)
+        assert [recorded.position for recorded in store.read_all()] == [1]
+    finally:
+        release.set()
+        thread.join()
+    assert store.safe_position() == 3
+    assert [recorded.position for recorded in store.read_all()] == [1, 2, 3]
+
+
+@pytest.mark.postgres
+def test_following_under_an_older_snapshot_is_refused() -> None:
+    with pytest.raises(DatabaseError, match="READ COMMITTED"), store.unit():
+        connections["eventlog"].cursor().execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        store.safe_position()

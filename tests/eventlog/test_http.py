@@ -1,0 +1,213 @@
+"""The API's edges: hostile input, problems, the feed, the catalog, and who may see them."""
+
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import OperationalError
+from django.test import Client
+
+from apps.eventlog import store
+from apps.eventlog.dispatch import dispatch
+from apps.users.write.commands import RegisterUser, RenameUser
+from tests.api import Answer, Api
+from tests.eventlog.events import Counted
+
+HOSTILE_BODIES: list[tuple[str, bytes]] = [
+    ("NUL in a value", rb'{"name": "a\u0000b"}'),
+    ("NUL in a key", rb'{"na\u0000me": "a"}'),
+    ("a lone surrogate", rb'{"name": "\ud83d"}'),
+    ("a lone surrogate in a key", rb'{"\udc00": "a"}'),
+    ("100,000 levels of lists", b'{"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    ("100,000 levels of objects", b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
+    ("21 levels", b'{"name": ' + b"[" * 20 + b"1" + b"]" * 20 + b"}"),
+    ("1,001 keys", msgspec.json.encode({str(n): n for n in range(1001)})),
+    ("a key twice", b'{"name": "a", "name": "b"}'),
+    ("a huge integer", b'{"name": ' + b"9" * 5000 + b"}"),
+    ("an integer beyond 2**53", b'{"name": 9007199254740993}'),
+    ("a huge float", b'{"name": 1e999}'),
+    ("NaN", b'{"name": NaN}'),
+    ("a list", b'["name"]'),
+    ("a number", b"1"),
+    ("null", b"null"),
+    ("not JSON", b"{name}"),
+    ("half of it", b'{"name": "a'),
+    ("not UTF-8", b'{"name": "\xff"}'),
+    ("UTF-16", '{"name": "a"}'.encode("utf-16")),
+    ("nothing but white space", b"  "),
+]
+
+
+@pytest.mark.parametrize("body", [body for _, body in HOSTILE_BODIES], ids=[name for name, _ in HOSTILE_BODIES])
+def test_a_hostile_body_is_a_problem_and_no_event(api: Api, body: bytes) -> None:
+    ann = api.customer()
+    head = store.head()
+    answer = ann.post(f"users/{ann.user_id}/rename/", body)
+    assert (answer.status, answer.headers["Content-Type"]) == (400, "application/problem+json"), answer
+    assert store.head() == head
+
+
+def test_a_body_over_the_limit_is_too_large(api: Api) -> None:
+    assert api.post("users/", b'{"name": "' + b"x" * 3_000_000 + b'"}').status == 413
+
+
+@pytest.mark.parametrize("type", ["text/plain", "application/x-www-form-urlencoded", "application/xml", "zzz"])
+def test_another_media_type_is_refused(type: str) -> None:
+    response = Client().post("/api/users/", "a=1", content_type=type)
+    assert (response.status_code, response.headers["Content-Type"]) == (415, "application/problem+json")
+
+
+def test_an_unknown_charset_is_no_fault_of_ours(api: Api) -> None:
+    response = Client().generic("POST", "/api/users/", b"{}", content_type="application/json; charset=zzz")
+    assert response.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/users/?email=%00",
+        "/api/orders/?customer=zzz",
+        "/api/orders/?customer=" + "9" * 5000,
+        "/api/orders/?limit=1" + "0" * 30,
+        "/api/orders/?cursor=eyJhIjoxfQ:1abc:forged",
+        "/api/orders/zzz/",
+        "/api/orders/%00/",
+        "/api/orders/00000000-0000-0000-0000-000000000000/",
+        "/api/events/?after=-1",
+        "/api/events/?after=1" + "0" * 30,
+        "/api/events/?limit=1001",
+        "/api/events/?since=yesterday",
+        "/api/events/?correlation_id=1",
+        "/api/events/?type=%00",
+        "/api/events/?colour=red",
+        "/api/nowhere/",
+        "/api/users/\ud83d".encode(errors="surrogatepass").decode("latin-1"),
+    ],
+)
+def test_a_hostile_url_is_a_problem(api: Api, path: str) -> None:
+    response = Client().get(path, headers=api.staff.headers)
+    assert response.status_code in (400, 404), response
+    assert response.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "credentials", ["Bearer a\0b", "Bearer \xff", "Bearer", "Bearer a b", "Basic AAAA", "Bearer é"]
+)
+def test_hostile_credentials_are_not_authenticated(credentials: str) -> None:
+    response = Client().get("/api/orders/", headers={"Authorization": credentials})
+    assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+
+
+def test_a_method_that_is_not_there_is_a_problem_that_names_those_that_are(api: Api) -> None:
+    response = Client().delete("/api/orders/", headers=api.staff.headers)
+    assert response.status_code == 405
+    assert set(response.headers["Allow"].split(", ")) >= {"GET", "POST"}
+    assert response.headers["Content-Type"] == "application/problem+json"
+
+
+def test_a_missing_slash_is_a_redirect_to_read_and_not_found_to_write(settings: Any) -> None:
+    for settings.DEBUG in (False, True):
+        assert Client().get("/api/orders").status_code == 301
+        response = Client().post("/api/orders", "{}", content_type="application/json")
+        assert (response.status_code, response.headers["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_an_unreachable_database_is_503_with_retry_after(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann = api.customer()
+
+    def unreachable(*args: Any, **kwargs: Any) -> None:
+        raise OperationalError("no connection")
+
+    monkeypatch.setattr(store, "append", unreachable)
+    answer = ann.post(f"users/{ann.user_id}/rename/", {"name": "Anna"})
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+    assert ann.get("orders/").status == 200
+
+
+def test_a_fault_of_ours_is_a_problem_too(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann = api.customer()
+    monkeypatch.setattr(store, "append", lambda *args, **kwargs: 1 / 0)
+    answer = ann.post(f"users/{ann.user_id}/rename/", {"name": "Anna"})
+    assert (answer.status, answer.headers["Content-Type"]) == (500, "application/problem+json")
+    assert "ZeroDivisionError" not in str(answer.json)
+
+
+STAFF_ONLY = ["events/", "events/catalog/", "events/stream/", "orders/summary/"]
+SIGNED_IN = ["users/", "orders/"]
+
+
+@pytest.mark.parametrize("path", STAFF_ONLY + SIGNED_IN)
+def test_who_may_read(api: Api, path: str) -> None:
+    ann, staff = api.customer(), api.staff
+    assert api.get(path).status == 401
+    assert ann.get(path).status == (403 if path in STAFF_ONLY else 200)
+    assert staff.get(path).status == (503 if "stream" in path else 200)  # the test client is no ASGI server
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *["users/{id}/rename/", "users/{id}/change-email/", "users/{id}/deactivate/", "users/{id}/reactivate/"],
+        *["orders/", "orders/{id}/pay/", "orders/{id}/ship/", "orders/{id}/deliver/", "orders/{id}/cancel/"],
+        *["auth/logout/", "auth/logout-all/"],
+    ],
+)
+def test_nobody_commands_anonymously(api: Api, path: str) -> None:
+    assert api.post(path.format(id=uuid4())).status == 401
+
+
+def test_a_session_needs_the_csrf_token(api: Api) -> None:
+    _ = api.staff
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(login_of("admin"))
+    assert client.get("/api/orders/").status_code == 200
+    response = client.post("/api/users/", "{}", content_type="application/json")
+    assert response.status_code == 403
+
+
+def login_of(name: str) -> Any:
+    return get_user_model().objects.get(username=name)
+
+
+def test_the_feed_pages_by_position_and_filters(api: Api) -> None:
+    staff, ids = api.staff, [uuid4(), uuid4()]
+    for id in ids:
+        dispatch(RegisterUser(id, f"{id}@example.org", "A"))
+    run = dispatch(RenameUser(ids[0], "B"))
+    store.append("thing-1", [Counted(1)], expected_version=0)
+    everything = staff.get("events/")
+    assert [event["position"] for event in everything["results"]] == [1, 2, 3, 4]
+    assert everything["next"] is None
+    first = staff.get("events/?limit=3")
+    assert first["next"] == 3
+    assert [event["position"] for event in staff.get("events/?limit=3&after=3")["results"]] == [4]
+    assert len(staff.get(f"events/?stream=user-{ids[0]}")["results"]) == 2
+    assert len(staff.get("events/?category=user")["results"]) == 3
+    assert len(staff.get("events/?type=users.UserRenamed")["results"]) == 1
+    correlation = run.metadata["correlation_id"]
+    assert len(staff.get(f"events/?correlation_id={correlation}")["results"]) == 1
+    at = everything["results"][2]["recorded_at"]
+    assert [event["position"] for event in staff.get(f"events/?until={at}")["results"]][:3] == [1, 2, 3]
+    assert 3 in [event["position"] for event in staff.get(f"events/?since={at}")["results"]]
+    names = {"position", "event_id", "stream", "stream_version", "type", "schema_version", "data", "metadata"}
+    assert set(everything["results"][0]) == {*names, "recorded_at"}
+
+
+def test_the_catalog_has_every_event_with_its_schema(api: Api) -> None:
+    catalog = {entry["type"]: entry for entry in api.staff.get("events/catalog/")["results"]}
+    assert {"orders.OrderPlaced", "users.UserRegistered", "users.UserReactivated"} <= set(catalog)
+    placed = catalog["orders.OrderPlaced"]
+    assert placed["schema_version"] == 1
+    assert set(placed["schema"]["$defs"]["OrderPlaced"]["required"]) == {"customer_id", "currency", "lines"}
+
+
+def test_probes_answer() -> None:
+    assert Client().get("/livez").status_code == 200
+    assert Answer(Client().get("/readyz")).json == {"default": True, "users": True, "orders": True, "eventlog": True}
+
+
+@pytest.mark.parametrize("path", ["/", "/admin/login/", "/api/docs/", "/api/schema/"])
+def test_pages_answer(path: str) -> None:
+    assert Client().get(path).status_code == 200

@@ -1,0 +1,99 @@
+"""A deactivated customer's unpaid orders are cancelled, once each, however late or often the reactor runs."""
+
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+from django.core.management import call_command
+
+from apps.eventlog import delivery, reactors, store
+from apps.eventlog.dispatch import dispatch
+from apps.orders.events import OrderCancelled, OrderLine, OrderPlaced
+from apps.orders.models import Checkpoint, Order
+from apps.orders.write.commands import PayOrder, PlaceOrder
+from apps.users.write.commands import DeactivateUser, ReactivateUser, RegisterUser
+
+LINES = (OrderLine("A-1", 1, Decimal("1.00")),)
+
+
+def customer_with_orders(number: int) -> tuple[UUID, list[UUID]]:
+    customer, orders = uuid4(), [uuid4() for _ in range(number)]
+    dispatch(RegisterUser(customer, f"{customer}@example.org", "Ann"))
+    for order in orders:
+        dispatch(PlaceOrder(order, customer, "EUR", LINES))
+    return customer, orders
+
+
+def run() -> None:
+    delivery.catch_up("orders")
+    reactors.catch_up("orders")
+    delivery.catch_up("orders")
+
+
+def cancellations(order: UUID) -> int:
+    return sum(isinstance(recorded.event, OrderCancelled) for recorded in store.read_stream(f"order-{order}"))
+
+
+def test_unpaid_orders_are_cancelled_and_paid_ones_stand() -> None:
+    customer, [unpaid, paid] = customer_with_orders(2)
+    dispatch(PayOrder(paid, "p"))
+    dispatch(DeactivateUser(customer, "left"))
+    assert Order.objects.get(id=unpaid).status == "cancelled"
+    assert Order.objects.get(id=paid).status == "paid"
+
+
+def test_anothers_orders_stand() -> None:
+    customer, _ = customer_with_orders(1)
+    _, [other] = customer_with_orders(1)
+    dispatch(DeactivateUser(customer, "left"))
+    assert Order.objects.get(id=other).status == "placed"
+
+
+def test_each_is_cancelled_once_however_often_the_reactor_runs() -> None:
+    customer, orders = customer_with_orders(3)
+    dispatch(DeactivateUser(customer, "left"))
+    head = store.head()
+    Checkpoint.objects.filter(name="CancelOrdersOfInactiveCustomers").update(position=0)
+    run()
+    assert store.head() == head
+    assert [cancellations(order) for order in orders] == [1, 1, 1]
+
+
+def test_an_order_that_slipped_in_is_cancelled(worker_mode: None) -> None:
+    customer, order = uuid4(), uuid4()
+    dispatch(RegisterUser(customer, "ann@example.org", "Ann"))
+    run()
+    dispatch(DeactivateUser(customer, "left"))
+    dispatch(PlaceOrder(order, customer, "EUR", LINES))  # the copy of the customers is still the old one
+    run()
+    assert cancellations(order) == 1
+
+
+def test_an_order_of_a_customer_who_came_back_stands(worker_mode: None) -> None:
+    customer, before, after = uuid4(), uuid4(), uuid4()
+    dispatch(RegisterUser(customer, "ann@example.org", "Ann"))
+    run()
+    dispatch(PlaceOrder(before, customer, "EUR", LINES))
+    dispatch(DeactivateUser(customer, "left"))
+    dispatch(ReactivateUser(customer))
+    dispatch(PlaceOrder(after, customer, "EUR", LINES))
+    run()
+    assert (cancellations(before), cancellations(after)) == (1, 0)
+
+
+def test_the_cause_goes_with_the_cancellation() -> None:
+    customer, [order] = customer_with_orders(1)
+    dispatch(DeactivateUser(customer, "left"))
+    *_, deactivated = store.read_stream(f"user-{customer}")
+    *_, cancelled = store.read_stream(f"order-{order}")
+    assert cancelled.metadata["causation_id"] == str(deactivated.event_id)
+    assert cancelled.metadata["correlation_id"] == deactivated.metadata["correlation_id"]
+    assert cancelled.metadata["actor"] == "system"
+
+
+def test_a_replay_runs_no_reactor() -> None:
+    customer_with_orders(1)
+    Checkpoint.objects.filter(name="CancelOrdersOfInactiveCustomers").update(position=store.head())
+    store.append(f"order-{uuid4()}", [OrderPlaced(uuid4(), "EUR", LINES)], expected_version=0)
+    head = store.head()
+    call_command("replay_events", "--no-progress", verbosity=0)
+    assert store.head() == head

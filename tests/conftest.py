@@ -1,5 +1,6 @@
 """What all tests share: clean databases of every service, and given-when-then over events."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,11 @@ def root() -> Path:
 def worker_mode(settings: Any) -> None:
     """Commands do not project: `run_projectors` would."""
     settings.PROJECTIONS = "worker"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With NO_SKIPS set, a skipped test fails the run: a gap must not look like a pass."""
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("NO_SKIPS") and reporter.stats.get("skipped"):
+        reporter.write_line("NO_SKIPS is set and tests were skipped", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,6 +1,5 @@
 """One migrated deployment a session, copied for each journey."""
 
-
 import pytest
 
 from tests.journeys.deployment import Deployment

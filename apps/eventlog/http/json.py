@@ -53,12 +53,15 @@ class JSONRenderer(BaseRenderer):
     media_type = "application/json"
     format = "json"
     charset = None
-    render_style = "binary"
 
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
     ) -> bytes:
-        return b"" if data is None else msgspec.json.encode(data, enc_hook=str)
+        if data is None:
+            return b""
+        encoded = msgspec.json.encode(data, enc_hook=str)
+        # The browsable pages ask for "application/json; indent=4".
+        return msgspec.json.format(encoded, indent=2) if "indent" in (accepted_media_type or "") else encoded
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

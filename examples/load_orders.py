@@ -1,12 +1,9 @@
 #!/usr/bin/env python
 """Loads customers and their orders from CSV files through the REST API.
 
-    CSVDIR/customers.csv      customer_id, name, email
-    CSVDIR/orders.csv         order_id, customer_id, shipped_on (empty: not shipped)
-    CSVDIR/order_lines.csv    order_id, sku, quantity, unit_price
-
-Every order is placed and paid, and shipped where it has a day of shipping. Each request carries an Idempotency-Key
-made of the ids in the files, so running again makes no new event and goes on where an interrupted run stopped.
+CSVDIR holds customers.csv (customer_id, name, email), orders.csv (order_id, customer_id, shipped_on or nothing)
+and order_lines.csv (order_id, sku, quantity, unit_price). Each request carries an Idempotency-Key made of these
+ids: running again makes no new event, and goes on where an interrupted run stopped.
 """
 
 import argparse
@@ -18,8 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from io import StringIO
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -30,9 +26,8 @@ from rich.progress import track
 Row = dict[str, str]
 Answer = dict[str, Any]
 
-TRIES = 6
-LONGEST_WAIT = 60  # seconds; a server that asks for more has refused the request
-
+FOR_STAFF = "/api/orders/summary/?limit=1"
+TRIES, LONGEST_WAIT = 6, 60  # seconds; a server that asks for more has refused the request
 console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 stopping = threading.Event()
 
@@ -52,10 +47,6 @@ class Api(threading.local):
 
     def post(self, path: str, key: str, body: Answer) -> Answer:
         return self.send("POST", path, {"Idempotency-Key": f"load_orders/{quote(key)}"}, json.dumps(body))
-
-    def wait_for(self, position: int) -> None:
-        """Wait until the orders service shows the log up to this position; only staff may ask."""
-        self.send("GET", "/api/orders/summary/?limit=1", {"Min-Event-Position": str(position)})
 
     def send(self, method: str, path: str, headers: dict[str, str], body: str | None = None) -> Answer:
         """The answer, after a few tries where the server is busy; raises Refused or ConnectionError."""
@@ -82,25 +73,17 @@ class Api(threading.local):
 
 
 def reason(response: http.client.HTTPResponse, content: bytes) -> str:
-    """Why a request was refused: its problem document (RFC 9457) in one line, or what a proxy says."""
-    problem = json.loads(content) if "json" in response.headers.get_content_type() else {"title": response.reason}
-    errors = [f"{error.get('pointer', '')} {error.get('detail', '')}" for error in problem.get("errors", [])]
-    return ": ".join(filter(None, [problem.get("title"), problem.get("detail"), "; ".join(errors)]))
+    body: Answer = json.loads(content) if "json" in response.headers.get_content_type() else {"title": response.reason}
+    errors = [f"{error['pointer']} {error['detail']}" for error in body.get("errors", [])]
+    return ": ".join(filter(None, [body["title"], body.get("detail"), *errors]))
 
 
-def load_customer(api: Api, row: Row) -> Answer:
-    return api.post("/api/users/", f"customer/{row['customer_id']}", {"email": row["email"], "name": row["name"]})
-
-
-def load_order(api: Api, row: Row, lines: list[Row], users: dict[str, Answer], currency: str) -> Answer:
+def load_order(api: Api, name: str, row: Row, lines: list[Row], users: dict[str, Answer], currency: str) -> Answer:
     """Place, pay and ship one order, one after the other; returns the answer to the first."""
-    name, customer = row["order_id"], users.get(row["customer_id"])
-    if customer is None:
+    if row["customer_id"] not in users:
         raise Refused(f"customer {row['customer_id']} is not loaded")
-    items = [
-        {"sku": line["sku"], "quantity": int(line["quantity"]), "unit_price": line["unit_price"]} for line in lines
-    ]
-    body = {"customer_id": customer["id"], "currency": currency, "lines": items}
+    items = [{**line, "quantity": int(line["quantity"])} for line in lines]
+    body = {"customer_id": users[row["customer_id"]]["id"], "currency": currency, "lines": items}
     order = api.post("/api/orders/", f"order/{name}", body)
     path = f"/api/orders/{order['id']}"
     api.post(f"{path}/pay/", f"order/{name}/pay", {"payment_reference": f"PAY-{name}"})
@@ -109,10 +92,10 @@ def load_order(api: Api, row: Row, lines: list[Row], users: dict[str, Answer], c
     return order
 
 
-def each(pool: ThreadPoolExecutor, what: str, rows: list[Row], load: Callable[[Row], Answer]) -> dict[str, Answer]:
-    """Load rows in parallel and report those that fail; returns the answers to the others, by id."""
+def each(pool: Executor, what: str, rows: dict[str, Row], load: Callable[[str, Row], Answer]) -> dict[str, Answer]:
+    """Load rows in parallel and report those that fail; returns the answers to the others, by the ids of the file."""
     answers = {}
-    futures = {pool.submit(load, row): row[f"{what}_id"] for row in rows}
+    futures = {pool.submit(load, name, row): name for name, row in rows.items()}
     for future in track(as_completed(futures), f"{what}s", len(rows), console=console, disable=not console.is_terminal):
         try:
             answers[futures[future]] = future.result()
@@ -121,46 +104,46 @@ def each(pool: ThreadPoolExecutor, what: str, rows: list[Row], load: Callable[[R
     return answers
 
 
-def load(directory: Path, api: Api, pool: ThreadPoolExecutor, currency: str) -> tuple[str, int]:
-    """Customers first, then the orders, which need their ids; returns what was loaded, and how many rows were not."""
-    paths = (directory / f"{name}.csv" for name in ("customers", "orders", "order_lines"))
-    customers, orders, items = (
-        list(csv.DictReader(StringIO(path.read_text("utf-8-sig")), restval="")) for path in paths
-    )
-    lines: dict[str, list[Row]] = {row["order_id"]: [] for row in orders}
-    for item in items:
-        lines[item["order_id"]].append(item)
-    api.wait_for(0)  # a wrong address or token is reported here, once and not once a row
-    users = each(pool, "customer", customers, lambda row: load_customer(api, row))
-    api.wait_for(max((user["position"] for user in users.values()), default=0))
-    placed = each(pool, "order", orders, lambda row: load_order(api, row, lines[row["order_id"]], users, currency))
-    count = sum(len(lines[name]) for name in placed)
-    failed = len(customers) - len(users) + len(orders) - len(placed)
-    return f"{len(users)} customers, {len(placed)} orders, {count} lines", failed
+def read(path: Path, *columns: str) -> list[Row]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return [{column: row[column] for column in columns} for row in csv.DictReader(file, restval="")]
+
+
+def load(folder: Path, api: Api, pool: Executor, currency: str) -> int:
+    """Customers first, then the orders, which need their ids; returns how many rows failed."""
+    began = time.monotonic()
+    customers = {row.pop("customer_id"): row for row in read(folder / "customers.csv", "customer_id", "name", "email")}
+    orders = {row.pop("order_id"): row for row in read(folder / "orders.csv", "order_id", "customer_id", "shipped_on")}
+    lines: dict[str, list[Row]] = {name: [] for name in orders}
+    for line in read(folder / "order_lines.csv", "order_id", "sku", "quantity", "unit_price"):
+        lines[line.pop("order_id")].append(line)
+    api.send("GET", FOR_STAFF, {})  # a wrong address or token fails here, once and not once a row
+    users = each(pool, "customer", customers, lambda name, row: api.post("/api/users/", f"customer/{name}", row))
+    # An order is refused while the orders service has not heard of its customer.
+    api.send("GET", FOR_STAFF, {"Min-Event-Position": str(max([0, *(user["position"] for user in users.values())]))})
+    placed = each(pool, "order", orders, lambda name, row: load_order(api, name, row, lines[name], users, currency))
+    count, seconds = sum(len(lines[name]) for name in placed), time.monotonic() - began
+    console.print(f"{len(users)} customers, {len(placed)} orders, {count} lines in {seconds:.1f} seconds")
+    return len(customers) - len(users) + len(orders) - len(placed)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     add, token = parser.add_argument, os.environ.get("HEADRACE_TOKEN")
     add("csvdir", metavar="CSVDIR", type=Path, help="the directory of the three files")
     add("--url", default="http://127.0.0.1:8000", help="where the server is (default: %(default)s)")
     add("--token", default=token, required=not token, help="of a member of staff (default: $HEADRACE_TOKEN)")
-    add("--workers", default=8, type=int, metavar="N", help="orders at a time (default: %(default)s)")
+    add("--workers", default=8, type=int, metavar="N", help="rows at a time (default: %(default)s)")
     add("--currency", default="USD", metavar="CODE", help="of every order (default: %(default)s)")
-    options = parser.parse_args()
-    began = time.monotonic()
+    given = parser.parse_args()
     try:
-        with ThreadPoolExecutor(options.workers) as pool:
-            try:
-                loaded, failed = load(options.csvdir, Api(options.url, options.token), pool, options.currency)
-            finally:
-                stopping.set()  # what is still queued is not sent
+        failed = load(given.csvdir, Api(given.url, given.token), ThreadPoolExecutor(given.workers), given.currency)
     except KeyError as missing:
         sys.exit(f"The CSV files lack {missing}: a column, or the order of a line.")
     except (KeyboardInterrupt, Refused, OSError, ValueError) as error:
+        stopping.set()  # what is still queued is not sent
         sys.exit(f"Stopped: {str(error) or 'interrupted'}. What is loaded stays; run this again to go on from there.")
-    console.print(f"{loaded} in {time.monotonic() - began:.1f} seconds" + f"; {failed} rows failed" * bool(failed))
-    sys.exit(1 if failed else 0)
+    sys.exit(f"{failed} rows failed." if failed else 0)
 
 
 if __name__ == "__main__":

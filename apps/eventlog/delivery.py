@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 from threading import Lock
+from typing import Self
 
 from django.db import transaction
 from django.db.utils import InterfaceError, OperationalError
@@ -17,6 +18,7 @@ from apps.eventlog.models import Checkpoint, DeadLetter
 from apps.eventlog.projectors import Projector, of_service
 
 BATCH = 500
+OPEN = (DeadLetter.Status.WAITING, DeadLetter.Status.FAILED)
 PATIENCE = 1.0  # seconds to wait for a writer whose mark hides events that are committed already
 
 _busy: defaultdict[str, Lock] = defaultdict(Lock)
@@ -73,9 +75,8 @@ def _deliver(held: list[Checkpoint], position: int, safe: int, batch: int) -> in
     events = list(store.read_all(after=position, limit=batch, until=safe, category=categories))
     if not events:
         return 0
-    parked = _parked(projectors[0].service)
     for checkpoint, projector in zip(held, projectors, strict=True):
-        parking = Parking(projector, parked[projector.name])
+        parking = Parking.live(projector)
         deliver(projector, [recorded for recorded in events if recorded.category in projector.categories], parking)
         parking.save()
         checkpoint.position = events[-1].position if len(events) == batch else safe
@@ -84,13 +85,33 @@ def _deliver(held: list[Checkpoint], position: int, safe: int, batch: int) -> in
 
 
 class Parking:
-    """The streams of which a projector has set events aside, and the letters it adds to them."""
+    """The streams of which a projector has set events aside, and the letters it adds to them.
 
-    def __init__(self, projector: Projector, streams: set[str] | None = None) -> None:
-        self.projector = projector
-        self.streams = streams or set()
+    `skipped` are the positions that an operator has ruled out.
+    """
+
+    def __init__(self, projector: Projector, streams: set[str], skipped: set[int]) -> None:
+        self.projector, self.streams, self.skipped = projector, streams, skipped
         self.model = checkpoints.dead_letter_model(projector.service)
         self.letters: list[DeadLetter] = []
+
+    @classmethod
+    def live(cls, projector: Projector) -> Self:
+        """As the dead letters of the projector say."""
+        letters = checkpoints.dead_letter_model(projector.service).objects.filter(projector=projector.name)
+        open_ = set(letters.filter(status__in=OPEN).values_list("stream", flat=True))
+        return cls(projector, open_, cls.skips(projector))
+
+    @classmethod
+    def fresh(cls, projector: Projector) -> Self:
+        """As at the beginning of a replay: nothing waits, but what was skipped stays so."""
+        return cls(projector, set(), cls.skips(projector))
+
+    @staticmethod
+    def skips(projector: Projector) -> set[int]:
+        letters = checkpoints.dead_letter_model(projector.service).objects
+        skipped = letters.filter(projector=projector.name, status=DeadLetter.Status.SKIPPED)
+        return set(skipped.values_list("position", flat=True))
 
     def park(self, recorded: RecordedEvent, error: Exception | None = None) -> None:
         """Set an event aside: as failed with its error, or waiting behind a failed one of its stream."""
@@ -108,6 +129,7 @@ class Parking:
 
     def save(self) -> None:
         self.model.objects.bulk_create(self.letters)
+        self.letters = []
 
 
 def deliver(projector: Projector, events: Sequence[RecordedEvent], parking: Parking) -> None:
@@ -115,6 +137,7 @@ def deliver(projector: Projector, events: Sequence[RecordedEvent], parking: Park
 
     A database that fails is not the event's fault: `OperationalError` passes through.
     """
+    events = [recorded for recorded in events if recorded.position not in parking.skipped]
     free = [recorded for recorded in events if recorded.stream not in parking.streams]
     try:
         if free:
@@ -142,10 +165,3 @@ def _deliver_singly(projector: Projector, events: Sequence[RecordedEvent], parki
             raise
         except Exception as error:
             parking.park(recorded, error)
-
-
-def _parked(service: str) -> defaultdict[str, set[str]]:
-    streams: defaultdict[str, set[str]] = defaultdict(set)
-    for name, stream in checkpoints.dead_letter_model(service).objects.values_list("projector", "stream").distinct():
-        streams[name].add(stream)
-    return streams

@@ -1,8 +1,6 @@
 """What happened: the events of a service, and their recorded form in the log."""
 
-from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
@@ -44,8 +42,7 @@ class DomainEvent:
         return msgspec.convert(data, cls)
 
 
-@dataclass(frozen=True)
-class RecordedEvent:
+class RecordedEvent(msgspec.Struct, frozen=True, array_like=True):
     """One row of the log. `data` and `metadata` are as stored; `event` is the typed, current form."""
 
     position: int
@@ -62,12 +59,12 @@ class RecordedEvent:
     def category(self) -> str:
         return self.stream.partition("-")[0]
 
-    @cached_property
+    @property
     def stream_id(self) -> UUID:
         """The id behind the category, for streams named by UUID."""
         return UUID(self.stream.partition("-")[2])
 
-    @cached_property
+    @property
     def event(self) -> DomainEvent:
         """The event, upcast to the current version of its class; raises `UnknownEvent`."""
         known = DomainEvent.types.get(self.type)
@@ -83,4 +80,4 @@ class RecordedEvent:
 
     def document(self) -> Payload:
         """The event as the feed, histories and the stream show it."""
-        return msgspec.to_builtins({field: getattr(self, field) for field in self.__dataclass_fields__})
+        return msgspec.to_builtins({field: getattr(self, field) for field in self.__struct_fields__})

@@ -85,11 +85,16 @@ class Checkpoint(models.Model):
 
 
 class DeadLetter(models.Model):
-    """An event that one reader could not take in; it and the later ones of its stream wait here."""
+    """An event that one reader could not take in; it and the later ones of its stream wait here.
+
+    What became of it stays on record.
+    """
 
     class Status(models.TextChoices):
         WAITING = "waiting", "waiting"  # its turn has not come: an earlier one of the stream failed
         FAILED = "failed", "failed"
+        RETRIED = "retried", "retried"  # taken in after all
+        SKIPPED = "skipped", "skipped"  # left out for ever, in replays too, for the reason given
 
     objects: ClassVar[models.Manager[Self]]
 
@@ -100,6 +105,9 @@ class DeadLetter(models.Model):
     attempts = models.PositiveIntegerField(default=0)
     error = models.TextField(default="")
     parked_at = models.DateTimeField(auto_now_add=True)
+    settled_at = models.DateTimeField(null=True)
+    settled_by = models.CharField(max_length=200, default="")
+    reason = models.CharField(max_length=500, default="")
 
     class Meta:
         abstract = True

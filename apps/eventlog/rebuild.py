@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 from django.db import connections, transaction
 from django.db.utils import InterfaceError, OperationalError
 
-from apps.eventlog import checkpoints, store
-from apps.eventlog.delivery import Parking, deliver
+from apps.eventlog import bulk, checkpoints, store
+from apps.eventlog.delivery import OPEN, Parking, deliver
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.failpoints import failpoint
 from apps.eventlog.projectors import Projector, RowProjector
@@ -52,7 +54,7 @@ class Replay:
 
     def __init__(self, projector: Projector, batch: int, progress: Progress) -> None:
         self.projector, self.batch, self.progress = projector, batch, progress
-        self.parking = Parking(projector)
+        self.parking = Parking.fresh(projector)
         self.position = self.done = 0
 
     def fill(self) -> None:
@@ -60,15 +62,16 @@ class Replay:
         if not isinstance(self.projector, RowProjector):
             return
         until = store.safe_position()
+        blank = bulk.blank_rows(self.projector.table(self.projector.model))
         streams: list[list[RecordedEvent]] = []
         size = 0
         for _, stream in groupby(store.read_streams(self.projector.category, until=until), attrgetter("stream")):
-            streams.append(list(stream))
+            streams.append([recorded for recorded in stream if recorded.position not in self.parking.skipped])
             size += len(streams[-1])
             if size >= self.batch:
-                self._write(self.projector, streams)
+                self._write(self.projector, blank, streams)
                 streams, size = [], 0
-        self._write(self.projector, streams)
+        self._write(self.projector, blank, streams)
         self.position = until
 
     def drain(self) -> None:
@@ -85,12 +88,11 @@ class Replay:
         categories = self.projector.categories
         return list(store.read_all(after=self.position, until=safe, limit=self.batch, category=categories))
 
-    def _write(self, projector: RowProjector, streams: list[list[RecordedEvent]]) -> None:
-        table = projector.table(projector.model)
+    def _write(self, projector: RowProjector, blank: Callable[[UUID], Any], streams: list[list[RecordedEvent]]) -> None:
         try:
-            rows = [projector.fold(table(pk=events[0].stream_id), events) for events in streams]
+            rows = [projector.fold(blank(events[0].stream_id), events) for events in streams]
             with transaction.atomic(using=projector.service):
-                table.objects.bulk_create(rows)
+                bulk.insert(projector.table(projector.model), rows)
         except (OperationalError, InterfaceError):
             raise
         except Exception:
@@ -113,7 +115,7 @@ def _switch(kind: type[Projector], replay: Replay, shadows: list[Shadow]) -> Non
         failpoint("switching")
         for shadow in shadows:
             shadow.replace()
-        replay.parking.model.objects.filter(projector=kind.name).delete()
+        replay.parking.model.objects.filter(projector=kind.name, status__in=OPEN).delete()
         replay.parking.save()
         place.position = replay.position
         place.save()

@@ -129,5 +129,5 @@ def _model_of(live: type[Model], table: str) -> type[Model]:
     fields = {field.name: field.clone() for field in live._meta.concrete_fields}
     options = {"app_label": live._meta.app_label, "db_table": table, "managed": False, "apps": Apps()}
     meta = type("Meta", (), options)
-    model: type[Model] = ModelBase(live.__name__, (Model,), {**fields, "Meta": meta, "__module__": live.__module__})
+    model: Any = ModelBase(live.__name__, (Model,), {**fields, "Meta": meta, "__module__": live.__module__})
     return model

@@ -1,12 +1,14 @@
 """The log: append events to streams, read them back. The only code that touches the event table."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import uuid_utils.compat as uuids
 from django.db import connections, transaction
 from django.db.models import Max, Q, QuerySet
@@ -17,7 +19,8 @@ from apps.eventlog.models import Reservation, StoredEvent
 
 ALIAS = "eventlog"
 PAGE = 1000
-COLUMNS = tuple(RecordedEvent.__dataclass_fields__)
+COLUMNS = RecordedEvent.__struct_fields__
+_decode = msgspec.json.Decoder(list[RecordedEvent]).decode
 
 Until = int | datetime | None
 
@@ -128,7 +131,7 @@ def read_stream(stream: str, *, after_version: int = 0, until: Until = None) -> 
     rows = StoredEvent.objects.filter(stream=stream, stream_version__gt=after_version).order_by("stream_version")
     if until is not None:
         rows = rows.filter(position__lte=position_at(until))
-    return recorded(rows)
+    return iter(recorded(rows))
 
 
 def read_all(
@@ -154,7 +157,7 @@ def read_all(
         rows = rows.filter(type__in=types)
     while limit is None or limit > 0:
         size = PAGE if limit is None else min(PAGE, limit)
-        page = list(recorded(rows.filter(position__gt=after, position__lte=end)[:size]))
+        page = recorded(rows.filter(position__gt=after, position__lte=end)[:size])
         yield from page
         if len(page) < size:
             return
@@ -166,12 +169,25 @@ def read_streams(category: str, *, until: int) -> Iterator[RecordedEvent]:
     """The events of a category stream by stream, each stream oldest first, up to a position."""
     rows = StoredEvent.objects.filter(stream__gte=f"{category}-", stream__lt=f"{category}.", position__lte=until)
     rows = rows.order_by("stream", "stream_version")
-    beyond = Q()
-    while page := list(recorded(rows.filter(beyond)[:PAGE])):
-        yield from page
-        last = page[-1]
+
+    def page_after(last: RecordedEvent | None) -> list[RecordedEvent]:
+        if last is None:
+            return recorded(rows[:PAGE])
         later = Q(stream=last.stream, stream_version__gt=last.stream_version)
-        beyond = Q(stream__gte=last.stream) & (later | Q(stream__gt=last.stream))
+        return recorded(rows.filter(Q(stream__gte=last.stream) & (later | Q(stream__gt=last.stream)))[:PAGE])
+
+    return _read_ahead(page_after)
+
+
+def _read_ahead(page_after: Callable[[RecordedEvent | None], list[RecordedEvent]]) -> Iterator[RecordedEvent]:
+    """The events of page after page, the next being read in a thread while this one is worked on."""
+    with ThreadPoolExecutor(1) as reader:
+        page = page_after(None)
+        while page:
+            coming = reader.submit(page_after, page[-1])
+            yield from page
+            page = coming.result()
+        reader.submit(connections.close_all)
 
 
 def find(**where: Any) -> QuerySet[StoredEvent]:
@@ -190,9 +206,15 @@ def restore(documents: list[Payload]) -> tuple[int, int, int]:
     return _engine().restore(connections[ALIAS], documents)
 
 
-def recorded(rows: QuerySet[StoredEvent]) -> Iterator[RecordedEvent]:
-    """The events of `find`, in their recorded form."""
-    return (RecordedEvent(*row) for row in rows.values_list(*COLUMNS).iterator(PAGE))
+def recorded(rows: QuerySet[StoredEvent]) -> list[RecordedEvent]:
+    """The events of `find`, in their recorded form.
+
+    They come as one JSON value, which is decoded straight into events: several times faster than
+    row by row.
+    """
+    query, parameters = rows.values_list(*COLUMNS).query.sql_with_params()
+    page = _engine().page(connections[ALIAS], query, parameters)
+    return _decode(page) if page else []
 
 
 def _engine() -> Any:

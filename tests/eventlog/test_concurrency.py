@@ -71,7 +71,7 @@ def test_a_follower_skips_nothing_and_doubles_nothing() -> None:
 @pytest.mark.postgres
 def test_the_same_check_catches_a_naive_follower() -> None:
     def naive(after: int) -> Iterator[RecordedEvent]:
-        return store.recorded(StoredEvent.objects.filter(position__gt=after).order_by("position"))
+        return iter(store.recorded(StoredEvent.objects.filter(position__gt=after).order_by("position")))
 
     seen, log = follow_writers(naive, seconds=4.0)
     assert len(seen) < len(log)
@@ -122,7 +122,7 @@ def follow_writers(
     finally:
         done.set()
         follower.join()
-    return seen, list(store.recorded(StoredEvent.objects.order_by("position")))
+    return seen, store.recorded(StoredEvent.objects.order_by("position"))
 
 
 @pytest.mark.postgres

@@ -4,10 +4,14 @@ The functions, made by a migration, hold the in-flight marks that keep followers
 events, so an append is one round trip and needs no INSERT right.
 """
 
+from typing import Any
+
 import msgspec
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from apps.eventlog.events import Payload
+from apps.eventlog.events import Payload, RecordedEvent
+
+COLUMNS = ", ".join(f"e.{name}" for name in RecordedEvent.__struct_fields__)
 
 
 def append(
@@ -26,6 +30,13 @@ def append(
 def safe_position(connection: BaseDatabaseWrapper) -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT eventlog_safe_position()")
+        return cursor.fetchone()[0]
+
+
+def page(connection: BaseDatabaseWrapper, query: str, parameters: tuple[Any, ...]) -> str | None:
+    """The rows of a query on the event table as one JSON list of lists, None for no row."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT json_agg(json_build_array({COLUMNS}))::text FROM ({query}) e", parameters)  # noqa: S608
         return cursor.fetchone()[0]
 
 

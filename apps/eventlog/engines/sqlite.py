@@ -1,6 +1,7 @@
 """The log on SQLite: one writer at a time, so positions become visible in their order."""
 
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -9,6 +10,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from apps.eventlog.events import Payload
 
+# In the order of RecordedEvent; stored JSON stays JSON, an instant gets its zone.
+COLUMNS = (
+    "e.position, e.event_id, e.stream, e.stream_version, e.type, e.schema_version, json(e.data), json(e.metadata), "
+    "e.recorded_at || 'Z'"
+)
 INSERT = """
 INSERT INTO eventlog_event (position, event_id, stream, stream_version, category, type,
                             schema_version, data, metadata, correlation_id, recorded_at)
@@ -48,7 +54,7 @@ def _repeated(twins: list[tuple[int, str, int, str, str]], stream: str, events: 
     return ("repeated" if known == sent else "taken"), twins[-1][0], twins[-1][2]
 
 
-def _row(position: int, stream: str, version: int, event: Payload, metadata: Payload, recorded_at: str) -> list[object]:
+def _row(position: int, stream: str, version: int, event: Payload, metadata: Payload, recorded_at: str) -> list[Any]:
     return [
         position,
         event["event_id"].hex,
@@ -67,6 +73,13 @@ def _row(position: int, stream: str, version: int, event: Payload, metadata: Pay
 def safe_position(connection: BaseDatabaseWrapper) -> int:
     with connection.cursor() as cursor:
         return _first(cursor.execute("SELECT max(position) FROM eventlog_event"))
+
+
+def page(connection: BaseDatabaseWrapper, query: str, parameters: tuple[Any, ...]) -> str:
+    """The rows of a query on the event table as one JSON list of lists."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT json_group_array(json_array({COLUMNS})) FROM ({query}) e", parameters)  # noqa: S608
+        return cursor.fetchone()[0]
 
 
 def restore(connection: BaseDatabaseWrapper, documents: list[Payload]) -> tuple[int, int, int]:

@@ -4,16 +4,30 @@ from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
+from rest_framework import serializers
 from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from apps.eventlog import store
+from apps.eventlog import past, store
 from apps.eventlog.http.conditions import await_position, etag
 from apps.eventlog.http.events import EventReadSerializer
 from apps.eventlog.http.filters import refuse_unknown_parameters
+
+
+class WhenSerializer(serializers.Serializer[None]):
+    """Which state of a document: at an instant, inclusive, or of a version."""
+
+    at = serializers.DateTimeField(required=False, default=None)
+    version = serializers.IntegerField(required=False, default=None, min_value=1, max_value=2**31 - 1)
+
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        if fields["at"] is not None and fields["version"] is not None:
+            raise serializers.ValidationError({"version": ["either at or version, not both"]})
+        return fields
 
 
 class QueryViewSet(GenericViewSet[Any]):
@@ -37,9 +51,24 @@ class QueryViewSet(GenericViewSet[Any]):
         return self.pages(self.filter_queryset(self.get_queryset()), self.get_serializer_class())
 
     def retrieve(self, request: Request, pk: Any) -> Response:
-        refuse_unknown_parameters(request, set())
-        document = self.get_serializer(self.row(pk)).data
+        """The document as it is, or with `at` or `version` as it stood then, folded from the log."""
+        document = self.get_serializer(self.row_then(request, pk) if request.query_params else self.row(pk)).data
         return Response(document, headers={"ETag": etag(document["version"])})
+
+    def row_then(self, request: Request, pk: Any) -> Any:
+        refuse_unknown_parameters(request, {"at", "version"})
+        when = WhenSerializer(data=request.query_params.dict())
+        when.is_valid(raise_exception=True)
+        self.row(pk)
+        position = past.position_then(f"{self.category}-{pk}", **when.validated_data)
+        row = None if position is None else self.row_at(pk, position)
+        if row is None:
+            raise NotFound("it was not there then")
+        return row
+
+    def row_at(self, pk: Any, position: int) -> Any | None:
+        """The row as it stood at a position of the log; None before its creation."""
+        raise NotImplementedError
 
     @action(detail=True)
     def history(self, request: Request, pk: Any) -> Response:

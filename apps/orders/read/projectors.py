@@ -71,7 +71,8 @@ class SummaryProjector(Projector):
 
     def project(self, events: Sequence[RecordedEvent]) -> None:
         summaries, summarized = self.table(OrderSummary).objects, self.table(SummarizedOrder).objects
-        cancelled = [recorded.stream_id for recorded in events if isinstance(recorded.event, OrderCancelled)]
+        news = [(recorded, recorded.event) for recorded in events]
+        cancelled = [recorded.stream_id for recorded, event in news if isinstance(event, OrderCancelled)]
         entries = summarized.in_bulk(cancelled)
         changes: dict[str, tuple[int, Decimal]] = {}
 
@@ -79,12 +80,12 @@ class SummaryProjector(Projector):
             before = changes.get(key, (0, Decimal(0)))
             changes[key] = before[0] + orders, before[1] + revenue
 
-        for recorded in events:
-            if isinstance(recorded.event, OrderPlaced):
-                entry = self._entry(recorded, recorded.event)
+        for recorded, event in news:
+            if isinstance(event, OrderPlaced):
+                entry = self._entry(recorded, event)
                 entries[entry.order_id] = entry
                 change(entry.key, 1, Decimal(entry.total))
-            elif isinstance(recorded.event, OrderCancelled):
+            elif isinstance(event, OrderCancelled):
                 entry = entries.pop(recorded.stream_id)
                 change(entry.key, -1, -Decimal(entry.total))
         summarized.filter(order_id__in=cancelled).delete()

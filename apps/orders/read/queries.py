@@ -4,14 +4,24 @@ from uuid import UUID
 
 from django.db.models import OuterRef, QuerySet, Subquery
 
-from apps.eventlog import checkpoints, store
+from apps.eventlog import checkpoints, past, store
 from apps.orders.models import Customer, Order, OrderSummary
+from apps.orders.read.projectors import CustomerProjector, OrderProjector
 
 
 def orders() -> QuerySet[Order]:
     """Orders with the name their customer has now."""
     name = Customer.objects.filter(id=OuterRef("customer_id")).values("name")
     return Order.objects.annotate(customer_name=Subquery(name))
+
+
+def order_at(order_id: UUID, position: int) -> Order | None:
+    """The order as of a position of the log, with the name its customer had then."""
+    order = past.row_at(OrderProjector, order_id, position)
+    if order is not None:
+        customer = past.row_at(CustomerProjector, order.customer_id, position)
+        order.customer_name = customer.name if customer else None
+    return order
 
 
 def summaries() -> QuerySet[OrderSummary]:

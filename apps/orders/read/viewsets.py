@@ -1,5 +1,7 @@
 """Queries of the orders service by GET."""
 
+from uuid import UUID
+
 import django_filters
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
@@ -35,6 +37,9 @@ class OrderReadViewSet(QueryViewSet):
     def get_queryset(self) -> QuerySet[Order]:
         customer = customer_id(self.request)
         return queries.orders() if customer is None else queries.orders().filter(customer_id=customer)
+
+    def row_at(self, pk: UUID, position: int) -> Order | None:
+        return queries.order_at(pk, position)
 
     @extend_schema(responses=OrderSummaryReadSerializer(many=True))
     @action(detail=False, permission_classes=[IsAdminUser])

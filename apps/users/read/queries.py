@@ -1,9 +1,18 @@
 """What the users service can be asked about."""
 
+from uuid import UUID
+
 from django.db.models import QuerySet
 
+from apps.eventlog import past
 from apps.users.models import User
+from apps.users.read.projectors import UserProjector
 
 
 def users() -> QuerySet[User]:
     return User.objects.all()
+
+
+def user_at(user_id: UUID, position: int) -> User | None:
+    """The user as of a position of the log."""
+    return past.row_at(UserProjector, user_id, position)

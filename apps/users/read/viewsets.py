@@ -1,5 +1,7 @@
 """Queries of the users service by GET."""
 
+from uuid import UUID
+
 from django.db.models import QuerySet
 
 from apps.eventlog.http.authentication import customer_id
@@ -20,3 +22,6 @@ class UserReadViewSet(QueryViewSet):
     def get_queryset(self) -> QuerySet[User]:
         customer = customer_id(self.request)
         return queries.users() if customer is None else queries.users().filter(id=customer)
+
+    def row_at(self, pk: UUID, position: int) -> User | None:
+        return queries.user_at(pk, position)

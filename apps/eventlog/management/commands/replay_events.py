@@ -88,9 +88,10 @@ class Command(BaseCommand):
         rows = rows.filter(position__lte=end)
         if since is not None:
             rows = rows.filter(recorded_at__gte=since)
-        for recorded in store.recorded(rows):
-            line = _json(recorded.document()) if options["format"] == "json" else _text(recorded)
-            self.stdout.write(line)
+        while page := store.recorded(rows[: store.PAGE]):
+            for recorded in page:
+                self.stdout.write(_json(recorded.document()) if options["format"] == "json" else _text(recorded))
+            rows = rows.filter(position__gt=page[-1].position)
 
 
 def instant(text: str) -> datetime | int:

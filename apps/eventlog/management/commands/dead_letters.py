@@ -1,0 +1,62 @@
+"""`manage.py dead_letters`: events that a projector could not take in."""
+
+import getpass
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from apps.eventlog import dead_letters
+from apps.eventlog.projectors import Projector, services
+from apps.eventlog.reactors import Reactor
+
+READERS: dict[str, dead_letters.Reader] = {**Projector.registry, **Reactor.registry}
+
+
+class Command(BaseCommand):
+    help = "Lists the events that were set aside, tries them again, or skips one for good with a reason."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        acts = parser.add_subparsers(dest="act", required=True)
+        acts.add_parser("list", help="what is set aside")
+        retry = acts.add_parser("retry", help="take in what waits, stream by stream, in order")
+        retry.add_argument("--projector", help="only of this projector")
+        retry.add_argument("--stream", help="only of this stream")
+        skip = acts.add_parser("skip", help="leave one failed event out, in replays too")
+        skip.add_argument("--projector", required=True)
+        skip.add_argument("--position", required=True, type=int)
+        skip.add_argument("--reason", required=True, help="kept on record")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        name = options.get("projector")
+        if name and name not in READERS:
+            raise CommandError(f"no projector {name!r}; there are {', '.join(sorted(READERS))}")
+        getattr(self, f"_{options['act']}")(options)
+
+    def _list(self, options: dict[str, Any]) -> None:
+        for service in services():
+            for letter in dead_letters.open_letters(service):
+                self.stdout.write(
+                    f"{letter.projector}  position {letter.position}  {letter.stream}  {letter.status}"
+                    f"  attempts {letter.attempts}  {letter.error}"
+                )
+
+    def _retry(self, options: dict[str, Any]) -> None:
+        failed = False
+        for service in services():
+            waiting = dead_letters.open_letters(service).values_list("projector", "stream")
+            for name, stream in sorted(set(waiting)):
+                if options["projector"] in (None, name) and options["stream"] in (None, stream):
+                    done, error = dead_letters.retry(READERS[name], stream, by=getpass.getuser())
+                    self.stdout.write(f"{name}  {stream}: {done} taken in{f', then {error}' if error else ''}")
+                    failed = failed or bool(error)
+        if failed:
+            raise CommandError("some events failed again")
+
+    def _skip(self, options: dict[str, Any]) -> None:
+        kind, reason = READERS[options["projector"]], options["reason"].strip()
+        if not reason:
+            raise CommandError("--reason must say why")
+        if not dead_letters.skip(kind, options["position"], by=getpass.getuser(), reason=reason):
+            raise CommandError(f"nothing of {kind.name} waits at position {options['position']}")
+        self.stdout.write("skipped; retry takes in the later events of its stream")

@@ -44,7 +44,7 @@ PLANTS = [
     ("write", "orders/write/serializers.py", "from apps.orders.write import viewsets"),
     ("write", "users/write/aggregates.py", "from apps.users.write.commands import RenameUser"),
     ("write", "orders/write/policies.py", ""),
-    ("read", "orders/read/queries.py", "from apps.orders.read import projectors"),
+    ("read", "orders/read/queries.py", "from apps.orders.read import serializers"),
     ("read", "users/read/serializers.py", "from apps.users.read import viewsets"),
     ("read", "eventlog/read/pages.py", ""),
     ("eventlog", "eventlog/store.py", "from apps.eventlog import delivery"),

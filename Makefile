@@ -30,8 +30,8 @@ run: .venv/run .env
 		--lifespan off --timeout-graceful-shutdown 2 --no-access-log
 
 test: .venv/dev .env
-	$(BIN)/python -m pytest --db=sqlite $(ARGS)
-	$(BIN)/python -m pytest --db=postgres $(ARGS)
+	DB=sqlite $(BIN)/python -m pytest -q $(ARGS)
+	DB=postgres $(BIN)/python -m pytest -q $(ARGS)
 
 check: .venv/dev .env
 	$(BIN)/ruff format --check .
@@ -48,11 +48,11 @@ check: .venv/dev .env
 	$(PYTHON) -m venv .venv
 
 .venv/run: requirements.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 .venv/dev: requirements-dev.txt .venv/run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
 clean:

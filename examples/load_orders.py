@@ -25,9 +25,9 @@ from rich.progress import track
 
 Row = dict[str, str]
 Answer = dict[str, Any]
-
 FOR_STAFF = "/api/orders/summary/?limit=1"
-TRIES, LONGEST_WAIT = 6, 60  # seconds; a server that asks for more has refused the request
+MOST_DROPS, LONGEST_WAIT = 6, 60  # seconds; a server that asks for more has refused the request
+MOST_TRIES = 90  # at a second each: what a killed server was at counts as still running for a minute
 console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 stopping = threading.Event()
 
@@ -50,26 +50,26 @@ class Api(threading.local):
 
     def send(self, method: str, path: str, headers: dict[str, str], body: str | None = None) -> Answer:
         """The answer, after a few tries where the server is busy; raises Refused or ConnectionError."""
-        wait, failure = 0, Exception()
-        for attempt in range(1, TRIES + 1):
-            if stopping.wait(wait):
-                raise Refused("not sent any more")
+        wait = tries = drops = 0
+        while not stopping.wait(wait):
             try:
                 self.connection.request(method, path, body, self.headers | headers)
                 response = self.connection.getresponse()
                 content = response.read()
             except (OSError, http.client.HTTPException) as error:
                 self.connection.close()
-                wait, failure = attempt, ConnectionError(f"no answer from the server ({error})")
+                wait = drops = drops + 1
+                if drops >= MOST_DROPS:
+                    raise ConnectionError(f"no answer from the server: {error}") from error
                 continue
+            tries, drops = tries + 1, 0
             if response.status < 300:
                 return json.loads(content)
-            failure = Refused(f"{path}: {response.status} {reason(response, content)}")
-            seconds = response.headers.get("Retry-After", "")
-            if response.status not in (409, 429, 503) or not seconds.isdecimal() or int(seconds) > LONGEST_WAIT:
-                break
-            wait = int(seconds)
-        raise failure
+            again = response.headers.get("Retry-After", "")
+            wait = int(again) if again.isdecimal() and response.status in (409, 429, 503) else LONGEST_WAIT + 1
+            if wait > LONGEST_WAIT or tries >= MOST_TRIES:
+                raise Refused(f"{path}: {response.status} {reason(response, content)}")
+        raise Refused("not sent any more")
 
 
 def reason(response: http.client.HTTPResponse, content: bytes) -> str:
@@ -142,7 +142,7 @@ def main() -> None:
         sys.exit(f"The CSV files lack {missing}: a column, or the order of a line.")
     except (KeyboardInterrupt, Refused, OSError, ValueError) as error:
         stopping.set()  # what is still queued is not sent
-        sys.exit(f"Stopped: {str(error) or 'interrupted'}. What is loaded stays; run this again to go on from there.")
+        sys.exit(f"Stopped ({str(error) or 'interrupted'}). What is loaded stays; run this again to go on from there.")
     sys.exit(f"{failed} rows failed." if failed else 0)
 
 

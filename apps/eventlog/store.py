@@ -165,9 +165,13 @@ def read_all(
         limit = limit - size if limit is not None else None
 
 
-def read_streams(category: str, *, until: int) -> Iterator[RecordedEvent]:
-    """The events of a category stream by stream, each stream oldest first, up to a position."""
-    rows = StoredEvent.objects.filter(stream__gte=f"{category}-", stream__lt=f"{category}.", position__lte=until)
+def read_streams(category: str, *, until: int, first: str = "", end: str = "") -> Iterator[RecordedEvent]:
+    """The events of a category stream by stream, each stream oldest first, up to a position.
+
+    `first` and `end` bound the streams by name; `end` is the first that is not read.
+    """
+    low, high = first or f"{category}-", end or f"{category}."
+    rows = StoredEvent.objects.filter(stream__gte=low, stream__lt=high, position__lte=until)
     rows = rows.order_by("stream", "stream_version")
 
     def page_after(last: RecordedEvent | None) -> list[RecordedEvent]:
@@ -177,6 +181,14 @@ def read_streams(category: str, *, until: int) -> Iterator[RecordedEvent]:
         return recorded(rows.filter(Q(stream__gte=last.stream) & (later | Q(stream__gt=last.stream)))[:PAGE])
 
     return _read_ahead(page_after)
+
+
+def divide_streams(category: str, parts: int) -> list[tuple[str, str]]:
+    """Ranges of about as many streams each that together hold all streams of a category."""
+    whole = StoredEvent.objects.filter(category=category, stream_version=1).order_by("stream")
+    step = max(1, -(-whole.count() // parts))
+    firsts = [whole.values_list("stream", flat=True)[at] for at in range(0, whole.count(), step)]
+    return list(zip(firsts, [*firsts[1:], f"{category}."], strict=True)) if firsts else []
 
 
 def _read_ahead(page_after: Callable[[RecordedEvent | None], list[RecordedEvent]]) -> Iterator[RecordedEvent]:

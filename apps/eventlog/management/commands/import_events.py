@@ -1,12 +1,13 @@
 """`manage.py import_events FILE`: read JSON Lines into the log."""
 
 import gzip
+import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 from uuid import UUID
 
 import msgspec
@@ -41,7 +42,8 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", type=Path)
+        parser.add_argument("file", type=Path, help="- for standard input")
+        parser.add_argument("--rows-later", action="store_true", help="leave the read models to replay_events")
         parser.add_argument("--no-progress", action="store_true", help="no progress bar")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -61,13 +63,13 @@ class Command(BaseCommand):
         except IntegrityError as error:
             raise CommandError(f"{written} new events, then one that does not fit: {error}") from error
         self.stdout.write(self.style.SUCCESS(f"{written} events imported, {read - written} were there already"))
-        for service in projectors.services():
+        for service in [] if options["rows_later"] else projectors.services():
             delivery.catch_up(service)
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
     try:
-        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
+        with _open(file) as lines:
             for number, line in enumerate(lines, start=1):
                 try:
                     yield msgspec.structs.asdict(msgspec.json.decode(line, type=Line))
@@ -75,3 +77,9 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
                     raise CommandError(f"{file}, line {number}: {error}") from error
     except OSError as error:
         raise CommandError(str(error)) from error
+
+
+def _open(file: Path) -> IO[bytes]:
+    if str(file) == "-":
+        return sys.stdin.buffer
+    return cast(IO[bytes], gzip.open(file, "rb")) if file.suffix == ".gz" else file.open("rb")

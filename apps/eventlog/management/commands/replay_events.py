@@ -1,7 +1,10 @@
 """`manage.py replay_events`: rebuild read models from the log, or print its events."""
 
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,10 +14,14 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from apps.eventlog import checkpoints, store
+from apps.eventlog.dead_letters import open_letters
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.management.progress import progress_bar
+from apps.eventlog.management.then import build_then
 from apps.eventlog.projectors import Projector
-from apps.eventlog.rebuild import BATCH, AlreadyRunning, rebuild
+from apps.eventlog.rebuild import AlreadyRunning, rebuild
+from apps.eventlog.replay import BATCH, Progress
+from apps.eventlog.verify import Difference, verify
 
 
 class Command(BaseCommand):
@@ -27,28 +34,37 @@ class Command(BaseCommand):
         add = parser.add_argument
         add("--service", choices=settings.SERVICES, help="only the projectors of this service")
         add("--projector", metavar="NAME", help="only this projector, as in OrderProjector")
+        add("--until", type=instant, metavar="WHEN", help="as of this instant (ISO 8601) or position; needs --into")
+        add("--into", type=Path, metavar="DIR", help="build beside the live data: SQLite databases in a new directory")
+        add("--verify", action="store_true", help="change nothing: compare with the log, exit 1 on any difference")
         add("--dry-run", action="store_true", help="say what would be done, over how many events")
+        add("--workers", type=int, default=1, metavar="N", help="processes that share the streams (default 1)")
         add("--batch", type=int, default=BATCH, metavar="N", help=f"events a batch (default {BATCH})")
         add("--no-progress", action="store_true", help="no progress bar")
+        add(
+            "--format", choices=["text", "json"], default="text", help="of --list and --verify; json: one object a line"
+        )
         listing = parser.add_argument_group("print events instead")
-        listing.add_argument("--list", action="store_true", help="print events, oldest first")
+        listing.add_argument("--list", action="store_true", help="print events, oldest first, up to --until")
         listing.add_argument("--type", help="only of this type, as in orders.OrderPlaced")
         listing.add_argument("--stream", help="only of this stream, as in order-<uuid>")
         listing.add_argument("--since", type=instant, help="only recorded at or after this instant (ISO 8601)")
-        listing.add_argument("--until", type=instant, help="only up to this instant (ISO 8601) or position")
-        listing.add_argument("--format", choices=["text", "json"], default="text", help="json: one object a line")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["list"]:
             self._list(options)
             return
-        for name in ("type", "stream", "since", "until"):
-            if options[name] is not None:
-                raise CommandError(f"--{name} goes with --list")
-        if options["batch"] < 1:
-            raise CommandError("--batch must be 1 or more")
-        for kind in self._chosen(options):
-            self._rebuild(kind, options)
+        _check(options)
+        kinds = self._chosen(options)
+        if options["dry_run"]:
+            self._say(kinds, options)
+        elif options["into"] is not None:
+            self._build_then(kinds, options)
+        elif options["verify"]:
+            self._verify(kinds, options)
+        else:
+            for kind in kinds:
+                self._rebuild(kind, options)
 
     def _chosen(self, options: dict[str, Any]) -> list[type[Projector]]:
         name, service = options["projector"], options["service"]
@@ -60,23 +76,58 @@ class Command(BaseCommand):
             if name in (None, kind.name) and service in (None, kind.service)
         ]
 
-    def _rebuild(self, kind: type[Projector], options: dict[str, Any]) -> None:
-        total = store.find(category__in=kind.categories).count()
-        tables = ", ".join(model._meta.db_table for model in kind.models)
-        if options["dry_run"]:
+    def _say(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
+        until = _end(options["until"])
+        where = f"databases in {options['into']}" if options["into"] else ""
+        for kind in kinds:
+            total = store.find(category__in=kind.categories, position__lte=until).count()
             place = checkpoints.places(kind.service)[kind.name]
-            self.stdout.write(f"{kind.name}: would replay {total} events into {tables}; live at position {place}")
-            return
+            self.stdout.write(
+                f"{kind.name}: would replay {total} events into {where or _tables(kind)}; live at {place}"
+            )
+
+    def _rebuild(self, kind: type[Projector], options: dict[str, Any]) -> None:
+        batch, workers = options["batch"], options["workers"]
+        with self._working(kind, options) as advance:
+            done = rebuild(kind, batch=batch, workers=workers, progress=advance)
+        parked = open_letters(kind.service).filter(projector=kind.name).count()
+        note = f", {parked} set aside: see dead_letters list" if parked else ""
+        self.stdout.write(self.style.SUCCESS(f"{kind.name}: {done} events replayed into {_tables(kind)}{note}"))
+
+    def _verify(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
+        found = 0
+        for kind in kinds:
+            with self._working(kind, options) as advance:
+                differences = verify(kind, batch=options["batch"], progress=advance)
+            for difference in differences:
+                self.stdout.write(_json(difference) if options["format"] == "json" else _told(difference))
+            found += len(differences)
+            if options["format"] == "text":
+                rows = len({(difference.table, difference.key) for difference in differences})
+                said = f"{len(differences)} differences in {rows} rows" if differences else "as the log says"
+                self.stdout.write(f"{kind.name}: {said}")
+        if found:
+            raise CommandError(f"{found} differences between the rows and the log; replay_events mends them")
+
+    def _build_then(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
+        until = _end(options["until"])
+        total = store.find(position__lte=until).count()
+        with progress_bar("log", total, hidden=options["no_progress"]) as advance:
+            build_then(options["into"], until, kinds, advance)
+        names = ", ".join(kind.name for kind in kinds)
+        self.stdout.write(self.style.SUCCESS(f"{options['into']}: {total} events, up to position {until}; {names}"))
+
+    @contextmanager
+    def _working(self, kind: type[Projector], options: dict[str, Any]) -> Iterator[Progress]:
+        """A progress bar over the projector's events, and what may stop the work, explained."""
+        total = store.find(category__in=kind.categories).count()
         try:
             with progress_bar(kind.name, total, hidden=options["no_progress"]) as advance:
-                done = rebuild(kind, batch=options["batch"], progress=advance)
+                yield advance
         except AlreadyRunning as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
             raise CommandError(f"{kind.name}: interrupted; the old rows stand, run it again") from None
-        parked = checkpoints.dead_letter_model(kind.service).objects.filter(projector=kind.name).count()
-        note = f", {parked} set aside (see the dead letters in the admin)" if parked else ""
-        self.stdout.write(self.style.SUCCESS(f"{kind.name}: {done} events replayed into {tables}{note}"))
 
     def _list(self, options: dict[str, Any]) -> None:
         where = {"type": options["type"], "stream": options["stream"]}
@@ -84,14 +135,24 @@ class Command(BaseCommand):
         if isinstance(since, int):
             raise CommandError("--since takes an instant")
         rows = store.find(**{name: value for name, value in where.items() if value is not None})
-        end = store.safe_position() if until is None else min(store.safe_position(), store.position_at(until))
-        rows = rows.filter(position__lte=end)
+        rows = rows.filter(position__lte=_end(until))
         if since is not None:
             rows = rows.filter(recorded_at__gte=since)
         while page := store.recorded(rows[: store.PAGE]):
             for recorded in page:
                 self.stdout.write(_json(recorded.document()) if options["format"] == "json" else _text(recorded))
             rows = rows.filter(position__gt=page[-1].position)
+
+
+def _check(options: dict[str, Any]) -> None:
+    for name in ("type", "stream", "since"):
+        if options[name] is not None:
+            raise CommandError(f"--{name} goes with --list")
+    for name in ("batch", "workers"):
+        if options[name] < 1:
+            raise CommandError(f"--{name} must be 1 or more")
+    if options["until"] is not None and options["into"] is None:
+        raise CommandError("--until needs --into: the live rows are as of now")
 
 
 def instant(text: str) -> datetime | int:
@@ -106,8 +167,22 @@ def instant(text: str) -> datetime | int:
     return value if value.tzinfo else timezone.make_aware(value)
 
 
-def _json(document: dict[str, Any]) -> str:
-    return msgspec.json.encode(document).decode()
+def _end(until: datetime | int | None) -> int:
+    safe = store.safe_position()
+    return safe if until is None else min(safe, store.position_at(until))
+
+
+def _tables(kind: type[Projector]) -> str:
+    return ", ".join(model._meta.db_table for model in kind.models)
+
+
+def _told(difference: Difference) -> str:
+    where = f"{difference.table} {difference.key} {difference.field}".rstrip()
+    return f"{where}: live {difference.live!s}, log {difference.log!s}"
+
+
+def _json(document: Any) -> str:
+    return msgspec.json.encode(document, enc_hook=str).decode()
 
 
 def _text(recorded: RecordedEvent) -> str:

@@ -1,0 +1,107 @@
+"""Project the log from its beginning into the tables of one projector."""
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+import django
+from django.db import connections, transaction
+from django.db.utils import InterfaceError, OperationalError
+
+from apps.eventlog import bulk, store
+from apps.eventlog.delivery import Parking, deliver
+from apps.eventlog.events import RecordedEvent
+from apps.eventlog.models import DeadLetter
+from apps.eventlog.projectors import Projector, RowProjector
+from apps.eventlog.shadow import Shadow
+
+BATCH = 1000
+PARTS = 8  # ranges of streams for each worker process, so that all end at about the same time
+
+Progress = Callable[[int], None]
+
+
+class Replay:
+    """`position` is how far the replay has come, `done` how many events that took."""
+
+    def __init__(self, projector: Projector, batch: int = BATCH, progress: Progress = lambda events: None) -> None:
+        self.projector, self.batch, self.progress = projector, batch, progress
+        self.parking = Parking.fresh(projector)
+        self.position = self.done = 0
+
+    def fill(self, until: int, first: str = "", end: str = "") -> None:
+        """Where rows depend on one stream each: fold whole streams and write each row once.
+
+        `first` and `end` bound the streams, see `store.read_streams`.
+        """
+        if not isinstance(self.projector, RowProjector):
+            return
+        blank = bulk.blank_rows(self.projector.table(self.projector.model))
+        streams: list[list[RecordedEvent]] = []
+        size = 0
+        history = store.read_streams(self.projector.category, until=until, first=first, end=end)
+        for _, stream in groupby(history, attrgetter("stream")):
+            streams.append([recorded for recorded in stream if recorded.position not in self.parking.skipped])
+            size += len(streams[-1])
+            if size >= self.batch:
+                self._write(self.projector, blank, streams)
+                streams, size = [], 0
+        self._write(self.projector, blank, streams)
+        self.position = until
+
+    def drain(self, until: int) -> None:
+        """Project what is left up to a position, in the order of the log."""
+        categories = self.projector.categories
+        while events := list(store.read_all(after=self.position, until=until, limit=self.batch, category=categories)):
+            with transaction.atomic(using=self.projector.service):
+                deliver(self.projector, events, self.parking)
+            self.position = events[-1].position
+            self.advance(len(events))
+        self.position = max(self.position, until)
+
+    def advance(self, events: int) -> None:
+        self.done += events
+        self.progress(events)
+
+    def _write(self, projector: RowProjector, blank: Callable[[UUID], Any], streams: list[list[RecordedEvent]]) -> None:
+        streams = [events for events in streams if events]
+        try:
+            rows = [projector.fold(blank(events[0].stream_id), events) for events in streams]
+            with transaction.atomic(using=projector.service):
+                bulk.insert(projector.table(projector.model), rows)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            for events in streams:
+                with transaction.atomic(using=projector.service):
+                    deliver(projector, events, self.parking)
+        self.advance(sum(len(events) for events in streams))
+
+
+def fill_in_processes(replay: Replay, until: int, workers: int) -> None:
+    """`Replay.fill` by several processes, each for one range of streams after another."""
+    projector = replay.projector
+    if not isinstance(projector, RowProjector):
+        return
+    ranges = store.divide_streams(projector.category, workers * PARTS)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=django.setup) as pool:
+        tasks = [pool.submit(_fill_range, projector.name, until, replay.batch, *range_) for range_ in ranges]
+        for task in as_completed(tasks):
+            done, letters = task.result()
+            replay.parking.letters += letters
+            replay.parking.streams |= {letter.stream for letter in letters}
+            replay.advance(done)
+    replay.position = until
+
+
+def _fill_range(name: str, until: int, batch: int, first: str, end: str) -> tuple[int, list[DeadLetter]]:
+    kind = Projector.registry[name]
+    part = Replay(kind({live: Shadow(live).model for live in kind.models}), batch)
+    part.fill(until, first, end)
+    connections.close_all()
+    return part.done, part.parking.letters

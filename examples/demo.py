@@ -12,6 +12,7 @@ import django
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+os.environ["PROJECTIONS"] = "inline"  # an order needs its customer's row, and no worker may run yet
 django.setup()
 
 from django.conf import settings

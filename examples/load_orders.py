@@ -56,15 +56,15 @@ class Api(threading.local):
                 self.connection.request(method, path, body, self.headers | headers)
                 response = self.connection.getresponse()
                 content = response.read()
-            except (OSError, http.client.HTTPException) as error:
+                if response.status < 300:
+                    return json.loads(content)
+            except (OSError, http.client.HTTPException, json.JSONDecodeError) as error:  # none, or cut off
                 self.connection.close()
                 wait = drops = drops + 1
                 if drops >= MOST_DROPS:
                     raise ConnectionError(f"no answer from the server: {error}") from error
                 continue
             tries, drops = tries + 1, 0
-            if response.status < 300:
-                return json.loads(content)
             again = response.headers.get("Retry-After", "")
             wait = int(again) if again.isdecimal() and response.status in (409, 429, 503) else LONGEST_WAIT + 1
             if wait > LONGEST_WAIT or tries >= MOST_TRIES:

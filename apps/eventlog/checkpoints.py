@@ -6,18 +6,23 @@ from django.apps import apps
 
 from apps.eventlog import store
 from apps.eventlog.models import Checkpoint, DeadLetter
-from apps.eventlog.projectors import of_service
+from apps.eventlog.projectors import Projector, of_service
 
 
 def places(service: str) -> dict[str, int]:
-    """The position of each projector of a service; a new one is entered at 0."""
-    model = checkpoint_model(service)
+    """The position of each projector of a service; one that has taken nothing yet is at 0."""
     names = [projector.name for projector in of_service(service)]
-    known = dict(model.objects.filter(name__in=names).values_list("name", "position"))
-    missing = [model(name=name) for name in names if name not in known]
-    if missing:
-        model.objects.bulk_create(missing, ignore_conflicts=True)
-    return known | {row.name: 0 for row in missing}
+    known = checkpoint_model(service).objects.filter(name__in=names).values_list("name", "position")
+    return dict.fromkeys(names, 0) | dict(known)
+
+
+def enter(service: str) -> bool:
+    """Enter the projectors that have no checkpoint yet, at 0; True if there were any."""
+    model = checkpoint_model(service)
+    known = set(model.objects.values_list("name", flat=True))
+    missing = [model(name=projector.name) for projector in of_service(service) if projector.name not in known]
+    model.objects.bulk_create(missing, ignore_conflicts=True)
+    return bool(missing)
 
 
 def reached(service: str, position: int) -> bool:
@@ -32,6 +37,11 @@ def reached(service: str, position: int) -> bool:
         ).exists()
         for projector in of_service(service)
     )
+
+
+def lag(kind: type[Projector], place: int) -> int:
+    """How many events wait for a projector that has come to a place."""
+    return store.find(category__in=kind.categories, position__gt=place).count()
 
 
 def wait_until_reached(service: str, position: int, seconds: float = 2.0) -> bool:

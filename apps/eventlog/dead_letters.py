@@ -73,7 +73,7 @@ def _settle(letter: DeadLetter, status: DeadLetter.Status, by: str, reason: str)
 @contextmanager
 def _held(kind: type[Projector]) -> Iterator[None]:
     """Hold the projector's checkpoint, so that live delivery does not write the same rows."""
-    checkpoints.places(kind.service)
+    checkpoints.enter(kind.service)
     with transaction.atomic(using=kind.service):
         checkpoints.checkpoint_model(kind.service).objects.select_for_update().get(name=kind.name)
         yield

@@ -2,14 +2,15 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import attrgetter
 from threading import Lock
-from typing import Self
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.utils import InterfaceError, OperationalError
+from django.utils import timezone
 
 from apps.eventlog import checkpoints, store
 from apps.eventlog.events import RecordedEvent
@@ -31,57 +32,90 @@ def catch_up(service: str, batch: int = BATCH) -> None:
     again after its own commit, so no event waits for the next command.
     """
     deadline = time.monotonic() + PATIENCE
-    while _pending(service):
-        if not _busy[service].acquire(blocking=False):
-            return
+    while _busy[service].acquire(blocking=False):
         try:
-            progress = _step(service, batch)
+            step = _step(service, batch)
         finally:
             _busy[service].release()
-        if progress is None or (progress == 0 and time.monotonic() > deadline):
+        if step is None or not _more(service, step.lowest):
             return
-        if progress:
+        if step.events:
             deadline = time.monotonic() + PATIENCE
+        elif time.monotonic() > deadline:
+            return
         else:
             time.sleep(0.001)
 
 
-def _pending(service: str) -> bool:
-    """Is there a visible event that a projector of the service has yet to take?"""
-    lowest = min(checkpoints.places(service).values(), default=None)
-    categories = {category for projector in of_service(service) for category in projector.categories}
-    return lowest is not None and store.find(category__in=categories, position__gt=lowest).exists()
+def behind(service: str) -> bool:
+    """Is there an event that a projector of the service has yet to take?"""
+    return _more(service, min(checkpoints.places(service).values(), default=0))
 
 
-def _step(service: str, batch: int) -> int | None:
-    """Project one batch; returns how many events, or None where another process holds the checkpoints."""
+def _more(service: str, lowest: int) -> bool:
+    return store.find(category__in=_categories(of_service(service)), position__gt=lowest).exists()
+
+
+def _categories(kinds: Iterable[type[Projector]]) -> set[str]:
+    return {category for kind in kinds for category in kind.categories}
+
+
+class Step(NamedTuple):
+    """What one step did: how many events it took in, and how far the hindmost projector is."""
+
+    events: int
+    lowest: int
+
+
+def _step(service: str, batch: int) -> Step | None:
+    """Project one batch; None where another process holds the checkpoints."""
+    names = [projector.name for projector in of_service(service)]
     safe = store.safe_position()
     with transaction.atomic(using=service):
         free = checkpoints.checkpoint_model(service).objects.select_for_update(skip_locked=True)
-        held = list(free.filter(name__in=[projector.name for projector in of_service(service)]).order_by("position"))
-        if not held:
-            return None
-        seen = 0
+        held = list(free.filter(name__in=names).order_by("position"))
+        if len(held) < len(names) and checkpoints.enter(service):
+            return Step(0, 0)
+        events = 0
         for position, group in groupby(held, key=attrgetter("position")):
-            seen += _deliver(list(group), position, safe, batch)
+            events += _deliver(service, list(group), position, safe, batch)
         failpoint("projected")
-    return seen
+    return Step(events, min(row.position for row in held)) if held else None
 
 
-def _deliver(held: list[Checkpoint], position: int, safe: int, batch: int) -> int:
+def _deliver(service: str, held: list[Checkpoint], position: int, safe: int, batch: int) -> int:
     """Hand the next events to the projectors that stand at one position, and move their checkpoints."""
     projectors = [Projector.registry[checkpoint.name]() for checkpoint in held]
-    categories = {category for projector in projectors for category in projector.categories}
-    events = list(store.read_all(after=position, limit=batch, until=safe, category=categories))
+    categories = _categories(type(projector) for projector in projectors)
+    events = store.read_page(after=position, end=safe, limit=batch, category=categories)
     if not events:
         return 0
-    for checkpoint, projector in zip(held, projectors, strict=True):
-        parking = Parking.live(projector)
+    letters = Letters(service)
+    reached = events[-1].position if len(events) == batch else safe
+    for projector in projectors:
+        parking = letters.parking(projector)
         deliver(projector, [recorded for recorded in events if recorded.category in projector.categories], parking)
         parking.save()
-        checkpoint.position = events[-1].position if len(events) == batch else safe
-        checkpoint.save()
+    for checkpoint in held:
+        checkpoint.position = reached
+    moved = checkpoints.checkpoint_model(service).objects.filter(name__in=[checkpoint.name for checkpoint in held])
+    moved.update(position=reached, updated_at=timezone.now())
     return len(events)
+
+
+class Letters:
+    """The dead letters of a service that bear on what may be projected: those waiting, and those skipped."""
+
+    def __init__(self, service: str) -> None:
+        relevant = checkpoints.dead_letter_model(service).objects.filter(status__in=[*OPEN, DeadLetter.Status.SKIPPED])
+        self.rows = list(relevant.values_list("projector", "stream", "position", "status"))
+
+    def parking(self, projector: Projector, *, replay: bool = False) -> "Parking":
+        """Where the projector sets events aside; in a replay nothing waits yet, but what was skipped stays so."""
+        mine = [row for row in self.rows if row[0] == projector.name]
+        streams = {stream for _, stream, _, status in mine if status in OPEN and not replay}
+        skipped = {position for _, _, position, status in mine if status == DeadLetter.Status.SKIPPED}
+        return Parking(projector, streams, skipped)
 
 
 class Parking:
@@ -94,24 +128,6 @@ class Parking:
         self.projector, self.streams, self.skipped = projector, streams, skipped
         self.model = checkpoints.dead_letter_model(projector.service)
         self.letters: list[DeadLetter] = []
-
-    @classmethod
-    def live(cls, projector: Projector) -> Self:
-        """As the dead letters of the projector say."""
-        letters = checkpoints.dead_letter_model(projector.service).objects.filter(projector=projector.name)
-        open_ = set(letters.filter(status__in=OPEN).values_list("stream", flat=True))
-        return cls(projector, open_, cls.skips(projector))
-
-    @classmethod
-    def fresh(cls, projector: Projector) -> Self:
-        """As at the beginning of a replay: nothing waits, but what was skipped stays so."""
-        return cls(projector, set(), cls.skips(projector))
-
-    @staticmethod
-    def skips(projector: Projector) -> set[int]:
-        letters = checkpoints.dead_letter_model(projector.service).objects
-        skipped = letters.filter(projector=projector.name, status=DeadLetter.Status.SKIPPED)
-        return set(skipped.values_list("position", flat=True))
 
     def park(self, recorded: RecordedEvent, error: Exception | None = None) -> None:
         """Set an event aside: as failed with its error, or waiting behind a failed one of its stream."""

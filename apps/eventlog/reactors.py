@@ -6,6 +6,7 @@ from threading import Lock
 from typing import ClassVar
 
 from django.db.utils import InterfaceError, OperationalError
+from django.utils import timezone
 
 from apps.eventlog import checkpoints, store
 from apps.eventlog.events import DomainEvent, RecordedEvent
@@ -43,38 +44,40 @@ def catch_up(service: str) -> None:
     """React to everything in the log that this service's reactors have not seen."""
     for kind in Reactor.registry.values():
         # A reaction's own command leads back here, finds its reactor busy and leaves it the rest.
-        while kind.service == service and _pending(kind) and _busy[kind.name].acquire(blocking=False):
+        while kind.service == service and _busy[kind.name].acquire(blocking=False):
             try:
-                progress = _drain(kind())
+                place, blocked = _drain(kind())
             finally:
                 _busy[kind.name].release()
-            if not progress:
+            if blocked or not _more(kind, place):
                 break
+
+
+def _more(kind: type[Reactor], place: int, until: int | None = None) -> bool:
+    later = store.find(type__in=_types(kind), position__gt=place)
+    return (later if until is None else later.filter(position__lte=until)).exists()
+
+
+def _drain(reactor: Reactor) -> tuple[int, bool]:
+    """React to what the rows show already; returns the place reached, and whether an event is still ahead of them."""
+    place = _place(type(reactor))
+    row = checkpoints.checkpoint_model(reactor.service).objects.filter(name=reactor.name)
+    for recorded in store.read_all(after=place, types=_types(type(reactor))):
+        if not checkpoints.reached(reactor.service, recorded.position):
+            return place, True
+        _react(reactor, recorded)
+        row.filter(position__lt=recorded.position).update(position=recorded.position, updated_at=timezone.now())
+        place = recorded.position
+    return place, False
 
 
 def pass_over(before: int, last: int) -> None:
     """Let no reactor answer the imported events after position `before` up to `last`: they are history."""
     for kind in Reactor.registry.values():
-        place = checkpoints.checkpoint_model(kind.service).objects.filter(name=kind.name)
-        while store.find(type__in=_types(kind), position__gt=_place(kind), position__lte=before).exists():
+        row = checkpoints.checkpoint_model(kind.service).objects.filter(name=kind.name)
+        while _more(kind, _place(kind), before):
             catch_up(kind.service)
-        place.filter(position__lt=last).update(position=last)
-
-
-def _pending(kind: type[Reactor]) -> bool:
-    return store.find(type__in=_types(kind), position__gt=_place(kind)).exists()
-
-
-def _drain(reactor: Reactor) -> bool:
-    progress = False
-    places = checkpoints.checkpoint_model(reactor.service).objects.filter(name=reactor.name)
-    for recorded in store.read_all(after=_place(type(reactor)), types=_types(type(reactor))):
-        if not checkpoints.reached(reactor.service, recorded.position):
-            break
-        _react(reactor, recorded)
-        places.filter(position__lt=recorded.position).update(position=recorded.position)
-        progress = True
-    return progress
+        row.filter(position__lt=last).update(position=last)
 
 
 def _types(kind: type[Reactor]) -> list[str]:

@@ -44,7 +44,7 @@ def rebuild(
 
 def _switch(kind: type[Projector], replay: Replay, shadows: list[Shadow]) -> None:
     """Take in what came last, then put tables, checkpoint and parked events in place together."""
-    checkpoints.places(kind.service)
+    checkpoints.enter(kind.service)
     with transaction.atomic(using=kind.service):
         place = checkpoints.checkpoint_model(kind.service).objects.select_for_update().get(name=kind.name)
         replay.drain(store.safe_position())

@@ -13,7 +13,7 @@ from django.db import connections, transaction
 from django.db.utils import InterfaceError, OperationalError
 
 from apps.eventlog import bulk, store
-from apps.eventlog.delivery import Parking, deliver
+from apps.eventlog.delivery import Letters, deliver
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector, RowProjector
@@ -30,7 +30,7 @@ class Replay:
 
     def __init__(self, projector: Projector, batch: int = BATCH, progress: Progress = lambda events: None) -> None:
         self.projector, self.batch, self.progress = projector, batch, progress
-        self.parking = Parking.fresh(projector)
+        self.parking = Letters(projector.service).parking(projector, replay=True)
         self.position = self.done = 0
 
     def fill(self, until: int, first: str = "", end: str = "") -> None:

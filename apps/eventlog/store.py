@@ -150,19 +150,31 @@ def read_all(
     end = safe_position()
     if until is not None:
         end = min(end, position_at(until))
-    rows = StoredEvent.objects.order_by("position")
-    if category is not None:
-        rows = rows.filter(category__in=[category] if isinstance(category, str) else category)
-    if types is not None:
-        rows = rows.filter(type__in=types)
     while limit is None or limit > 0:
         size = PAGE if limit is None else min(PAGE, limit)
-        page = recorded(rows.filter(position__gt=after, position__lte=end)[:size])
+        page = read_page(after=after, end=end, limit=size, category=category, types=types)
         yield from page
         if len(page) < size:
             return
         after = page[-1].position
         limit = limit - size if limit is not None else None
+
+
+def read_page(
+    *,
+    after: int,
+    end: int,
+    limit: int,
+    category: str | Collection[str] | None = None,
+    types: Collection[str] | None = None,
+) -> list[RecordedEvent]:
+    """One page of `read_all`, up to an `end` that was at or before the safe position."""
+    rows = StoredEvent.objects.filter(position__gt=after, position__lte=end).order_by("position")
+    if category is not None:
+        rows = rows.filter(category__in=[category] if isinstance(category, str) else category)
+    if types is not None:
+        rows = rows.filter(type__in=types)
+    return recorded(rows[:limit])
 
 
 def read_streams(category: str, *, until: int, first: str = "", end: str = "") -> Iterator[RecordedEvent]:

@@ -33,6 +33,7 @@ def verify(kind: type[Projector], *, batch: int = BATCH, progress: Progress = la
     The tables are compared by the database; the rows that differ are looked at once more with
     the projector's checkpoint held, so that live delivery makes no false alarm.
     """
+    checkpoints.enter(kind.service)
     place = checkpoints.places(kind.service)[kind.name]
     with beside(kind, batch, progress) as (replay, shadows):
         replay.fill(place)

@@ -15,7 +15,7 @@ from apps.eventlog.http.authentication import actor_of
 from apps.eventlog.models import IdempotencyRecord
 
 # A command that has not answered after this long has died with its process.
-ABANDONED = timedelta(seconds=60)
+ABANDONED = timedelta(seconds=30)
 
 
 class KeyReused(APIException):
@@ -26,7 +26,10 @@ class KeyReused(APIException):
 class StillRunning(APIException):
     status_code = 409
     default_detail = "the first request with this Idempotency-Key is still running"
-    wait = 1
+
+    def __init__(self, wait: float) -> None:
+        super().__init__()
+        self.wait = wait
 
 
 class Abandoned(Exception):
@@ -72,7 +75,9 @@ def begin(request: Request) -> Once | None:
     if record.body_digest != body:
         raise KeyReused
     if record.version is None or record.position is None:
-        raise StillRunning
+        # Running commands end soon; one that died with its process is given up at a known time.
+        running = timezone.now() - record.started_at
+        raise StillRunning(1 if running.total_seconds() < 2 else (ABANDONED - running).total_seconds())
     once.answer = record.stream, record.version, record.position
     return once
 

@@ -12,12 +12,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from apps.eventlog import broadcast, store
+from apps.eventlog import broadcast, checkpoints, store
+from apps.eventlog.dead_letters import open_letters
 from apps.eventlog.events import DomainEvent, RecordedEvent
 from apps.eventlog.http.events import EventReadSerializer
 from apps.eventlog.http.filters import refuse_unknown_parameters
 from apps.eventlog.http.problems import Unavailable
 from apps.eventlog.models import StoredEvent
+from apps.eventlog.projectors import Projector, services
 from apps.eventlog.read.serializers import FeedQuerySerializer
 
 
@@ -59,6 +61,27 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
             for name, kind in sorted(DomainEvent.types.items())
         ]
         return Response({"results": results, "next": None, "previous": None})
+
+    @action(detail=False)
+    def status(self, request: Request) -> Response:
+        """Where the log ends, and how far each projector is."""
+        refuse_unknown_parameters(request, set())
+        return Response(
+            {
+                "head": store.safe_position(),
+                "projectors": [
+                    {
+                        "name": name,
+                        "service": service,
+                        "position": place,
+                        "lag": checkpoints.lag(Projector.registry[name], place),
+                        "dead_letters": open_letters(service).filter(projector=name).count(),
+                    }
+                    for service in services()
+                    for name, place in checkpoints.places(service).items()
+                ],
+            }
+        )
 
     @action(detail=False, renderer_classes=[EventStreamRenderer])
     def stream(self, request: Request) -> StreamingHttpResponse:

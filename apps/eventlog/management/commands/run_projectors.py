@@ -45,5 +45,6 @@ class Command(BaseCommand):
 
     def _drain(self, services: list[str]) -> None:
         for service in services:
-            delivery.catch_up(service)
+            if delivery.behind(service):
+                delivery.catch_up(service)
             reactors.catch_up(service)

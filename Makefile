@@ -9,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export DATA_DIR
 
-.PHONY: run test check help clean
+.PHONY: run test check screenshots help clean
 
 help:
 	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, DATA_DIR=, DB=postgres, DEMO=0)"
@@ -54,6 +54,9 @@ check: .venv/dev .env
 .venv/dev: requirements-dev.txt .venv/run
 	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
+
+screenshots: .venv/dev .env
+	$(BIN)/python tools/screenshots.py docs/images
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 from uuid import UUID
 
@@ -37,7 +37,7 @@ class Run:
     """One run of a command: who sent it, what its events carry along, and where it ended.
 
     `expected_version` makes it conditional. `complete` is called in the transaction of the append
-    with the stream, the version and the position that the command ended at.
+    with the stream, the version and the position that the command ended at. `types` are those of its events.
     """
 
     actor: Actor
@@ -45,6 +45,7 @@ class Run:
     expected_version: int | None = None
     complete: Callable[[str, int, int], None] | None = None
     stream: str = ""
+    types: set[str] = field(default_factory=set)
     version: int = 0
     position: int = 0
 

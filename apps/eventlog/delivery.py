@@ -20,7 +20,7 @@ from apps.eventlog.projectors import Projector, of_service
 
 BATCH = 500
 OPEN = (DeadLetter.Status.WAITING, DeadLetter.Status.FAILED)
-PATIENCE = 1.0  # seconds to wait for a writer whose mark hides events that are committed already
+PATIENCE = 0.25  # seconds to wait for a writer whose mark hides events that are committed already
 
 _busy: defaultdict[str, Lock] = defaultdict(Lock)
 
@@ -60,6 +60,10 @@ def _categories(kinds: Iterable[type[Projector]]) -> set[str]:
     return {category for kind in kinds for category in kind.categories}
 
 
+class RowsAheadOfLog(Exception):
+    """A checkpoint lies beyond the end of the log: the log was restored from an older backup. Rebuild the rows."""
+
+
 class Step(NamedTuple):
     """What one step did: how many events it took in, and how far the hindmost projector is."""
 
@@ -89,6 +93,8 @@ def _deliver(service: str, held: list[Checkpoint], position: int, safe: int, bat
     categories = _categories(type(projector) for projector in projectors)
     events = store.read_page(after=position, end=safe, limit=batch, category=categories)
     if not events:
+        if position > safe and position > store.last_position():
+            raise RowsAheadOfLog(f"{held[0].name} is at {position}, the log ends at {store.last_position()}")
         return 0
     letters = Letters(service)
     reached = events[-1].position if len(events) == batch else safe
@@ -144,7 +150,13 @@ class Parking:
         )
 
     def save(self) -> None:
-        self.model.objects.bulk_create(self.letters)
+        """Enter the letters; one that was retried well before and fails again is open again."""
+        self.model.objects.bulk_create(
+            self.letters,
+            update_conflicts=True,
+            unique_fields=["projector", "position"],
+            update_fields=["status", "attempts", "error", "settled_at", "settled_by"],
+        )
         self.letters = []
 
 

@@ -59,23 +59,24 @@ def dispatch(
     finally:
         running.reset(token)
     failpoint("appended")
-    transaction.on_commit(lambda: follow(run.stream), using=store.ALIAS)
+    transaction.on_commit(lambda: follow(run), using=store.ALIAS)
     return run
 
 
-def follow(stream: str) -> None:
-    """After a commit, inline: bring the followers of the stream's category up to the log.
+def follow(run: Run) -> None:
+    """After a commit, inline: bring the projectors and reactors that follow its events up to the log.
 
     The event is safe whatever happens here, so a failure is logged and the command stands.
     """
     if settings.PROJECTIONS != "inline":
         return
     try:
-        for service in projectors.services_following(stream.partition("-")[0]):
+        for service in projectors.services_following(run.stream.partition("-")[0]):
             delivery.catch_up(service)
+        for service in reactors.services_taking(run.types):
             reactors.catch_up(service)
     except Exception:
-        logger.exception("The events of %s are in the log, but projecting them failed", stream)
+        logger.exception("The events of %s are in the log, but following them failed", run.stream)
 
 
 def _run(command: Command, *, conditional: bool) -> None:

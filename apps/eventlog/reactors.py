@@ -40,6 +40,11 @@ class Reactor:
         getattr(self, self.methods[type(event)])(event, recorded)
 
 
+def services_taking(types: set[str]) -> list[str]:
+    """The services with a reactor that takes one of these event types."""
+    return sorted({kind.service for kind in Reactor.registry.values() if types & set(_types(kind))})
+
+
 def catch_up(service: str) -> None:
     """React to everything in the log that this service's reactors have not seen."""
     for kind in Reactor.registry.values():

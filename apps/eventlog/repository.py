@@ -89,3 +89,4 @@ def _append_events(aggregate: Aggregate) -> None:
             aggregate.stream, aggregate.pending_events, expected_version=aggregate.version, metadata=run.metadata
         )
         run.version, run.position = appended.version, appended.position
+        run.types |= {event.type for event in aggregate.pending_events}

@@ -119,6 +119,11 @@ def head() -> int:
     return StoredEvent.objects.aggregate(head=Max("position"))["head"] or 0
 
 
+def last_position() -> int:
+    """The last position that was ever taken, by an append that may have been rolled back."""
+    return _engine().last_position(connections[ALIAS])
+
+
 def position_at(until: int | datetime) -> int:
     """The end of the prefix of the log that an instant (or a position) means."""
     if isinstance(until, int):

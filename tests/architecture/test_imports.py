@@ -46,7 +46,7 @@ PLANTS = [
     ("write", "orders/write/policies.py", ""),
     ("read", "orders/read/queries.py", "from apps.orders.read import serializers"),
     ("read", "users/read/serializers.py", "from apps.users.read import viewsets"),
-    ("read", "eventlog/read/pages.py", ""),
+    ("read", "eventlog/read/stray.py", ""),
     ("eventlog", "eventlog/store.py", "from apps.eventlog import delivery"),
     ("eventlog", "eventlog/delivery.py", "from apps.eventlog import reactors"),
     ("eventlog", "eventlog/dispatch.py", "from apps.eventlog.http import problems"),

@@ -1,11 +1,13 @@
 """The API's edges: hostile input, problems, the feed, the catalog, and who may see them."""
 
+from io import StringIO
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 import pytest
 from django.contrib.auth import get_user_model
+from django.core.management import call_command
 from django.db import OperationalError
 from django.test import Client
 
@@ -211,3 +213,7 @@ def test_probes_answer() -> None:
 @pytest.mark.parametrize("path", ["/", "/admin/login/", "/api/docs/", "/api/schema/"])
 def test_pages_answer(path: str) -> None:
     assert Client().get(path).status_code == 200
+
+
+def test_the_schema_is_made_without_a_warning() -> None:
+    call_command("spectacular", "--validate", "--fail-on-warn", stdout=StringIO())

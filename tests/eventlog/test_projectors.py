@@ -248,6 +248,13 @@ def test_many_threads_project_each_event_once() -> None:
     assert projected() == folded()
 
 
+def test_rows_ahead_of_the_log_are_refused_loudly() -> None:
+    make_history(users=1, commands=1)
+    Checkpoint.objects.update(position=store.last_position() + 1)
+    with pytest.raises(delivery.RowsAheadOfLog, match="the log ends at"):
+        delivery.catch_up("users")
+
+
 def test_a_new_projector_starts_at_the_beginning() -> None:
     make_history()
     Checkpoint.objects.all().delete()

@@ -33,6 +33,12 @@ def safe_position(connection: BaseDatabaseWrapper) -> int:
         return cursor.fetchone()[0]
 
 
+def last_position(connection: BaseDatabaseWrapper) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT last_value FROM eventlog_event_position_seq")
+        return cursor.fetchone()[0]
+
+
 def page(connection: BaseDatabaseWrapper, query: str, parameters: tuple[Any, ...]) -> str | None:
     """The rows of a query on the event table as one JSON list of lists, None for no row."""
     with connection.cursor() as cursor:

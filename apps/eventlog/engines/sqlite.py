@@ -75,6 +75,9 @@ def safe_position(connection: BaseDatabaseWrapper) -> int:
         return _first(cursor.execute("SELECT max(position) FROM eventlog_event"))
 
 
+last_position = safe_position
+
+
 def page(connection: BaseDatabaseWrapper, query: str, parameters: tuple[Any, ...]) -> str:
     """The rows of a query on the event table as one JSON list of lists."""
     with connection.cursor() as cursor:

@@ -1,8 +1,10 @@
 """Who sends a request: a bearer token, or the admin's session cookie."""
 
+from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.auth import TokenAuthentication
 from knox.models import AuthToken
 from rest_framework.authentication import SessionAuthentication
@@ -27,6 +29,26 @@ class BearerAuthentication(TokenAuthentication):
 
 class CookieAuthentication(SessionAuthentication):
     """The session cookie of the admin, with CSRF protection."""
+
+
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the API's schema describes the token."""
+
+    target_class = BearerAuthentication
+    name = "token"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer"}
+
+
+class CookieScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the API's schema describes the session."""
+
+    target_class = CookieAuthentication
+    name = "session"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
 
 
 def actor_of(request: Request) -> Actor:

@@ -35,6 +35,7 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
 
     permission_classes = [IsAdminUser]
     serializer_class = EventReadSerializer
+    queryset = StoredEvent.objects.none()  # the feed reads by position, see list
 
     def list(self, request: Request) -> Response:
         """Events by position; `next` is where to go on, null at the end."""

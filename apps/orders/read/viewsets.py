@@ -30,6 +30,7 @@ class OrderReadViewSet(QueryViewSet):
     """GET only: all orders for staff, their own for a customer."""
 
     service, category = "orders", "order"
+    queryset = queries.orders()
     serializer_class = OrderReadSerializer
     filterset_class = OrderFilters
     ordering_fields = ("placed_at", "updated_at")

@@ -15,6 +15,7 @@ class UserReadViewSet(QueryViewSet):
     """GET only: all users for staff, oneself for a customer."""
 
     service, category = "users", "user"
+    queryset = queries.users()
     serializer_class = UserReadSerializer
     filterset_fields = ("status", "email")
     ordering_fields = ("registered_at",)

@@ -1,0 +1,55 @@
+"""Settings are safe by default, and say what is wrong."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from config.routers import ServiceRouter
+
+ROOT = Path(__file__).resolve().parent.parent
+CLEAN = {name: value for name, value in os.environ.items() if not name.endswith("_DATABASE_URL")}
+
+
+def check(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`manage.py check` of a copy of the settings that no .env reaches."""
+    (tmp_path / "apps").symlink_to(ROOT / "apps")
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    shutil.copy(ROOT / "manage.py", tmp_path)  # not a link, which would lead to the .env beside the real one
+    variables = {name: CLEAN[name] for name in ("PATH", "HOME") if name in CLEAN} | {"DATA_DIR": str(tmp_path / "var")}
+    return subprocess.run(
+        [sys.executable, "manage.py", "check", *arguments],
+        cwd=tmp_path,
+        env=variables | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_without_a_secret_key_nothing_starts(tmp_path: Path) -> None:
+    assert "SECRET_KEY" in check(tmp_path).stderr
+
+
+def test_an_unknown_way_of_projecting_is_refused(tmp_path: Path) -> None:
+    assert "PROJECTIONS is inline or worker" in check(tmp_path, SECRET_KEY="x" * 60, PROJECTIONS="later").stderr
+
+
+def test_production_settings_pass_djangos_deployment_check(tmp_path: Path) -> None:
+    secure = {"SECRET_KEY": "only-for-this-check-" * 4, "ALLOWED_HOSTS": "shop.example", "SECURE_SSL_REDIRECT": "on"}
+    result = check(tmp_path, "--deploy", "--fail-level", "WARNING", SECURE_HSTS_SECONDS="3600", **secure)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("label", "alias"), [("users", "users"), ("orders", "orders"), ("eventlog", "eventlog"), ("auth", "default")]
+)
+def test_every_app_has_one_definite_database(label: str, alias: str) -> None:
+    allowed = [
+        each for each in ("default", "users", "orders", "eventlog") if ServiceRouter().allow_migrate(each, label)
+    ]
+    assert allowed == [alias]

@@ -211,12 +211,14 @@ def divide_streams(category: str, parts: int) -> list[tuple[str, str]]:
 def _read_ahead(page_after: Callable[[RecordedEvent | None], list[RecordedEvent]]) -> Iterator[RecordedEvent]:
     """The events of page after page, the next being read in a thread while this one is worked on."""
     with ThreadPoolExecutor(1) as reader:
-        page = page_after(None)
-        while page:
-            coming = reader.submit(page_after, page[-1])
-            yield from page
-            page = coming.result()
-        reader.submit(connections.close_all)
+        try:
+            page = page_after(None)
+            while page:
+                coming = reader.submit(page_after, page[-1])
+                yield from page
+                page = coming.result()
+        finally:
+            reader.submit(connections.close_all)  # the connection of that thread
 
 
 def find(**where: Any) -> QuerySet[StoredEvent]:

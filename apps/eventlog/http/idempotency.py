@@ -32,8 +32,11 @@ class StillRunning(APIException):
         self.wait = wait
 
 
-class Abandoned(Exception):
-    """Another request has taken the key over; this one's append is rolled back."""
+class Abandoned(APIException):
+    """This request took so long that another has taken its key over; its append is rolled back."""
+
+    status_code = 409
+    default_detail = "another request has taken this Idempotency-Key over"
 
 
 @dataclass
@@ -48,7 +51,7 @@ class Once:
         """Keep the answer; called in the transaction of the append."""
         held = IdempotencyRecord.objects.filter(digest=self.digest, attempt=self.attempt)
         if not held.update(stream=stream, version=version, position=position):
-            raise Abandoned(self.digest)
+            raise Abandoned
 
     def forget(self) -> None:
         """Free the key: a refused command is judged anew when it is sent again."""
@@ -91,7 +94,8 @@ def _take(once: Once, body: str) -> IdempotencyRecord:
     IdempotencyRecord.objects.filter(dead, digest=once.digest).update(
         attempt=once.attempt, started_at=now, body_digest=body
     )
-    return IdempotencyRecord.objects.get(digest=once.digest)
+    record = IdempotencyRecord.objects.filter(digest=once.digest).first()
+    return record or _take(once, body)  # freed this moment by a refused command
 
 
 def _digest(value: object) -> str:

@@ -30,8 +30,8 @@ run: .venv/run .env
 		--lifespan off --timeout-graceful-shutdown 2 --no-access-log
 
 test: .venv/dev .env
-	DB=sqlite $(BIN)/python -m pytest -q $(ARGS)
-	DB=postgres $(BIN)/python -m pytest -q $(ARGS)
+	DB=sqlite $(BIN)/python -m pytest -q -n 2 $(ARGS)
+	DB=postgres $(BIN)/python -m pytest -q -n 2 $(ARGS)
 
 check: .venv/dev .env
 	$(BIN)/ruff format --check .

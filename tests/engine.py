@@ -6,6 +6,7 @@ Loaded by pytest before anything reads the settings (`-p tests.engine` in pyproj
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -21,7 +22,10 @@ os.environ.update({"SECRET_KEY": "only-for-tests", "DEBUG": "off", "PROJECTIONS"
 os.environ.update({"ALLOWED_HOSTS": "*", "SECURE_COOKIES": "off", "DATA_DIR": str(DIRECTORY), "DEMO": "1"})
 atexit.register(shutil.rmtree, DIRECTORY, ignore_errors=True)
 
-if POSTGRES:
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+RUNS_TESTS = WORKER or not any(argument.startswith("-n") for argument in sys.argv)  # else it only hands them out
+
+if POSTGRES and RUNS_TESTS:
     URL = os.environ.get("POSTGRES_URL", "")
     if not URL:
         server = postgres.Server(DIRECTORY / "postgres")

@@ -71,9 +71,10 @@ def follow(run: Run) -> None:
     if settings.PROJECTIONS != "inline":
         return
     try:
-        for service in projectors.services_following(run.stream.partition("-")[0]):
+        services = projectors.services_following(run.stream.partition("-")[0])
+        for service in services:
             delivery.catch_up(service)
-        for service in reactors.services_taking(run.types):
+        for service in {*services, *reactors.services_taking(run.types)}:
             reactors.catch_up(service)
     except Exception:
         logger.exception("The events of %s are in the log, but following them failed", run.stream)

@@ -51,10 +51,11 @@ def catch_up(service: str) -> None:
         # A reaction's own command leads back here, finds its reactor busy and leaves it the rest.
         while kind.service == service and _busy[kind.name].acquire(blocking=False):
             try:
-                place, blocked = _drain(kind())
+                place, ahead = _drain(kind())
             finally:
                 _busy[kind.name].release()
-            if blocked or not _more(kind, place):
+            # Whoever found it busy meanwhile has left it the work, so look again now that it is free.
+            if not (checkpoints.reached(service, ahead) if ahead else _more(kind, place)):
                 break
 
 
@@ -63,17 +64,17 @@ def _more(kind: type[Reactor], place: int, until: int | None = None) -> bool:
     return (later if until is None else later.filter(position__lte=until)).exists()
 
 
-def _drain(reactor: Reactor) -> tuple[int, bool]:
-    """React to what the rows show already; returns the place reached, and whether an event is still ahead of them."""
+def _drain(reactor: Reactor) -> tuple[int, int]:
+    """React to what the rows show already; returns the place reached, and the event that is ahead of them or 0."""
     place = _place(type(reactor))
     row = checkpoints.checkpoint_model(reactor.service).objects.filter(name=reactor.name)
     for recorded in store.read_all(after=place, types=_types(type(reactor))):
         if not checkpoints.reached(reactor.service, recorded.position):
-            return place, True
+            return place, recorded.position
         _react(reactor, recorded)
         row.filter(position__lt=recorded.position).update(position=recorded.position, updated_at=timezone.now())
         place = recorded.position
-    return place, False
+    return place, 0
 
 
 def pass_over(before: int, last: int) -> None:

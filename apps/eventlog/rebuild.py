@@ -8,7 +8,7 @@ from pathlib import Path
 from django.db import connections, transaction
 
 from apps.eventlog import checkpoints, store
-from apps.eventlog.delivery import OPEN
+from apps.eventlog.delivery import OPEN, catch_up
 from apps.eventlog.failpoints import failpoint
 from apps.eventlog.projectors import Projector
 from apps.eventlog.replay import BATCH, Progress, Replay, fill_in_processes
@@ -39,6 +39,7 @@ def rebuild(
         for shadow in shadows:
             shadow.index()
         _switch(kind, replay, shadows)
+    catch_up(kind.service)  # requests that found the checkpoint held have left it this
     return replay.done
 
 

@@ -46,7 +46,7 @@ class Deployment:
         """A migrated deployment with a staff login; with a template a copy of it, which is quicker."""
         urls: dict[str, str] = {}
         if engine.POSTGRES:
-            prefix = f"journey_{directory.name}".lower()
+            prefix = _prefix(directory)
             if template is None:
                 urls = postgres.databases(engine.URL, prefix)
             else:
@@ -67,7 +67,7 @@ class Deployment:
 
     @property
     def prefix(self) -> str:
-        return f"journey_{self.directory.name}".lower()
+        return _prefix(self.directory)
 
     def urls(self) -> dict[str, str]:
         return {name: url for name, url in self.environment.items() if name.endswith("_DATABASE_URL")}
@@ -115,6 +115,10 @@ class Deployment:
     def worker(self, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
         with self.process("manage.py", "run_projectors", **environment) as process:
             yield process
+
+
+def _prefix(directory: Path) -> str:
+    return f"journey_{engine.WORKER}_{directory.name}".lower()
 
 
 class Server:

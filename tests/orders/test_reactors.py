@@ -1,9 +1,11 @@
 """A deactivated customer's unpaid orders are cancelled, once each, however late or often the reactor runs."""
 
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from uuid import UUID, uuid4
 
 from django.core.management import call_command
+from django.db import connections
 
 from apps.eventlog import delivery, reactors, store
 from apps.eventlog.dispatch import dispatch
@@ -11,6 +13,7 @@ from apps.orders.events import OrderCancelled, OrderLine, OrderPlaced
 from apps.orders.models import Checkpoint, Order
 from apps.orders.write.commands import PayOrder, PlaceOrder
 from apps.users.write.commands import DeactivateUser, ReactivateUser, RegisterUser
+from tests.fold import folded, projected
 
 LINES = (OrderLine("A-1", 1, Decimal("1.00")),)
 
@@ -97,3 +100,23 @@ def test_a_replay_runs_no_reactor() -> None:
     head = store.head()
     call_command("replay_events", "--no-progress", verbosity=0)
     assert store.head() == head
+
+
+def test_many_at_once_leave_no_reaction_behind() -> None:
+    """Threads that find projectors and reactors busy leave them the work; it must be done all the same."""
+    customers = [customer_with_orders(2) for _ in range(6)]
+    paid = [customer_with_orders(1)[1][0] for _ in range(6)]
+
+    def run(number: int) -> None:
+        try:
+            if number % 2:
+                dispatch(PayOrder(paid[number // 2], "p"))
+            else:
+                dispatch(DeactivateUser(customers[number // 2][0], "left"))
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(run, range(12)))
+    assert [cancellations(order) for _, orders in customers for order in orders] == [1] * 12
+    assert projected() == folded()

@@ -4,34 +4,23 @@ import gzip
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, cast
-from uuid import UUID
+from typing import IO, Any, cast, get_type_hints
 
 import msgspec
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
 
 from apps.eventlog import delivery, projectors, reactors, store
+from apps.eventlog.events import RecordedEvent
 from apps.eventlog.management.progress import progress_bar
 
 BATCH = 500
 
 
-class Line(msgspec.Struct, forbid_unknown_fields=True):
-    """One event of an export."""
-
-    position: int
-    event_id: UUID
-    stream: str
-    stream_version: int
-    type: str
-    schema_version: int
-    data: dict[str, Any]
-    metadata: dict[str, Any]
-    recorded_at: datetime
+# One event of an export: an object with the fields of a recorded event, all and no others.
+Line = msgspec.defstruct("Line", list(get_type_hints(RecordedEvent).items()), forbid_unknown_fields=True)
 
 
 class Command(BaseCommand):

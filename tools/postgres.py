@@ -14,6 +14,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -32,8 +33,24 @@ def binaries() -> Path:
         candidates += sorted(Path(wheel.submodule_search_locations[0]).glob("pginstall*/bin"))
     for candidate in candidates:
         if (candidate / "initdb").exists():
-            return candidate
+            return _reachable(candidate)
     raise SystemExit("No PostgreSQL found: pip install -r requirements-dev.txt, or set POSTGRES_URL.")
+
+
+def _reachable(bin: Path) -> Path:
+    """The binaries where the server's user can run them: root's own home, for one, is closed to `nobody`."""
+    if os.geteuid() or all(parent.stat().st_mode & stat.S_IXOTH for parent in bin.parents):
+        return bin
+    package = bin.parents[1]
+    copy = Path("/var/tmp/headrace-postgresql", hashlib.sha256(str(bin).encode()).hexdigest()[:12])  # noqa: S108
+    if not copy.exists():
+        part = Path(tempfile.mkdtemp(dir="/var/tmp"))
+        for name in (package.name, f"{package.name}.libs"):  # the binaries look for their libraries beside the package
+            shutil.copytree(package.with_name(name), part / name)
+        part.chmod(0o755)
+        copy.parent.mkdir(exist_ok=True)
+        part.rename(copy)
+    return copy / package.name / bin.parent.name / bin.name
 
 
 class Server:

@@ -50,7 +50,7 @@ def dispatch(
     With `expected_version` it fails where the aggregate has moved on (`PreconditionFailed`);
     without, a lost race is run again a few times, then raises `store.WrongExpectedVersion`.
     `cause` is the event that led to the command; `complete` see `Run`. Raises what the handler
-    raises: `RuleBroken`, `NotFound`, `Forbidden`, `store.Reserved`.
+    raises: `RuleBroken`, `NotFound`, `Forbidden`, `reservations.Reserved`.
     """
     run = Run(actor, _metadata(command, actor, cause), expected_version, complete)
     token = running.set(run)

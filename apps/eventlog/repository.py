@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 from uuid import UUID
 
-from apps.eventlog import store
+from apps.eventlog import reservations, store
 from apps.eventlog.aggregates import Aggregate
 from apps.eventlog.commands import running
 
@@ -73,7 +73,7 @@ def _append(aggregate: Aggregate) -> None:
     if aggregate.pending_claims or run.complete:
         with store.unit():
             for scope, key, taken in aggregate.pending_claims:
-                (store.reserve if taken else store.release)(scope, key, aggregate.stream)
+                (reservations.reserve if taken else reservations.release)(scope, key, aggregate.stream)
             _append_events(aggregate)
             if run.complete:
                 run.complete(run.stream, run.version, run.position)

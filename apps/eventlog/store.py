@@ -15,7 +15,7 @@ from django.db.models import Max, Q, QuerySet
 
 from apps.eventlog.engines import postgresql, sqlite
 from apps.eventlog.events import DomainEvent, Payload, RecordedEvent
-from apps.eventlog.models import Reservation, StoredEvent
+from apps.eventlog.models import StoredEvent
 
 ALIAS = "eventlog"
 PAGE = 1000
@@ -35,14 +35,6 @@ class WrongExpectedVersion(Exception):
 
 class EventIdTaken(Exception):
     """An event with this id, but another content or in another stream, is already in the log."""
-
-
-class Reserved(Exception):
-    """Another stream holds the value."""
-
-    def __init__(self, scope: str, key: str) -> None:
-        super().__init__(f"{scope} {key!r} is taken")
-        self.scope = scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +81,6 @@ def append(
 def unit() -> AbstractContextManager[None]:
     """Several appends and reservations together: all of them or none."""
     return transaction.atomic(using=ALIAS)
-
-
-def reserve(scope: str, key: str, stream: str) -> None:
-    """Reserve a value for a stream; raises `Reserved` where another stream holds it."""
-    wanted = Reservation(scope=scope, key=key, stream=stream)
-    Reservation.objects.bulk_create([wanted], ignore_conflicts=True)
-    if reserved_by(scope, key) != stream:
-        raise Reserved(scope, key)
-
-
-def release(scope: str, key: str, stream: str) -> None:
-    """Give a value back, if this stream holds it."""
-    Reservation.objects.filter(scope=scope, key=key, stream=stream).delete()
-
-
-def reserved_by(scope: str, key: str) -> str | None:
-    """The stream that holds the value, or None."""
-    return Reservation.objects.filter(scope=scope, key=key).values_list("stream", flat=True).first()
 
 
 def safe_position() -> int:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from django.db import DatabaseError, IntegrityError, connections, transaction
 
-from apps.eventlog import store
+from apps.eventlog import reservations, store
 from apps.eventlog.management.commands.import_events import Line
 from tests.eventlog.events import Counted
 
@@ -87,20 +87,20 @@ def test_several_streams_are_appended_together_or_not_at_all() -> None:
 
 def test_a_reservation_is_kept_with_the_append_or_not_at_all() -> None:
     with pytest.raises(store.WrongExpectedVersion), store.unit():
-        store.reserve("name", "x", "thing-1")
+        reservations.reserve("name", "x", "thing-1")
         store.append("thing-1", [Counted()], expected_version=7)
-    assert store.reserved_by("name", "x") is None
+    assert reservations.reserved_by("name", "x") is None
 
 
 def test_a_value_is_reserved_once() -> None:
-    store.reserve("name", "x", "thing-1")
-    store.reserve("name", "x", "thing-1")
-    with pytest.raises(store.Reserved):
-        store.reserve("name", "x", "thing-2")
-    store.release("name", "x", "thing-2")
-    assert store.reserved_by("name", "x") == "thing-1"
-    store.release("name", "x", "thing-1")
-    store.reserve("name", "x", "thing-2")
+    reservations.reserve("name", "x", "thing-1")
+    reservations.reserve("name", "x", "thing-1")
+    with pytest.raises(reservations.Reserved):
+        reservations.reserve("name", "x", "thing-2")
+    reservations.release("name", "x", "thing-2")
+    assert reservations.reserved_by("name", "x") == "thing-1"
+    reservations.release("name", "x", "thing-1")
+    reservations.reserve("name", "x", "thing-2")
 
 
 def test_the_log_is_read_in_order_by_page_category_type_and_end() -> None:

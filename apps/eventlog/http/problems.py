@@ -14,7 +14,8 @@ from rest_framework.exceptions import APIException, PermissionDenied, Validation
 
 from apps.eventlog.aggregates import RuleBroken
 from apps.eventlog.repository import Forbidden, NotFound, PreconditionFailed
-from apps.eventlog.store import Reserved, WrongExpectedVersion
+from apps.eventlog.reservations import Reserved
+from apps.eventlog.store import WrongExpectedVersion
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from knox.models import AuthToken
 
-from apps.eventlog import store
+from apps.eventlog import reservations
 from apps.users.write.aggregates import EMAIL, email_key
 
 
@@ -45,6 +45,6 @@ def authenticate(username: str, password: str) -> AbstractBaseUser | None:
 
     An unknown name costs as much as a wrong password.
     """
-    stream = store.reserved_by(EMAIL, email_key(username))
+    stream = reservations.reserved_by(EMAIL, email_key(username))
     name = stream.removeprefix("user-") if stream else username
     return check_password(username=name, password=password)

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.db import OperationalError
 from django.test import Client
 
 from apps.eventlog import store
@@ -114,18 +113,6 @@ def test_a_missing_slash_is_a_redirect_to_read_and_not_found_to_write(settings: 
         assert Client().get("/api/orders").status_code == 301
         response = Client().post("/api/orders", "{}", content_type="application/json")
         assert (response.status_code, response.headers["Content-Type"]) == (404, "application/problem+json")
-
-
-def test_an_unreachable_database_is_503_with_retry_after(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    ann = api.customer()
-
-    def unreachable(*args: Any, **kwargs: Any) -> None:
-        raise OperationalError("no connection")
-
-    monkeypatch.setattr(store, "append", unreachable)
-    answer = ann.post(f"users/{ann.user_id}/rename/", {"name": "Anna"})
-    assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
-    assert ann.get("orders/").status == 200
 
 
 def test_a_fault_of_ours_is_a_problem_too(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

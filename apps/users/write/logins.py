@@ -11,6 +11,7 @@ from uuid import UUID
 from django.contrib.auth import authenticate as check_password
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
+from django.db import DatabaseError
 from knox.models import AuthToken
 
 from apps.eventlog import reservations
@@ -19,15 +20,18 @@ from apps.users.write.aggregates import EMAIL, email_key
 
 @contextmanager
 def opening(user_id: UUID, password: str | None) -> Iterator[None]:
-    """A login for a user who registers in this block; taken away again where that fails.
+    """A login for a user who registers in this block; taken away again where that is refused.
 
-    Without a password nobody can log in as this user.
+    Without a password nobody can log in as this user. Where a database fails, the login stays: the
+    event may be committed all the same, and without one the login leads nowhere.
     """
     login, _ = get_user_model().objects.get_or_create(username=str(user_id))
     login.set_password(password)
     login.save()
     try:
         yield
+    except DatabaseError:
+        raise
     except Exception:
         login.delete()
         raise

@@ -1,0 +1,69 @@
+"""A database that cannot be reached, or is locked: 503 where it is needed, 200 where not, and it heals by itself."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from tests import engine
+from tests.journeys.deployment import Deployment, Server, eventually
+
+
+@contextmanager
+def outage(deployment: Deployment, alias: str) -> Iterator[None]:
+    """Another process holds the SQLite file's write lock, or PostgreSQL ends all connections and lets none in."""
+    if not engine.POSTGRES:
+        holder = sqlite3.connect(deployment.directory / f"{alias}.sqlite3", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        yield
+        holder.close()
+        return
+    name = f"{deployment.prefix}_{alias}"
+    with psycopg.connect(engine.URL, autocommit=True) as superuser:
+        allow = "UPDATE pg_database SET datallowconn = %s WHERE datname = %s"
+        superuser.execute(allow, [False, name])
+        superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        yield
+        superuser.execute(allow, [True, name])
+
+
+def names(server: Server) -> list[str]:
+    """The users' names; queries keep nobody waiting here, so an outage shows as an empty list."""
+    answer = server.client.get("/api/users/")
+    return sorted(user["name"] for user in answer.json()["results"]) if answer.status_code == 200 else []
+
+
+def test_without_the_log_commands_are_503_and_queries_are_200(deployment: Deployment) -> None:
+    with deployment.server(SQLITE_TIMEOUT="1") as server:
+        assert server.register(1).status_code == 201
+        with outage(deployment, "eventlog"):
+            refused = server.register(2)
+            assert (refused.status_code, refused.headers["Content-Type"]) == (503, "application/problem+json")
+            assert int(refused.headers["Retry-After"]) >= 1
+            assert names(server) == ["User 1"]
+            assert server.client.get("/livez").status_code == 200
+        eventually(lambda: server.register(2).status_code == 201)
+        assert names(server) == ["User 1", "User 2"]
+
+
+def test_without_a_read_database_commands_are_accepted_and_the_rows_catch_up(deployment: Deployment) -> None:
+    with deployment.server(SQLITE_TIMEOUT="1") as server:
+        assert server.register(1).status_code == 201
+        with outage(deployment, "users"):
+            assert server.register(2).status_code == 201
+            assert names(server) == ([] if engine.POSTGRES else ["User 1"])
+        assert server.register(3).status_code == 201
+        assert names(server) == ["User 1", "User 2", "User 3"]
+
+
+@pytest.mark.postgres
+def test_the_probe_of_readiness_names_the_database_that_is_away(deployment: Deployment) -> None:
+    with deployment.server() as server:
+        assert server.client.get("/readyz").status_code == 200
+        with outage(deployment, "orders"):
+            answer = server.client.get("/readyz")
+            assert (answer.status_code, answer.json()["orders"], answer.json()["users"]) == (503, False, True)
+            assert server.client.get("/api/orders/").status_code == 503
+        eventually(lambda: server.client.get("/readyz").status_code == 200)

@@ -9,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export DATA_DIR
 
-.PHONY: run test check screenshots help clean
+.PHONY: run test check bench-replay screenshots help clean
 
 help:
 	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, DATA_DIR=, DB=postgres, DEMO=0)"
@@ -54,6 +54,10 @@ check: .venv/dev .env
 .venv/dev: requirements-dev.txt .venv/run
 	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
+
+bench-replay: .venv/dev
+	$(BIN)/python benchmarks/replay.py --db=sqlite $(ARGS)
+	$(BIN)/python benchmarks/replay.py --db=postgres $(ARGS)
 
 screenshots: .venv/dev .env
 	$(BIN)/python tools/screenshots.py docs/images

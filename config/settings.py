@@ -161,6 +161,7 @@ CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.db.DatabaseCache",
         "LOCATION": "throttle_cache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},  # so that a flood of names does not push the counts out
     }
 }
 

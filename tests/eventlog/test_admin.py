@@ -67,9 +67,9 @@ def test_an_event_shows_its_neighbours_and_what_its_request_caused(browser: Clie
 
 
 def test_orders_are_cancelled_with_a_reason_and_refusals_are_told(browser: Client) -> None:
-    _, placed = customer_with_order()
+    ann, placed = customer_with_order()
     shipped = uuid4()
-    dispatch(PlaceOrder(shipped, _, "EUR", (OrderLine("A-1", 1, Decimal("1.00")),)))
+    dispatch(PlaceOrder(shipped, ann, "EUR", (OrderLine("A-1", 1, Decimal("1.00")),)))
     dispatch(PayOrder(shipped, "p"))
     dispatch(ShipOrder(shipped, "t"))
     chosen = {"action": "cancel", "_selected_action": [str(placed), str(shipped)]}

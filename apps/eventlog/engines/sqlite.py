@@ -10,11 +10,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from apps.eventlog.events import Payload
 
-# In the order of RecordedEvent; stored JSON stays JSON, an instant gets its zone.
-COLUMNS = (
-    "e.position, e.event_id, e.stream, e.stream_version, e.type, e.schema_version, json(e.data), json(e.metadata), "
-    "e.recorded_at || 'Z'"
-)
+# One JSON list, in the order of RecordedEvent. What is JSON already goes in as it is; an instant gets its zone.
+ROW = """
+'[' || e.position || ',"' || e.event_id || '",' || json_quote(e.stream) || ',' || e.stream_version || ','
+ || json_quote(e.type) || ',' || e.schema_version || ',' || e.data || ',' || e.metadata
+ || ',"' || e.recorded_at || 'Z"]'
+"""
 INSERT = """
 INSERT INTO eventlog_event (position, event_id, stream, stream_version, category, type,
                             schema_version, data, metadata, correlation_id, recorded_at)
@@ -78,10 +79,10 @@ def safe_position(connection: BaseDatabaseWrapper) -> int:
 last_position = safe_position
 
 
-def page(connection: BaseDatabaseWrapper, query: str, parameters: tuple[Any, ...]) -> str:
-    """The rows of a query on the event table as one JSON list of lists."""
+def page(connection: BaseDatabaseWrapper, query: str, parameters: tuple[Any, ...]) -> str | None:
+    """The rows of a query on the event table as one JSON list of lists, None for no row."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT json_group_array(json_array({COLUMNS})) FROM ({query}) e", parameters)  # noqa: S608
+        cursor.execute(f"SELECT '[' || group_concat({ROW}) || ']' FROM ({query}) e", parameters)  # noqa: S608
         return cursor.fetchone()[0]
 
 

@@ -15,6 +15,7 @@ help:
 	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, DATA_DIR=, DB=postgres, DEMO=0)"
 	@echo "make test    the whole suite, on SQLite and on PostgreSQL"
 	@echo "make check   style, types and import rules"
+	@echo "make bench-replay, make screenshots     the figures of docs/performance.md, the pictures of the README"
 	@echo "make clean   remove the virtual environment and the caches; data stays"
 
 run: .venv/run .env

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
-from django.db import DatabaseError, close_old_connections, connections
+from django.db import Error, close_old_connections, connections
 from django_eventstream.event import Event
 from django_eventstream.utils import make_id, sse_encode_event
 from django_eventstream.views import Listener, get_listener_manager
@@ -121,7 +121,7 @@ class Tail:
                 position = store.safe_position() if position is None else self._hand_out(position)
                 self.started.set()
                 pause = POLL[0] if position != before else min(POLL[1], 1.5 * pause)
-            except DatabaseError as error:
+            except Error as error:
                 logger.warning("the live stream cannot read the log, trying again: %s", error)
                 close_old_connections()
                 pause = 1.0

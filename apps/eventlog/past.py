@@ -14,13 +14,8 @@ def row_at(kind: type[RowProjector], id: UUID, position: int) -> Any | None:
     return kind().fold(kind.model(pk=id), history) if history else None
 
 
-def position_of(stream: str, version: int) -> int | None:
-    """The position at which a stream reached a version; None for a version it never had."""
-    return store.find(stream=stream, stream_version=version).values_list("position", flat=True).first()
-
-
 def position_then(stream: str, at: datetime | None, version: int | None) -> int | None:
-    """The position that an instant means, or at which a stream reached a version."""
+    """The position that an instant means, or at which a stream reached a version; None for one it never had."""
     if at is not None:
         return store.position_at(at)
-    return None if version is None else position_of(stream, version)
+    return store.find(stream=stream, stream_version=version).values_list("position", flat=True).first()

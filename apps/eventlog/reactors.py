@@ -18,6 +18,10 @@ logger = logging.getLogger(__name__)
 _busy: defaultdict[str, Lock] = defaultdict(Lock)
 
 
+class StillBehind(Exception):
+    """A reactor waits for rows that are not projected yet, so imported events cannot be passed over."""
+
+
 class Reactor:
     """Base of every reactor, in a service's `reactors.py`. Methods marked `@on` take `(event, recorded)`.
 
@@ -78,11 +82,15 @@ def _drain(reactor: Reactor) -> tuple[int, int]:
 
 
 def pass_over(before: int, last: int) -> None:
-    """Let no reactor answer the imported events after position `before` up to `last`: they are history."""
+    """Let no reactor answer the imported events after position `before` up to `last`: they are history.
+
+    Raises `StillBehind` where a reactor cannot first answer what came before them.
+    """
     for kind in Reactor.registry.values():
         row = checkpoints.checkpoint_model(kind.service).objects.filter(name=kind.name)
-        while _more(kind, _place(kind), before):
-            catch_up(kind.service)
+        catch_up(kind.service)
+        if _more(kind, _place(kind), before):
+            raise StillBehind(f"{kind.name} has yet to answer events up to position {before}")
         row.filter(position__lt=last).update(position=last)
 
 

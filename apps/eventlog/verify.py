@@ -74,7 +74,7 @@ def _compare(name: str, live: type[Model], log: type[Model], keys: list[Any]) ->
     for key in keys:
         if key not in rows or key not in truth:
             found = ["" if key in each else MISSING for each in (rows, truth)]
-            if MISSING in found and found != [MISSING, MISSING]:
+            if found != [MISSING, MISSING]:
                 yield Difference(name, table, str(key), "", *found)
             continue
         for field in live._meta.concrete_fields:

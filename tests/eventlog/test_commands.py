@@ -130,3 +130,18 @@ def test_migrate_covers_every_database_or_the_one_named(capsys: pytest.CaptureFi
     assert "Database" not in run("migrate", "orders", "--database", "orders", "--plan")
     call_command("migrate", "--check", verbosity=0)
     assert Order.objects.count() == 0
+
+
+def test_an_import_in_worker_mode_lets_reactors_answer_what_came_before(tmp_path: Path, settings: Any) -> None:
+    make_history()
+    file = tmp_path / "log.jsonl"
+    run("export_events", str(file))
+    for alias in connections:
+        erase(alias)
+    settings.PROJECTIONS = "worker"
+    ann = uuid4()
+    dispatch(RegisterUser(ann, "ann-before@example.org", "Ann"))
+    dispatch(DeactivateUser(ann, "left"))
+    run("import_events", str(file))
+    assert Checkpoint.objects.get(name="LoginsOfInactiveUsers").position == store.head()
+    assert projected() == folded()

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.contrib.auth import authenticate as check_password
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import DatabaseError
+from django.db import Error
 from knox.models import AuthToken
 
 from apps.eventlog import reservations
@@ -30,7 +30,7 @@ def opening(user_id: UUID, password: str | None) -> Iterator[None]:
     login.save()
     try:
         yield
-    except DatabaseError:
+    except Error:
         raise
     except Exception:
         login.delete()

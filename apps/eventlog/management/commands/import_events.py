@@ -38,6 +38,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         file: Path = options["file"]
         written = read = 0
+        for service in projectors.services():  # so that the reactors can answer what came before
+            delivery.catch_up(service)
         try:
             with progress_bar("import", None, hidden=options["no_progress"]) as advance:
                 lines = _lines(file)
@@ -49,6 +51,10 @@ class Command(BaseCommand):
                     advance(len(batch))
         except KeyboardInterrupt:
             raise CommandError(f"interrupted after {written} new events; run it again to go on") from None
+        except reactors.StillBehind as error:
+            raise CommandError(
+                f"{written} new events, then {error}: run run_projectors --once, then this again"
+            ) from error
         except IntegrityError as error:
             raise CommandError(f"{written} new events, then one that does not fit: {error}") from error
         self.stdout.write(self.style.SUCCESS(f"{written} events imported, {read - written} were there already"))

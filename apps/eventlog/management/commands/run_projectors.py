@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, close_old_connections
+from django.db import Error, close_old_connections
 
 from apps.eventlog import delivery, projectors, reactors, store
 
@@ -38,7 +38,7 @@ class Command(BaseCommand):
                 self._drain(services)
                 before, head = head, store.head()
                 pause = PAUSE[0] if head != before else min(PAUSE[1], 1.5 * pause)
-            except DatabaseError as error:
+            except Error as error:
                 self.stderr.write(f"A database is not available, trying again: {error}")
                 close_old_connections()
                 pause = 1.0

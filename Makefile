@@ -9,12 +9,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 export DATA_DIR
 
-.PHONY: run test check bench-replay screenshots help clean
+.PHONY: run test check schemas bench-replay screenshots help clean
 
 help:
 	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, DATA_DIR=, DB=postgres, DEMO=0)"
 	@echo "make test    the whole suite, on SQLite and on PostgreSQL"
-	@echo "make check   style, types and import rules"
+	@echo "make check   style, types, import rules and the lock of event schemas"
+	@echo "make schemas lock the schemas of new events, and of new versions, in each events.lock.json"
 	@echo "make bench-replay, make screenshots     the figures of docs/performance.md, the pictures of the README"
 	@echo "make clean   remove the virtual environment and the caches; data stays"
 
@@ -40,6 +41,10 @@ check: .venv/dev .env
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py lock_schemas --check
+
+schemas: .venv/run .env
+	$(BIN)/python manage.py lock_schemas
 
 .env:
 	@printf 'DEBUG=on\nSECRET_KEY=%s\n' "$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))')" > .env

@@ -23,3 +23,8 @@ def upcast(event_type: str, from_version: int, to_version: int, data: dict[str, 
     for version in range(from_version, to_version):
         data = _upcasters[event_type, version](data)
     return data
+
+
+def missing(event_type: str, version: int) -> list[int]:
+    """The versions before a given one that no upcaster leads on from."""
+    return [before for before in range(1, version) if (event_type, before) not in _upcasters]

@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 from apps.eventlog.events import DomainEvent
+from apps.eventlog.upcasting import upcasts
+
+Cause = Literal["requested", "customer_deactivated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +52,16 @@ class OrderDelivered(DomainEvent):
 
 @dataclass(frozen=True, slots=True)
 class OrderCancelled(DomainEvent):
+    """`reason` is for people, `cause` for programs: did somebody ask for it, or did it follow from something else?"""
+
+    schema_version: ClassVar[int] = 2
+
     reason: str
+    cause: Cause
+
+
+@upcasts("orders.OrderCancelled", from_version=1)
+def _with_cause(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 told the two apart by the words of the reason alone."""
+    automatic = data["reason"] == "the customer was deactivated"
+    return data | {"cause": "customer_deactivated" if automatic else "requested"}

@@ -29,4 +29,5 @@ class CancelOrdersOfInactiveCustomers(Reactor):
             self._cancel(recorded.stream_id, recorded)
 
     def _cancel(self, order_id: UUID, cause: RecordedEvent) -> None:
-        dispatch(CancelUnpaidOrder(order_id, "the customer was deactivated"), cause=cause)
+        command = CancelUnpaidOrder(order_id, "the customer was deactivated", "customer_deactivated")
+        dispatch(command, cause=cause)

@@ -22,7 +22,12 @@ from tests.scenario import Scenario
 CUSTOMER = uuid4()
 LINES = (OrderLine("A-1", 2, Decimal("12.50")),)
 PLACED = OrderPlaced(CUSTOMER, "EUR", LINES)
-PAID, SHIPPED, DELIVERED, CANCELLED = OrderPaid("p-1"), OrderShipped("t-1"), OrderDelivered(), OrderCancelled("why")
+PAID, SHIPPED, DELIVERED, CANCELLED = (
+    OrderPaid("p-1"),
+    OrderShipped("t-1"),
+    OrderDelivered(),
+    OrderCancelled("why", "requested"),
+)
 
 
 def test_a_placed_order_can_be_paid(order: Scenario) -> None:
@@ -63,12 +68,12 @@ def test_a_shipped_or_cancelled_order_cannot_be_cancelled(order: Scenario, histo
 
 
 def test_an_unpaid_order_is_cancelled_for_its_inactive_customer(order: Scenario) -> None:
-    order.given(PLACED).when(CancelUnpaidOrder(order.id, "why")).then(CANCELLED)
+    order.given(PLACED).when(CancelUnpaidOrder(order.id, "why", "requested")).then(CANCELLED)
 
 
 @pytest.mark.parametrize("history", [(PLACED, PAID), (PLACED, CANCELLED)])
 def test_a_paid_or_cancelled_order_is_left_as_it_is(order: Scenario, history: tuple[DomainEvent, ...]) -> None:
-    order.given(*history).when(CancelUnpaidOrder(order.id, "why")).then()
+    order.given(*history).when(CancelUnpaidOrder(order.id, "why", "requested")).then()
 
 
 def test_an_unknown_customer_cannot_order(order: Scenario) -> None:

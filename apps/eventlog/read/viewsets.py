@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-import msgspec
 from django.http import StreamingHttpResponse
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
@@ -12,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from apps.eventlog import broadcast, checkpoints, store
+from apps.eventlog import broadcast, checkpoints, schemas, store
 from apps.eventlog.dead_letters import open_letters
 from apps.eventlog.events import DomainEvent, RecordedEvent
 from apps.eventlog.http.events import EventReadSerializer
@@ -55,10 +54,15 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
 
     @action(detail=False)
     def catalog(self, request: Request) -> Response:
-        """Every event type, its current version and the JSON Schema of its payload."""
+        """Every event type, its current version with the JSON Schema of its payload, and all versions there were."""
         refuse_unknown_parameters(request, set())
         results = [
-            {"type": name, "schema_version": kind.schema_version, "schema": msgspec.json.schema(kind)}
+            {
+                "type": name,
+                "schema_version": kind.schema_version,
+                "schema": schemas.schema(kind),
+                "versions": [{"schema_version": n, "schema": schema} for n, schema in schemas.versions(kind)],
+            }
             for name, kind in sorted(DomainEvent.types.items())
         ]
         return Response({"results": results, "next": None, "previous": None})

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from apps.eventlog.aggregates import Aggregate, applies
-from apps.orders.events import OrderCancelled, OrderDelivered, OrderLine, OrderPaid, OrderPlaced, OrderShipped
+from apps.orders.events import Cause, OrderCancelled, OrderDelivered, OrderLine, OrderPaid, OrderPlaced, OrderShipped
 
 
 class Order(Aggregate):
@@ -37,9 +37,9 @@ class Order(Aggregate):
         self.require(self.status == "shipped", "only a shipped order can be delivered")
         self.record(OrderDelivered())
 
-    def cancel(self, reason: str) -> None:
+    def cancel(self, reason: str, cause: Cause = "requested") -> None:
         self.require(self.status in ("placed", "paid"), "only a placed or paid order can be cancelled")
-        self.record(OrderCancelled(reason))
+        self.record(OrderCancelled(reason, cause))
 
     @applies(OrderPlaced)
     def _placed(self, event: OrderPlaced) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from apps.eventlog.commands import Command
-from apps.orders.events import OrderLine
+from apps.orders.events import Cause, OrderLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +44,4 @@ class CancelUnpaidOrder(Command):
 
     order_id: UUID
     reason: str
+    cause: Cause

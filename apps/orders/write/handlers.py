@@ -52,4 +52,4 @@ def cancel_order(command: CancelOrder) -> None:
 def cancel_unpaid_order(command: CancelUnpaidOrder) -> None:
     with editing(Order, command.order_id) as order:
         if order.unpaid:
-            order.cancel(command.reason)
+            order.cancel(command.reason, command.cause)

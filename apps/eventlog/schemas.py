@@ -1,0 +1,122 @@
+"""The schemas of a service's events: as the code has them, and as its lock file remembers them.
+
+Events stay in the log for ever, so what a version looks like must not change once it is recorded.
+`events.lock.json`, beside a service's `events.py`, holds the JSON Schema of every version there was.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from django.apps import apps
+
+from apps.eventlog import upcasting
+from apps.eventlog.events import DomainEvent
+
+LOCK = "events.lock.json"
+
+Schema = dict[str, Any]
+Lock = dict[str, dict[str, Schema]]  # by event type and version
+
+
+def schema(kind: type[DomainEvent]) -> Schema:
+    """The JSON Schema of an event's payload in its current version."""
+    return msgspec.json.schema(kind)
+
+
+def versions(kind: type[DomainEvent]) -> list[tuple[int, Schema]]:
+    """Every version of an event type, oldest first, with the JSON Schema of its payload."""
+    locked = _read(kind.type.partition(".")[0]).get(kind.type, {})
+    return sorted(
+        ({int(version): old for version, old in locked.items()} | {kind.schema_version: schema(kind)}).items()
+    )
+
+
+def problems(service: str) -> list[str]:
+    """What in the events of a service does not go with the events that may be in the log already."""
+    known, locked = _kinds(service), _read(service)
+    gone = [f"{name} is in {LOCK} but not in the code" for name in sorted(locked.keys() - known.keys())]
+    return gone + [problem for kind in known.values() for problem in _problems(kind, locked.get(kind.type, {}))]
+
+
+def unlocked(service: str) -> list[str]:
+    """The event types of a service whose current schema is not what the lock file has."""
+    locked = _read(service)
+    return [
+        f"{name} version {kind.schema_version}"
+        for name, kind in _kinds(service).items()
+        if locked.get(name, {}).get(str(kind.schema_version)) != _plain(kind)
+    ]
+
+
+def lock(service: str) -> None:
+    """Write the current schemas of a service's events into its lock file; call it without `problems` only."""
+    locked = _read(service)
+    for name, kind in _kinds(service).items():
+        locked.setdefault(name, {})[str(kind.schema_version)] = _plain(kind)
+    _path(service).write_text(json.dumps(locked, indent=2, sort_keys=True) + "\n")
+
+
+def _problems(kind: type[DomainEvent], locked: dict[str, Schema]) -> Iterator[str]:
+    """Of one event type, against the versions of it that are locked."""
+    current = kind.schema_version
+    for version in upcasting.missing(kind.type, current):
+        yield f"{kind.type} has no upcaster from version {version}"
+    if newer := [version for version in locked if int(version) > current]:
+        yield f"{kind.type} is at version {current} in the code, but {LOCK} has version {max(newer, key=int)}"
+    if str(current) in locked:
+        for change in incompatible(locked[str(current)], _plain(kind)):
+            yield f"{kind.type} {change}: give it a new schema_version and an upcaster"
+
+
+def incompatible(old: Schema, new: Schema, where: str = "") -> Iterator[str]:
+    """The changes from one schema to another of the same version that recorded payloads or older code do not bear.
+
+    A new field with a default is fine; everything else takes a new version.
+    """
+    if old.get("type") == new.get("type") == "object" and "properties" in old and "properties" in new:
+        before, after = old["properties"], new["properties"]
+        for field in sorted(before.keys() | after.keys()):
+            path = f"{where}.{field}" if where else field
+            if field not in after:
+                yield f"has lost {path}"
+            elif field in before:
+                yield from incompatible(before[field], after[field], path)
+        for field in sorted(set(new.get("required", [])) - set(old.get("required", []))):
+            yield f"now requires {where}.{field}" if where else f"now requires {field}"
+    elif old.get("type") == new.get("type") == "array" and "items" in old and "items" in new:
+        yield from incompatible(old["items"], new["items"], f"{where}[]")
+    elif old != new:
+        yield f"has changed {where or 'as a whole'} from {json.dumps(old)} to {json.dumps(new)}"
+
+
+def _plain(kind: type[DomainEvent]) -> Schema:
+    """The schema of an event with its references resolved and without titles and descriptions, which bind nobody."""
+    whole = schema(kind)
+
+    def resolve(node: Any) -> Any:
+        if isinstance(node, list):
+            return [resolve(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            return resolve(whole["$defs"][node["$ref"].rpartition("/")[2]])
+        words = {key for key in ("title", "description") if isinstance(node.get(key), str)}
+        return {key: resolve(value) for key, value in node.items() if key not in words}
+
+    return resolve(whole)
+
+
+def _kinds(service: str) -> dict[str, type[DomainEvent]]:
+    return {name: kind for name, kind in sorted(DomainEvent.types.items()) if name.partition(".")[0] == service}
+
+
+def _path(service: str) -> Path:
+    return Path(apps.get_app_config(service).path) / LOCK
+
+
+def _read(service: str) -> Lock:
+    path = _path(service)
+    return json.loads(path.read_text()) if path.exists() else {}

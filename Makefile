@@ -9,11 +9,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 export DATA_DIR
 
-.PHONY: run test check schemas bench-replay screenshots help clean
+.PHONY: run test nightly check schemas bench-replay screenshots help clean
 
 help:
 	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, DATA_DIR=, DB=postgres, DEMO=0)"
 	@echo "make test    the whole suite, on SQLite and on PostgreSQL"
+	@echo "make nightly the long forms of its loops, on both"
 	@echo "make check   style, types, import rules and the lock of event schemas"
 	@echo "make schemas lock the schemas of new events, and of new versions, in each events.lock.json"
 	@echo "make bench-replay, make screenshots     the figures of docs/performance.md, the pictures of the README"
@@ -34,6 +35,10 @@ run: .venv/run .env
 test: .venv/dev .env
 	DB=sqlite $(BIN)/python -m pytest -q -n 2 $(ARGS)
 	DB=postgres $(BIN)/python -m pytest -q -n 2 $(ARGS)
+
+nightly: .venv/dev .env
+	DB=sqlite $(BIN)/python -m pytest -q -m nightly $(ARGS)
+	DB=postgres $(BIN)/python -m pytest -q -m nightly $(ARGS)
 
 check: .venv/dev .env
 	$(BIN)/ruff format --check .

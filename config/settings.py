@@ -25,6 +25,10 @@ DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
 PROJECTIONS = env.str("PROJECTIONS", default="inline")
 if PROJECTIONS not in ("inline", "worker"):
     raise ImproperlyConfigured(f"PROJECTIONS is inline or worker, not {PROJECTIONS!r}")
+# Live streams a customer may have open on one process; staff may have any number.
+STREAMS_PER_CUSTOMER = env.int("STREAMS_PER_CUSTOMER", default=10)
+# Seconds that a client may take nothing of what it is sent before it is cut off.
+CLIENT_PATIENCE = env.float("CLIENT_PATIENCE", default=30)
 # Kills the process at a named point of a command; for crash tests only.
 FAILPOINT = env.str("FAILPOINT", default="")
 

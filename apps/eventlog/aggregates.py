@@ -30,10 +30,12 @@ class Aggregate:
     `pending_events` and `pending_claims` are what the methods decided and nobody has stored yet.
     """
 
+    registry: ClassVar[dict[str, type["Aggregate"]]] = {}
     category: ClassVar[str]
     _appliers: ClassVar[dict[type[DomainEvent], str]] = {}
 
     def __init_subclass__(cls) -> None:
+        Aggregate.registry[cls.category] = cls
         marked = {getattr(method, "applies_to", None): name for name, method in vars(cls).items()}
         cls._appliers = {event: name for event, name in marked.items() if event is not None}
 
@@ -50,7 +52,7 @@ class Aggregate:
 
     @property
     def owner(self) -> UUID | None:
-        """The user whose this is; None means that only staff may touch it."""
+        """The user whose this is, for good: the first event decides. None means that only staff may touch it."""
         return None
 
     def apply(self, event: DomainEvent) -> None:

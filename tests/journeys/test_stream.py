@@ -1,91 +1,153 @@
 """The live stream over a real server: everything once, in order, across restarts and from outside writers."""
 
-import json
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from itertools import islice
 
 import httpx
-import pytest
 
-from tests.journeys.deployment import Deployment, Server
+from tests.journeys.deployment import Deployment, Server, eventually
+from tests.journeys.sse import Stream, as_customer, listening
+from tests.journeys.test_outages import outage
 
 WRITE_OUTSIDE = (
     "from uuid import uuid4; from apps.eventlog.dispatch import dispatch;"
     "from apps.users.write.commands import RegisterUser;"
     "[dispatch(RegisterUser(uuid4(), f'{uuid4()}@example.org', 'Outside')) for _ in range(20)]"
 )
-
-
-@contextmanager
-def listening(server: Server, query: str = "", last_id: str = "") -> Iterator[Iterator[dict[str, str]]]:
-    """The messages of a stream as {event, id, data}; the opening one is consumed."""
-    headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
-    with server.client.stream("GET", f"/api/events/stream/{query}", headers=headers) as response:
-        assert (response.status_code, response.headers["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
-        messages = _messages(response)
-        assert next(messages)["event"] == "stream-open"
-        yield messages
-
-
-def _messages(response: httpx.Response) -> Iterator[dict[str, str]]:
-    message: dict[str, str] = {}
-    for line in response.iter_lines():
-        if line.startswith(":"):
-            continue
-        if not line:
-            if message:
-                yield message
-            message = {}
-            continue
-        name, _, value = line.partition(": ")
-        message[name] = value
-
-
-def positions(messages: Iterator[dict[str, str]], number: int) -> list[int]:
-    found = [next(messages) for _ in range(number)]
-    documents = [json.loads(message["data"]) for message in found]
-    assert [message["id"].rpartition(":")[2] for message in found] == [str(each["position"]) for each in documents]
-    return [each["position"] for each in documents]
+LOSE_STAFF = (
+    "from django.contrib.auth import get_user_model; get_user_model().objects.filter(username='admin')"
+    ".update(is_staff=False)"
+)
+ORDER = {"currency": "EUR", "lines": [{"sku": "A", "quantity": 1, "unit_price": "2.00"}]}
 
 
 def test_a_listener_sees_what_comes_and_resumes_where_it_was(deployment: Deployment) -> None:
     with deployment.server() as server:
         server.register(0)
-        with listening(server) as messages:
+        with listening(server) as stream:
             for number in range(1, 4):
                 server.register(number)
-            assert positions(messages, 3) == [2, 3, 4]
+            assert stream.positions(3) == [2, 3, 4]
         deployment.manage("shell", "-v0", "-c", WRITE_OUTSIDE)
     with deployment.server() as server:
-        with listening(server, last_id="events:4") as messages:
-            assert positions(messages, 20) == list(range(5, 25))
+        with listening(server, last_id="events:4") as stream:
+            assert stream.positions(20) == list(range(5, 25))
             server.register(99)
-            assert positions(messages, 1) == [25]
-        with listening(server, "?after=0&type=users.UserRegistered") as messages:
-            assert positions(messages, 25) == list(range(1, 26))
+            assert stream.positions(1) == [25]
+        with listening(server, "?after=0&type=users.UserRegistered") as stream:
+            assert stream.positions(25) == list(range(1, 26))
 
 
 def test_a_burst_from_outside_arrives_whole(deployment: Deployment) -> None:
-    with deployment.server() as server, listening(server) as messages:
+    with deployment.server() as server, listening(server) as stream:
         for _ in range(2):
             deployment.manage("shell", "-v0", "-c", WRITE_OUTSIDE)
-        assert positions(messages, 40) == list(range(1, 41))
+        assert stream.positions(40) == list(range(1, 41))
 
 
-@pytest.mark.parametrize(
-    ("query", "last_id"), [("", "x:abc"), ("", "events:999"), ("?after=-1", ""), ("?after=999", ""), ("?es-meta=x", "")]
-)
-def test_a_bad_place_to_start_is_refused(deployment: Deployment, query: str, last_id: str) -> None:
+def test_an_outage_of_the_log_leaves_no_gap(deployment: Deployment) -> None:
+    with deployment.server() as server, listening(server) as stream:
+        server.register(1)
+        assert stream.positions(1) == [1]
+        with outage(deployment, "eventlog"):
+            pass
+        eventually(lambda: server.register(2).status_code == 201)
+        with outage(deployment, "default"):
+            pass
+        eventually(lambda: server.register(3).status_code == 201)
+        assert stream.positions(2) == [2, 3]
+
+
+def test_a_bad_place_to_start_or_filter_is_refused(deployment: Deployment) -> None:
     with deployment.server() as server:
-        headers = {"Last-Event-ID": last_id} if last_id else {}
-        assert server.client.get(f"/api/events/stream/{query}", headers=headers).status_code == 400
+        for query in (
+            *("after=-1", "after=999", "after=", "after=1.0", f"after={'9' * 30}", "after=%EF%BC%91"),
+            *("es-meta=x", "channel=x", "recover=true", "type=", "type=nonsense", "category=order-1", "stream=order"),
+        ):
+            answer = server.client.get(f"/api/events/stream/?{query}")
+            assert (query, answer.status_code) == (query, 400)
+        for last_id in ("x:abc", "events:999", "events:", "-1", "1,2", "events:1,events:2"):
+            for query in ("", "?after=0"):
+                headers = {"Last-Event-ID": last_id}
+                answer = server.client.get(f"/api/events/stream/{query}", headers=headers)
+                assert (last_id, answer.status_code) == (last_id, 400)
 
 
-def test_the_server_stops_in_time_while_a_stream_is_open(deployment: Deployment) -> None:
-    with deployment.server() as server, listening(server):
+def test_a_customer_sees_the_events_of_their_own_streams(deployment: Deployment) -> None:
+    with deployment.server() as server:
+        (ann, anns), (bob, bobs) = as_customer(server, 1), as_customer(server, 2)
+        client = server.client
+        with listening(server, **anns) as live:
+            order = client.post("/api/orders/", json=ORDER, headers=anns).json()["id"]
+            other = client.post("/api/orders/", json=ORDER, headers=bobs).json()["id"]
+            client.post(f"/api/users/{bob}/rename/", json={"name": "Bobby"})
+            client.post(f"/api/orders/{other}/pay/", json={"payment_reference": "p"})
+            client.post(f"/api/orders/{order}/pay/", json={"payment_reference": "p"})
+            client.post(f"/api/users/{ann}/rename/", json={"name": "Anna"})
+            own = [f"order-{order}", f"order-{order}", f"user-{ann}"]
+            events = live.documents()
+            assert [next(events)["stream"] for _ in own] == own
+        with listening(server, "?after=0", **anns) as stream:
+            events = stream.documents()
+            assert [next(events)["stream"] for _ in range(4)] == [f"user-{ann}", *own]
+        with listening(server, f"?after=0&stream=order-{order}", **anns) as stream:
+            types = [event["type"] for event in islice(stream.documents(), 2)]
+            assert types == ["orders.OrderPlaced", "orders.OrderPaid"]
+        for name in (f"order-{other}", f"user-{bob}", "order-nothing"):
+            assert client.get(f"/api/events/stream/?stream={name}", headers=anns).status_code == 404
+        client.headers.pop("Authorization")
+        assert client.get("/api/events/stream/").status_code == 401
+
+
+def test_a_customer_has_a_limited_number_of_streams(deployment: Deployment) -> None:
+    with deployment.server(STREAMS_PER_CUSTOMER="2") as server, ExitStack() as streams:
+        _, headers = as_customer(server, 1)
+        for _ in range(2):
+            streams.enter_context(listening(server, **headers))
+        assert server.client.get("/api/events/stream/", headers=headers).status_code == 429
+        streams.close()
+        eventually(lambda: _opens(server, headers))
+
+
+def _opens(server: Server, headers: dict[str, str]) -> bool:
+    with server.client.stream("GET", "/api/events/stream/", headers=headers) as response:
+        return response.status_code == 200
+
+
+def test_a_stream_ends_when_the_right_to_it_does(deployment: Deployment) -> None:
+    with deployment.server() as server, ExitStack() as streams:
+        (_, out), (gone, deactivated), (_, stays) = (as_customer(server, number) for number in range(3))
+        session = {"Cookie": f"sessionid={_session(server)}", "Authorization": ""}
+        ending = [streams.enter_context(listening(server, **headers)) for headers in (out, deactivated, session)]
+        staying = streams.enter_context(listening(server, **stays))
+        began = time.monotonic()
+        server.client.post("/api/auth/logout/", headers=out)
+        server.client.post(f"/api/users/{gone}/deactivate/", json={"reason": "left"})
+        deployment.manage("shell", "-v0", "-c", LOSE_STAFF)
+        for stream in ending:
+            assert [message["event"] for message in stream.messages()] in ([], ["message"])
+        assert time.monotonic() - began < 10
+        server.client.post("/api/orders/", json=ORDER, headers=stays)
+        assert next(staying.documents())["type"] == "orders.OrderPlaced"
+
+
+def _session(server: Server) -> str:
+    """A session of the staff login, by the admin's form."""
+    with httpx.Client(base_url=server.url) as browser:
+        browser.get("/admin/login/")
+        form = {"username": "admin", "password": "admin", "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+        browser.post("/admin/login/", data=form)
+        return browser.cookies["sessionid"]
+
+
+def test_the_server_stops_in_time_and_in_peace_while_streams_are_open(deployment: Deployment) -> None:
+    with deployment.server() as server, ExitStack() as stack:
+        streams: list[Stream] = [stack.enter_context(listening(server)) for _ in range(20)]
         started = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(timeout=10)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 3
+        assert [list(stream.messages()) for stream in streams] == [[]] * 20  # ended, not torn
+    assert "Traceback" not in (deployment.directory / "processes.log").read_text()

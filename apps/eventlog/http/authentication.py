@@ -12,6 +12,7 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from apps.eventlog.commands import Actor
+from apps.eventlog.tickets import Ticket
 
 
 class BearerAuthentication(TokenAuthentication):
@@ -64,3 +65,11 @@ def customer_id(request: Request) -> UUID | None:
         return UUID(request.user.get_username())
     except ValueError:
         raise PermissionDenied("this login is neither staff nor a customer") from None
+
+
+def ticket_of(request: Request) -> Ticket:
+    """What an authenticated request was let in with, to ask later whether it still holds."""
+    login, is_staff = request.user.get_username(), request.user.is_staff
+    if isinstance(request.auth, AuthToken):
+        return Ticket(login, is_staff, token=request.auth.digest)
+    return Ticket(login, is_staff, session=request.session.session_key or "")

@@ -2,20 +2,21 @@
 
 Django's own ASGI handler makes a thread for each request, which slows a synchronous API by two to
 six times and can exhaust PostgreSQL's connections. Here a request's body is read whole, Django's
-WSGI handler runs in one of a few threads, each with its own lasting connections, and only a
-response with an asynchronous body (the live stream) stays on the loop, holding no thread.
+WSGI handler runs in one of a few threads, each with its own lasting connections, and only an
+`AsyncResponse` (the live stream) stays on the loop, holding no thread.
 """
 
 import asyncio
 import io
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from typing import Any
 
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
-from django.core.signals import request_finished, request_started
+from django.core.signals import request_started
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
@@ -26,6 +27,15 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Coroutine[Any, Any, None]]
 
 MARGIN = 64 * 1024  # a body this much over the limit is read, so that Django can refuse it by itself
+CHUNK = 64 * 1024  # bytes of a download sent at once, about
+
+
+class AsyncResponse(StreamingHttpResponse):
+    """A response whose body, an asynchronous generator, is sent as it comes and may have no end."""
+
+    def __init__(self, body: AsyncGenerator[bytes], **kwargs: Any) -> None:
+        super().__init__(body, **kwargs)
+        self.body = body
 
 
 class Bridge:
@@ -38,45 +48,108 @@ class Bridge:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"no {scope['type']} here")
-        body = await _read(receive)
-        loop = asyncio.get_running_loop()
+        client = Client(receive, send)
+        try:
+            body = await _read(receive)
+        except Left:
+            return
         if body is None:
             response: HttpResponseBase = problem(413, "the body is too large")
         else:
-            response = await loop.run_in_executor(self.pool, self._respond, _environ(scope, body), loop, send)
-        if isinstance(response, StreamingHttpResponse):
-            if response.is_async:
-                await _stream(response, receive, send)
-        else:
-            await _start(response, send)
-            content = b"" if scope["method"] == "HEAD" else response.content  # type: ignore[attr-defined]
-            await send({"type": "http.response.body", "body": content})
+            loop = asyncio.get_running_loop()
+            response = await loop.run_in_executor(self.pool, self._respond, _environ(scope, body), client, loop)
+        head = scope["method"] == "HEAD"
+        if isinstance(response, AsyncResponse):
+            start, stream = _start(response), response.body
+            del response  # it holds the request, which need not live as long as the stream
+            await client.stream(start, stream, head=head)
+        elif not response.streaming:
+            await send(_start(response))
+            await send({"type": "http.response.body", "body": b"" if head else response.content})  # type: ignore[attr-defined]
 
-    def _respond(self, environ: dict[str, Any], loop: asyncio.AbstractEventLoop, send: Send) -> HttpResponseBase:
-        """Run Django in this thread; a synchronous stream is also sent from here, at the client's pace."""
+    def _respond(self, environ: Message, client: "Client", loop: asyncio.AbstractEventLoop) -> HttpResponseBase:
+        """Run Django in this thread; a synchronous stream is also sent from here, where its database connection is."""
         request_started.send(sender=Bridge, environ=environ)
+        response = self.handler.get_response(WSGIRequest(environ))
         try:
-            response = self.handler.get_response(WSGIRequest(environ))
-            if isinstance(response, StreamingHttpResponse) and not response.is_async:
-                asyncio.run_coroutine_threadsafe(_start(response, send), loop).result()
-                for chunk in response if environ["REQUEST_METHOD"] != "HEAD" else ():
-                    more = {"type": "http.response.body", "body": chunk, "more_body": True}
-                    asyncio.run_coroutine_threadsafe(send(more), loop).result()
-                asyncio.run_coroutine_threadsafe(send({"type": "http.response.body"}), loop).result()
-                response.close()
+            if response.streaming and not isinstance(response, AsyncResponse):
+                client.download(response, loop, head=environ["REQUEST_METHOD"] == "HEAD")
         finally:
-            request_finished.send(sender=Bridge)
+            response.close()  # which also sends request_finished
         return response
 
 
+class Left(Exception):
+    """The client left before its request was whole."""
+
+
+class Client:
+    """The other end of a request: what it is sent it must take in time, and when it leaves, sending ends."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self.receive, self.send = receive, send
+
+    async def stream(self, start: Message, body: AsyncGenerator[bytes], *, head: bool) -> None:
+        """Send an asynchronous body until it ends or the client leaves."""
+        sending = asyncio.ensure_future(self._send_all(start, body, head=head))
+        leaving = asyncio.ensure_future(self._left())
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            sending.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+
+    def download(self, response: Any, loop: asyncio.AbstractEventLoop, *, head: bool) -> None:
+        """Send a synchronous body from a thread, at the client's pace."""
+
+        def send(message: Message) -> None:
+            asyncio.run_coroutine_threadsafe(self._send(message), loop).result()
+
+        leaving = asyncio.run_coroutine_threadsafe(self._left(), loop)
+        try:
+            send(_start(response))
+            for chunk in [] if head else _joined(response):
+                if leaving.done():
+                    return
+                send({"type": "http.response.body", "body": chunk, "more_body": True})
+            send({"type": "http.response.body"})
+        finally:
+            leaving.cancel()
+
+    async def _send_all(self, start: Message, body: AsyncGenerator[bytes], *, head: bool) -> None:
+        async with aclosing(body):
+            await self._send(start)
+            if not head:
+                async for chunk in body:
+                    await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await self._send({"type": "http.response.body"})
+
+    async def _send(self, message: Message) -> None:
+        try:
+            async with asyncio.timeout(settings.CLIENT_PATIENCE):
+                await self.send(message)
+        except TimeoutError:
+            # Closing would wait for the client to take the rest, so the connection is dropped: uvicorn's own
+            # way to do so, where it is uvicorn that serves.
+            transport = getattr(getattr(self.send, "__self__", None), "transport", None)
+            if transport is not None:
+                transport.abort()
+            raise
+
+    async def _left(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+
 async def _read(receive: Receive) -> bytes | None:
-    """The whole body, or None where it is larger than Django would take."""
+    """The whole body, or None where it is larger than Django would take; raises `Left`."""
     chunks: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return b"".join(chunks)
+            raise Left
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         if size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE + MARGIN:
@@ -85,32 +158,22 @@ async def _read(receive: Receive) -> bytes | None:
             return b"".join(chunks)
 
 
-async def _start(response: HttpResponseBase, send: Send) -> None:
+def _joined(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Chunks of about CHUNK bytes: each costs a change of thread."""
+    held, size = [], 0
+    for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        if size >= CHUNK:
+            yield b"".join(held)
+            held, size = [], 0
+    yield b"".join(held)
+
+
+def _start(response: HttpResponseBase) -> Message:
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
     headers += [(b"set-cookie", morsel.OutputString().encode("latin-1")) for morsel in response.cookies.values()]
-    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-
-
-async def _stream(response: StreamingHttpResponse, receive: Receive, send: Send) -> None:
-    """Send an asynchronous body until it ends or the client leaves."""
-
-    async def chunks() -> None:
-        await _start(response, send)
-        async for chunk in response:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body"})
-
-    async def gone() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    tasks = {asyncio.ensure_future(chunks()), asyncio.ensure_future(gone())}
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return {"type": "http.response.start", "status": response.status_code, "headers": headers}
 
 
 def _environ(scope: Message, body: bytes) -> dict[str, Any]:

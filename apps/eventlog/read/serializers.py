@@ -14,3 +14,11 @@ class FeedQuerySerializer(serializers.Serializer[None]):
     correlation_id = serializers.UUIDField(required=False)
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False)
+
+
+class StreamQuerySerializer(serializers.Serializer[None]):
+    """The filters of the live stream."""
+
+    type = serializers.RegexField(r"^\w+\.\w+$", max_length=200, required=False)
+    stream = serializers.RegexField(r"^\w+-[^\s]+$", max_length=200, required=False)
+    category = serializers.RegexField(r"^\w+$", max_length=100, required=False)

@@ -1,25 +1,32 @@
-"""The feed of the log and the catalog of its event types; for staff."""
+"""The feed of the log, the catalog of its event types, and the live stream."""
 
 from datetime import timedelta
+from uuid import UUID
 
-from django.http import StreamingHttpResponse
+from django.conf import settings
 from rest_framework.decorators import action
-from rest_framework.exceptions import ValidationError
-from rest_framework.permissions import IsAdminUser
+from rest_framework.exceptions import NotFound, Throttled, ValidationError
+from rest_framework.permissions import IsAdminUser, IsAuthenticated
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from apps.eventlog import broadcast, checkpoints, schemas, store
+from apps.eventlog import broadcast, checkpoints, owners, schemas, store
 from apps.eventlog.dead_letters import open_letters
-from apps.eventlog.events import DomainEvent, RecordedEvent
+from apps.eventlog.entries import CHANNEL, Wanted
+from apps.eventlog.events import DomainEvent
+from apps.eventlog.http.authentication import customer_id, ticket_of
+from apps.eventlog.http.bridge import AsyncResponse
 from apps.eventlog.http.events import EventReadSerializer
 from apps.eventlog.http.filters import refuse_unknown_parameters
 from apps.eventlog.http.problems import Unavailable
 from apps.eventlog.models import StoredEvent
 from apps.eventlog.projectors import Projector, services
-from apps.eventlog.read.serializers import FeedQuerySerializer
+from apps.eventlog.read.serializers import FeedQuerySerializer, StreamQuerySerializer
+from apps.eventlog.tickets import Ticket
+
+STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 class EventStreamRenderer(BaseRenderer):
@@ -88,33 +95,48 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
             }
         )
 
-    @action(detail=False, renderer_classes=[EventStreamRenderer])
-    def stream(self, request: Request) -> StreamingHttpResponse:
-        """Events as they are appended, as Server-Sent Events; `Last-Event-ID` or `after` resume from the log."""
-        refuse_unknown_parameters(request, {"after", "type", "stream", "category"})
+    @action(detail=False, renderer_classes=[EventStreamRenderer], permission_classes=[IsAuthenticated])
+    def stream(self, request: Request) -> AsyncResponse:
+        """Events as they are appended, as Server-Sent Events; `Last-Event-ID` or `after` resume from the log.
+
+        Staff see every event, customers those of their own streams.
+        """
+        refuse_unknown_parameters(request, {"after", *StreamQuerySerializer().fields})
         if not request.META.get("asgi"):
             raise Unavailable("the live stream needs the ASGI server: uvicorn config.asgi:application")
-        query = request.query_params
+        query = StreamQuerySerializer(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        owner, ticket = customer_id(request), ticket_of(request)
+        if owner is not None:
+            _limit(owner, ticket, query.validated_data.get("stream"))
+        body = broadcast.stream(_start(request), Wanted(owner=owner, **query.validated_data), ticket)
+        return AsyncResponse(body, content_type="text/event-stream; charset=utf-8", headers=STREAM_HEADERS)
 
-        def wanted(recorded: RecordedEvent) -> bool:
-            return all(query.get(name) in (None, getattr(recorded, name)) for name in ("type", "stream", "category"))
 
-        response = StreamingHttpResponse(
-            broadcast.stream(_start(request), wanted), content_type="text/event-stream; charset=utf-8"
-        )
-        response["Cache-Control"], response["X-Accel-Buffering"] = "no-cache", "no"
-        return response
+def _limit(owner: UUID, ticket: Ticket, stream: str | None) -> None:
+    """A customer's streams are few, and of their own."""
+    if broadcast.open_streams(ticket) >= settings.STREAMS_PER_CUSTOMER:
+        raise Throttled(detail="too many streams of this login are open")
+    if stream is not None and owners.owner_of(stream) != owner:
+        raise NotFound("not found")
 
 
 def _start(request: Request) -> int:
-    """The position to stream from: the last one seen, `after`, or now."""
-    head = store.safe_position()
-    for name, text in (
-        ("Last-Event-ID", request.headers.get("Last-Event-ID", "").removeprefix(f"{broadcast.CHANNEL}:")),
-        ("after", request.query_params.get("after")),
-    ):
-        if text:
-            if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) <= head):
-                raise ValidationError({name: [f"a position of the log, from 0 to {head}"]})
-            return int(text)
-    return head
+    """The position to stream from: the last one seen, else `after`, else now."""
+    given = {}
+    if seen := request.headers.get("Last-Event-ID"):
+        given["Last-Event-ID"] = seen.removeprefix(f"{CHANNEL}:")
+    if "after" in request.query_params:
+        given["after"] = request.query_params["after"]
+    now = store.safe_position()
+    places = [_position(name, text, now) for name, text in given.items()]
+    return places[0] if places else now
+
+
+def _position(name: str, text: str, now: int) -> int:
+    """A position that was there once; the safe one may for a moment be smaller than it was."""
+    if text.isascii() and text.isdigit() and len(text) <= 18:
+        position = int(text)
+        if position <= now or position <= store.last_position():
+            return position
+    raise ValidationError({name: [f"a position of the log, from 0 to {now}"]})

@@ -1,16 +1,15 @@
 """What an operator does about events that were set aside: retry them, or skip one with a reason."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from apps.eventlog import checkpoints, delivery, store
-from apps.eventlog.delivery import OPEN
-from apps.eventlog.events import RecordedEvent
 from apps.eventlog.models import DeadLetter
+from apps.eventlog.parking import OPEN
 from apps.eventlog.projectors import Projector
 from apps.eventlog.reactors import Reactor
 
@@ -25,24 +24,28 @@ def open_letters(service: str) -> QuerySet[DeadLetter]:
 def retry(kind: Reader, stream: str, *, by: str) -> tuple[int, str]:
     """Take in what waits of a stream, in order, up to the first that fails again.
 
-    Returns how many events were taken in, and the error that stopped it or "".
+    Each try is on record before it begins. Returns how many events were taken in, and the error
+    that stopped it or "".
     """
+    waiting = open_letters(kind.service).filter(projector=kind.name, stream=stream).order_by("position")
     done = 0
-    with _held(kind) if issubclass(kind, Projector) else nullcontext():
-        for letter in open_letters(kind.service).filter(projector=kind.name, stream=stream).order_by("position"):
-            letter.attempts += 1
-            letter.status = DeadLetter.Status.FAILED
-            letter.save()
-            [recorded] = store.recorded(store.find(position=letter.position))
-            try:
-                _take_in(kind, recorded)
-            except Exception as error:
-                letter.error = f"{type(error).__name__}: {error}"
-                letter.save()
-                return done, letter.error
+    while letter := waiting.first():
+        letter.attempts += 1
+        letter.status = DeadLetter.Status.FAILED
+        _act(letter, by, act="retry")
+        with _held(kind):
+            if not waiting.filter(pk=letter.pk).exists():
+                continue  # somebody else has settled it meanwhile
+            error = _take_in(kind, letter)
+            if error:
+                letter.error = error
+                _came_of(letter, error)
+                break
             _settle(letter, DeadLetter.Status.RETRIED, by, "")
+            _came_of(letter, "taken in")
             done += 1
-    return done, ""
+    _leave(kind)
+    return done, letter.error if letter else ""
 
 
 def skip(kind: Reader, position: int, *, by: str, reason: str) -> bool:
@@ -50,31 +53,57 @@ def skip(kind: Reader, position: int, *, by: str, reason: str) -> bool:
 
     The later events of its stream wait for a `retry`.
     """
-    with _held(kind) if issubclass(kind, Projector) else nullcontext():
+    with _held(kind):
         letter = open_letters(kind.service).filter(projector=kind.name, position=position).first()
         if letter is not None:
             _settle(letter, DeadLetter.Status.SKIPPED, by, reason)
-        return letter is not None
+            _act(letter, by, act="skip", reason=reason)
+    _leave(kind)
+    return letter is not None
 
 
-def _take_in(kind: Reader, recorded: RecordedEvent) -> None:
-    if issubclass(kind, Reactor):
-        kind().react(recorded)
-        return
-    with transaction.atomic(using=kind.service):
-        kind().project([recorded])
+def _take_in(kind: Reader, letter: DeadLetter) -> str:
+    """Let the reader have the event; returns its error or ""."""
+    [recorded] = store.recorded(store.find(position=letter.position))
+    try:
+        if issubclass(kind, Reactor):
+            kind().react(recorded)
+        else:
+            with transaction.atomic(using=kind.service):
+                kind().project([recorded])
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _act(letter: DeadLetter, by: str, **act: str) -> None:
+    """Enter in the letter's record what somebody does, and when."""
+    letter.acts.append({**act, "by": by, "at": timezone.now().isoformat()})
+    letter.save()
+
+
+def _came_of(letter: DeadLetter, outcome: str) -> None:
+    letter.acts[-1]["outcome"] = outcome
+    letter.save()
 
 
 def _settle(letter: DeadLetter, status: DeadLetter.Status, by: str, reason: str) -> None:
     letter.status, letter.settled_at, letter.settled_by, letter.reason = status, timezone.now(), by, reason
-    letter.save()
 
 
 @contextmanager
-def _held(kind: type[Projector]) -> Iterator[None]:
-    """Hold the projector's checkpoint, so that live delivery does not write the same rows."""
+def _held(kind: Reader) -> Iterator[None]:
+    """Hold a projector's checkpoint, so that live delivery does not write the same rows; a reactor has none to hold."""
+    if issubclass(kind, Reactor):
+        yield
+        return
     checkpoints.enter(kind.service)
     with transaction.atomic(using=kind.service):
         checkpoints.checkpoint_model(kind.service).objects.select_for_update().get(name=kind.name)
         yield
-    delivery.catch_up(kind.service)  # requests that found the checkpoint held have left it this
+
+
+def _leave(kind: Reader) -> None:
+    """Do what requests have left undone that found the checkpoint held."""
+    if issubclass(kind, Projector):
+        delivery.catch_up(kind.service)

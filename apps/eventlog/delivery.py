@@ -2,37 +2,35 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from operator import attrgetter
 from threading import Lock
 from typing import NamedTuple
 
 from django.db import transaction
-from django.db.utils import InterfaceError, OperationalError
-from django.utils import timezone
 
-from apps.eventlog import checkpoints, store
-from apps.eventlog.events import RecordedEvent
+from apps.eventlog import attempts, checkpoints, store
+from apps.eventlog.attempts import Attempt
 from apps.eventlog.failpoints import failpoint
-from apps.eventlog.models import Checkpoint, DeadLetter
+from apps.eventlog.models import Checkpoint
+from apps.eventlog.parking import Letters, deliver
 from apps.eventlog.projectors import Projector, of_service
 
 BATCH = 500
-OPEN = (DeadLetter.Status.WAITING, DeadLetter.Status.FAILED)
 PATIENCE = 0.25  # seconds to wait for a writer whose mark hides events that are committed already
 
 _busy: defaultdict[str, Lock] = defaultdict(Lock)
 
 
-def catch_up(service: str, batch: int = BATCH) -> None:
-    """Project everything in the log to this service's rows.
+def catch_up(service: str, batch: int = BATCH, stopped: Callable[[], bool] = lambda: False) -> None:
+    """Project everything in the log to this service's rows, or up to the batch in which `stopped` says so.
 
     Where another thread or process is at it, this leaves it the work: whoever has projected looks
     again after its own commit, so no event waits for the next command.
     """
     deadline = time.monotonic() + PATIENCE
-    while _busy[service].acquire(blocking=False):
+    while not stopped() and _busy[service].acquire(blocking=False):
         try:
             step = _step(service, batch)
         finally:
@@ -41,9 +39,9 @@ def catch_up(service: str, batch: int = BATCH) -> None:
             return
         if step.events:
             deadline = time.monotonic() + PATIENCE
-        elif time.monotonic() > deadline:
-            return
-        else:
+        while not step.events and store.safe_position() == step.safe:
+            if time.monotonic() > deadline:
+                return
             time.sleep(0.001)
 
 
@@ -65,26 +63,44 @@ class RowsAheadOfLog(Exception):
 
 
 class Step(NamedTuple):
-    """What one step did: how many events it took in, and how far the hindmost projector is."""
+    """What one step did: how many events it took in, how far the hindmost projector is, and how far it could look."""
 
     events: int
     lowest: int
+    safe: int
 
 
 def _step(service: str, batch: int) -> Step | None:
     """Project one batch; None where another process holds the checkpoints."""
-    names = [projector.name for projector in of_service(service)]
     safe = store.safe_position()
+    names = [kind.name for kind in of_service(service)]
+    begun = attempts.begin(service, names)
+    try:
+        if len(begun) < len(names) and checkpoints.enter(service):
+            attempts.withdraw(service, begun)
+            begun = attempts.begin(service, names)
+        held, events = _together(service, [one for one in begun if not one.doubtful], safe, batch)
+        for doubtful in [one for one in begun if one.doubtful]:
+            alone, taken = _singly(service, doubtful, safe, batch)
+            held, events = held + alone, events + taken
+    except Exception:
+        attempts.withdraw(service, begun)
+        raise
+    return Step(events, min(checkpoint.position for checkpoint in held), safe) if held else None
+
+
+def _together(service: str, begun: list[Attempt], safe: int, batch: int) -> tuple[list[Checkpoint], int]:
+    """The next batch for all projectors at once; those that stand at one position share the reading.
+
+    Returns the checkpoints that it moved, and the number of events.
+    """
+    events = 0
     with transaction.atomic(using=service):
-        free = checkpoints.checkpoint_model(service).objects.select_for_update(skip_locked=True)
-        held = list(free.filter(name__in=names).order_by("position"))
-        if len(held) < len(names) and checkpoints.enter(service):
-            return Step(0, 0)
-        events = 0
+        held = attempts.hold(service, begun)
         for position, group in groupby(held, key=attrgetter("position")):
             events += _deliver(service, list(group), position, safe, batch)
         failpoint("projected")
-    return Step(events, min(row.position for row in held)) if held else None
+    return held, events
 
 
 def _deliver(service: str, held: list[Checkpoint], position: int, safe: int, batch: int) -> int:
@@ -95,101 +111,36 @@ def _deliver(service: str, held: list[Checkpoint], position: int, safe: int, bat
     if not events:
         if position > safe and position > store.last_position():
             raise RowsAheadOfLog(f"{held[0].name} is at {position}, the log ends at {store.last_position()}")
+        attempts.end(service, held, position)
         return 0
     letters = Letters(service)
-    reached = events[-1].position if len(events) == batch else safe
     for projector in projectors:
         parking = letters.parking(projector)
         deliver(projector, [recorded for recorded in events if recorded.category in projector.categories], parking)
         parking.save()
-    for checkpoint in held:
-        checkpoint.position = reached
-    moved = checkpoints.checkpoint_model(service).objects.filter(name__in=[checkpoint.name for checkpoint in held])
-    moved.update(position=reached, updated_at=timezone.now())
+    attempts.end(service, held, events[-1].position if len(events) == batch else safe)
     return len(events)
 
 
-class Letters:
-    """The dead letters of a service that bear on what may be projected: those waiting, and those skipped."""
+def _singly(service: str, begun: Attempt, safe: int, batch: int) -> tuple[list[Checkpoint], int]:
+    """After an attempt that did not end: one event, and no other, so that the count is that event's own.
 
-    def __init__(self, service: str) -> None:
-        relevant = checkpoints.dead_letter_model(service).objects.filter(status__in=[*OPEN, DeadLetter.Status.SKIPPED])
-        self.rows = list(relevant.values_list("projector", "stream", "position", "status"))
-
-    def parking(self, projector: Projector, *, replay: bool = False) -> "Parking":
-        """Where the projector sets events aside; in a replay nothing waits yet, but what was skipped stays so."""
-        mine = [row for row in self.rows if row[0] == projector.name]
-        streams = {stream for _, stream, _, status in mine if status in OPEN and not replay}
-        skipped = {position for _, _, position, status in mine if status == DeadLetter.Status.SKIPPED}
-        return Parking(projector, streams, skipped)
-
-
-class Parking:
-    """The streams of which a projector has set events aside, and the letters it adds to them.
-
-    `skipped` are the positions that an operator has ruled out.
+    One that has been tried often enough is set aside without another try.
     """
-
-    def __init__(self, projector: Projector, streams: set[str], skipped: set[int]) -> None:
-        self.projector, self.streams, self.skipped = projector, streams, skipped
-        self.model = checkpoints.dead_letter_model(projector.service)
-        self.letters: list[DeadLetter] = []
-
-    def park(self, recorded: RecordedEvent, error: Exception | None = None) -> None:
-        """Set an event aside: as failed with its error, or waiting behind a failed one of its stream."""
-        self.streams.add(recorded.stream)
-        self.letters.append(
-            self.model(
-                projector=self.projector.name,
-                stream=recorded.stream,
-                position=recorded.position,
-                status=DeadLetter.Status.FAILED if error else DeadLetter.Status.WAITING,
-                attempts=1 if error else 0,
-                error=f"{type(error).__name__}: {error}" if error else "",
-            )
-        )
-
-    def save(self) -> None:
-        """Enter the letters; one that was retried well before and fails again is open again."""
-        self.model.objects.bulk_create(
-            self.letters,
-            update_conflicts=True,
-            unique_fields=["projector", "position"],
-            update_fields=["status", "attempts", "error", "settled_at", "settled_by"],
-        )
-        self.letters = []
-
-
-def deliver(projector: Projector, events: Sequence[RecordedEvent], parking: Parking) -> None:
-    """Project events in the open transaction; what cannot be projected is parked, stream by stream.
-
-    A database that fails is not the event's fault: `OperationalError` passes through.
-    """
-    events = [recorded for recorded in events if recorded.position not in parking.skipped]
-    free = [recorded for recorded in events if recorded.stream not in parking.streams]
-    try:
-        if free:
-            with transaction.atomic(using=projector.service):
-                projector.project(free)
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception:
-        _deliver_singly(projector, events, parking)
-    else:
-        for recorded in events:
-            if recorded.stream in parking.streams:
-                parking.park(recorded)
-
-
-def _deliver_singly(projector: Projector, events: Sequence[RecordedEvent], parking: Parking) -> None:
-    for recorded in events:
-        if recorded.stream in parking.streams:
-            parking.park(recorded)
-            continue
-        try:
-            with transaction.atomic(using=projector.service):
-                projector.project([recorded])
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception as error:
-            parking.park(recorded, error)
+    kind = Projector.registry[begun.name]
+    if not begun.singly:
+        page = store.read_page(after=begun.position, end=safe, limit=batch, category=kind.categories)
+        begun = attempts.go_singly(service, begun, page[-1].position if page else begun.position)
+    hopeless = attempts.hopeless(service, begun)
+    events = store.read_page(after=begun.position, end=safe, limit=1, category=kind.categories)
+    with transaction.atomic(using=service):
+        held = attempts.hold(service, [begun])
+        if held:
+            parking = Letters(service).parking(kind())
+            if events and hopeless:
+                parking.park(events[0], attempts.ProcessEnded(), attempts.LIMIT)
+            else:
+                deliver(parking.projector, events, parking)
+            parking.save()
+            attempts.end(service, held, events[-1].position if events else begun.position)
+    return held, len(events)

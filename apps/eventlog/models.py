@@ -75,6 +75,8 @@ class Checkpoint(models.Model):
     name = models.CharField(max_length=100, primary_key=True)
     position = models.BigIntegerField(default=0)
     updated_at = models.DateTimeField(auto_now=True)
+    attempts = models.PositiveIntegerField(default=0)  # begun from here and not ended, see attempts.py
+    singly_until = models.BigIntegerField(default=0)  # one event at a time up to here, after such an attempt
 
     class Meta:
         abstract = True
@@ -108,6 +110,7 @@ class DeadLetter(models.Model):
     settled_at = models.DateTimeField(null=True)
     settled_by = models.CharField(max_length=200, default="")
     reason = models.CharField(max_length=500, default="")
+    acts = models.JSONField(default=list)  # what operators did, oldest first: {act, by, at, and what came of it}
 
     class Meta:
         abstract = True

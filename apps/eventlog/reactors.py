@@ -8,12 +8,14 @@ from typing import ClassVar
 from django.db.utils import InterfaceError, OperationalError
 from django.utils import timezone
 
-from apps.eventlog import checkpoints, store
+from apps.eventlog import attempts, checkpoints, store
 from apps.eventlog.events import DomainEvent, RecordedEvent
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import marked_methods
 
 logger = logging.getLogger(__name__)
+
+GRACE = 5.0  # seconds; a reaction holds no checkpoint, so several workers may be at one for a while
 
 _busy: defaultdict[str, Lock] = defaultdict(Lock)
 
@@ -76,7 +78,8 @@ def _drain(reactor: Reactor) -> tuple[int, int]:
         if not checkpoints.reached(reactor.service, recorded.position):
             return place, recorded.position
         _react(reactor, recorded)
-        row.filter(position__lt=recorded.position).update(position=recorded.position, updated_at=timezone.now())
+        moved = {"position": recorded.position, "attempts": 0, "updated_at": timezone.now()}
+        row.filter(position__lt=recorded.position).update(**moved)
         place = recorded.position
     return place, 0
 
@@ -104,9 +107,13 @@ def _place(kind: type[Reactor]) -> int:
 
 
 def _react(reactor: Reactor, recorded: RecordedEvent) -> None:
+    begun = attempts.begin(reactor.service, [reactor.name])
     try:
+        if begun and attempts.hopeless(reactor.service, begun[0], GRACE):
+            raise attempts.ProcessEnded
         reactor.react(recorded)
     except (OperationalError, InterfaceError):
+        attempts.withdraw(reactor.service, begun)
         raise
     except Exception as error:
         logger.exception("%s failed on event %s", reactor.name, recorded.position)
@@ -116,7 +123,7 @@ def _react(reactor: Reactor, recorded: RecordedEvent) -> None:
             defaults={
                 "stream": recorded.stream,
                 "status": DeadLetter.Status.FAILED,
-                "attempts": 1,
+                "attempts": begun[0].attempts if begun else 1,
                 "error": f"{type(error).__name__}: {error}",
             },
         )

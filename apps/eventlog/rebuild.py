@@ -8,8 +8,9 @@ from pathlib import Path
 from django.db import connections, transaction
 
 from apps.eventlog import checkpoints, store
-from apps.eventlog.delivery import OPEN, catch_up
+from apps.eventlog.delivery import catch_up
 from apps.eventlog.failpoints import failpoint
+from apps.eventlog.parking import OPEN
 from apps.eventlog.projectors import Projector
 from apps.eventlog.replay import BATCH, Progress, Replay, fill_in_processes
 from apps.eventlog.shadow import Shadow

@@ -13,9 +13,9 @@ from django.db import connections, transaction
 from django.db.utils import InterfaceError, OperationalError
 
 from apps.eventlog import bulk, store
-from apps.eventlog.delivery import Letters, deliver
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.models import DeadLetter
+from apps.eventlog.parking import Letters, deliver
 from apps.eventlog.projectors import Projector, RowProjector
 from apps.eventlog.shadow import Shadow
 

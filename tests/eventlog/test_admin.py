@@ -79,7 +79,7 @@ def test_orders_are_cancelled_with_a_reason_and_refusals_are_told(browser: Clien
     assert "Cancel: 1 of 2 done" in done
     assert "refused, only a placed or paid order can be cancelled" in done
     *_, event = store.read_stream(f"order-{placed}")
-    assert (event.data, event.metadata["actor"]) == ({"reason": "a test"}, "admin")
+    assert (event.data, event.metadata["actor"]) == ({"reason": "a test", "cause": "requested"}, "admin")
 
 
 def test_users_are_deactivated_with_a_reason(browser: Client) -> None:

@@ -7,13 +7,16 @@ from uuid import UUID, uuid4
 import pytest
 from django.core.management import CommandError, call_command
 
-from apps.eventlog import rebuild
+from apps.eventlog import attempts, dead_letters, delivery, reactors, rebuild, store
 from apps.eventlog.dispatch import dispatch
-from apps.users.events import UserRenamed
-from apps.users.models import DeadLetter, User
+from apps.eventlog.events import RecordedEvent
+from apps.users.events import UserRegistered, UserRenamed
+from apps.users.models import Checkpoint, DeadLetter, User
+from apps.users.reactors import LoginsOfInactiveUsers
 from apps.users.read.projectors import UserProjector
-from apps.users.write.commands import ChangeEmail, RegisterUser, RenameUser
+from apps.users.write.commands import ChangeEmail, DeactivateUser, RegisterUser, RenameUser
 from tests.fold import folded, projected
+from tests.history import make_history
 
 HEALTHY = UserProjector.renamed
 
@@ -61,6 +64,130 @@ def test_a_retry_after_the_cure_takes_everything_in_by_order(
     assert set(DeadLetter.objects.values_list("status", flat=True)) == {"retried"}
     dispatch(RenameUser(poisoned[0], "Better"))
     assert projected() == folded()
+
+
+def test_each_act_is_on_record(poisoned: tuple[UUID, UUID], monkeypatch: pytest.MonkeyPatch) -> None:
+    dead_letters.retry(UserProjector, f"user-{poisoned[0]}", by="ann")
+    dead_letters.skip(UserProjector, 2, by="bob", reason="a bad name")
+    dead_letters.retry(UserProjector, f"user-{poisoned[0]}", by="cid")
+    acts = [
+        [(act["act"], act["by"], act.get("reason"), act.get("outcome")) for act in letter.acts]
+        for letter in DeadLetter.objects.order_by("position")
+    ]
+    tried, left_out = ("retry", "ann", None, "ZeroDivisionError: poisoned"), ("skip", "bob", "a bad name", None)
+    assert acts == [[tried, left_out], [("retry", "cid", None, "taken in")]]
+
+
+def test_a_try_is_on_record_before_it_begins(poisoned: tuple[UUID, UUID], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UserProjector, "renamed", end_the_process)
+    with pytest.raises(ProcessEnds):
+        dead_letters.retry(UserProjector, f"user-{poisoned[0]}", by="ann")
+    letter = DeadLetter.objects.get(position=2)
+    assert (letter.status, letter.attempts, [act["by"] for act in letter.acts]) == ("failed", 2, ["ann"])
+
+
+class ProcessEnds(BaseException):
+    """Stands for a SIGKILL in the middle of a handler: no `except Exception` sees it. The journeys have a real one."""
+
+
+def end_the_process(*arguments: object) -> None:
+    raise ProcessEnds
+
+
+def test_a_handler_that_ends_the_process_is_found_out_and_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [uuid4() for _ in range(3)]
+    monkeypatch.setattr(delivery, "catch_up", lambda service: None)  # so that all events come in one batch
+    for id in ids:
+        dispatch(RegisterUser(id, f"{id}@example.org", "A"))
+        dispatch(RenameUser(id, "Bad" if id == ids[1] else "Good"))
+    dispatch(ChangeEmail(ids[1], "later@example.org"))
+    monkeypatch.undo()
+
+    def renamed(self: UserProjector, row: User, event: UserRenamed, recorded: Any) -> None:
+        if event.name == "Bad":
+            raise ProcessEnds
+        HEALTHY(self, row, event, recorded)
+
+    monkeypatch.setattr(UserProjector, "renamed", renamed)
+    monkeypatch.setattr(attempts, "GRACE", 0)
+    for _ in range(1 + attempts.LIMIT):  # the batch once, then the event itself
+        with pytest.raises(ProcessEnds):
+            delivery.catch_up("users")
+    delivery.catch_up("users")
+    assert list(User.objects.order_by("registered_at").values_list("name", "version")) == [
+        ("Good", 2),
+        ("A", 1),
+        ("Good", 2),
+    ]
+    failed, waiting = DeadLetter.objects.all()
+    assert (failed.position, failed.attempts, failed.error) == (4, 3, "ProcessEnded: 3 times")
+    assert (waiting.position, waiting.status) == (7, "waiting")
+    monkeypatch.setattr(UserProjector, "renamed", HEALTHY)
+    assert dead_letters.retry(UserProjector, f"user-{ids[1]}", by="ann") == (2, "")
+    assert projected()["users"] == folded()["users"]
+
+
+def test_an_attempt_that_was_cut_short_once_sets_nothing_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_history(users=2, commands=20)
+    Checkpoint.objects.update(position=0)
+    User.objects.all().delete()
+    monkeypatch.setattr(UserProjector, "renamed", end_the_process)
+    with pytest.raises(ProcessEnds):
+        delivery.catch_up("users", batch=5)
+    monkeypatch.undo()
+    delivery.catch_up("users", batch=5)
+    checkpoint = Checkpoint.objects.get(name="UserProjector")
+    assert (checkpoint.attempts, DeadLetter.objects.count()) == (0, 0)
+    assert projected()["users"] == folded()["users"]
+
+
+def test_a_reaction_that_ends_the_process_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    dispatch(RegisterUser(bad := uuid4(), "bad@example.org", "A"))
+    dispatch(RegisterUser(good := uuid4(), "good@example.org", "A"))
+    healthy = LoginsOfInactiveUsers.deactivated
+    monkeypatch.setattr(LoginsOfInactiveUsers, "deactivated", end_the_process)
+    monkeypatch.setattr(reactors, "GRACE", 0)
+    with pytest.raises(ProcessEnds):
+        dispatch(DeactivateUser(bad, "left"))
+    for _ in range(attempts.LIMIT - 1):
+        with pytest.raises(ProcessEnds):
+            reactors.catch_up("users")
+    monkeypatch.setattr(LoginsOfInactiveUsers, "deactivated", healthy)
+    dispatch(DeactivateUser(good, "left"))
+    letter = DeadLetter.objects.get()
+    assert (letter.projector, letter.stream, letter.error) == (
+        "LoginsOfInactiveUsers",
+        f"user-{bad}",
+        "ProcessEnded: 3 times",
+    )
+
+
+def test_of_a_thousand_streams_the_poisoned_one_waits_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [uuid4() for _ in range(1000)]
+    bad = ids[500]
+    with store.unit():
+        for version, event in enumerate([UserRegistered("a@example.org", "A"), UserRenamed("B"), UserRenamed("C")]):
+            for id in ids:
+                store.append(f"user-{id}", [event], expected_version=version)
+    taken: list[int] = []
+
+    def renamed(self: UserProjector, row: User, event: UserRenamed, recorded: RecordedEvent) -> None:
+        if row.pk == bad:
+            taken.append(recorded.stream_version)
+            if sick:
+                raise ZeroDivisionError("poisoned")
+        HEALTHY(self, row, event, recorded)
+
+    monkeypatch.setattr(UserProjector, "renamed", renamed)
+    sick = True
+    delivery.catch_up("users")
+    assert User.objects.filter(name="C", version=3).count() == 999
+    assert [letter.status for letter in DeadLetter.objects.filter(stream=f"user-{bad}")] == ["failed", "waiting"]
+    taken.clear()
+    sick = False
+    assert run("retry") == f"UserProjector  user-{bad}: 2 taken in\n"
+    assert taken == [2, 3]
+    assert projected()["users"] == folded()["users"]
 
 
 def test_a_skipped_event_stays_out_also_in_a_replay(poisoned: tuple[UUID, UUID]) -> None:

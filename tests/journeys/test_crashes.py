@@ -29,6 +29,36 @@ def test_killed_before_or_in_a_projection_a_worker_brings_the_rows_up(deployment
         assert server.names() == ["User 1"]
 
 
+KILLERS = """
+import os, signal
+from apps.eventlog import delivery
+from apps.users.models import Checkpoint, DeadLetter
+from apps.users.read.projectors import UserProjector
+
+UserProjector.deactivated = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+killed = 0
+while True:
+    child = os.fork()
+    if not child:
+        delivery.catch_up("users")
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if not os.WIFSIGNALED(status):
+        break
+    killed += 1
+print(killed, [(letter.status, letter.attempts) for letter in DeadLetter.objects.all()])
+"""
+
+
+def test_an_event_that_kills_every_process_is_set_aside_after_three(deployment: Deployment) -> None:
+    with deployment.server(PROJECTIONS="worker") as server:
+        users = [server.register(number).json()["id"] for number in range(3)]
+        server.client.post(f"/api/users/{users[0]}/deactivate/", json={"reason": "left"})
+        server.client.post(f"/api/users/{users[1]}/rename/", json={"name": "User 9"})
+        assert deployment.manage("shell", "-v0", "-c", KILLERS) == "4 [('failed', 3)]\n"
+        assert server.names() == ["User 0", "User 2", "User 9"]
+
+
 def test_a_retry_with_the_same_key_after_a_crash_makes_one_event(deployment: Deployment) -> None:
     body, key = {"email": "ann@example.org", "name": "Ann"}, {"Idempotency-Key": "k"}
     with deployment.server(FAILPOINT="appended") as server, pytest.raises(httpx.TransportError):

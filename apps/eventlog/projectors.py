@@ -50,6 +50,7 @@ class Projector:
 
     def __init__(self, tables: dict[type[Model], type[Model]] | None = None) -> None:
         self._tables = tables or {}
+        self._takes = {event_type: getattr(self, name) for event_type, name in self.methods.items()}
 
     def table(self, model: type[Model]) -> Any:
         """The model to read and write rows with: of the live table, or of the one being built."""
@@ -85,13 +86,13 @@ class RowProjector(Projector, abstract=True):
         )
 
     def fold(self, row: Any, events: Iterable[RecordedEvent]) -> Any:
-        """The row after these events of its stream, oldest first."""
+        """The row after these events of its stream, one or more, oldest first."""
+        takes = self._takes
         for recorded in events:
             event = recorded.event
-            method = self.methods.get(type(event))
-            if method:
-                getattr(self, method)(row, event, recorded)
-            row.version, row.updated_at = recorded.stream_version, recorded.recorded_at
+            if take := takes.get(type(event)):
+                take(row, event, recorded)
+        row.version, row.updated_at = recorded.stream_version, recorded.recorded_at
         return row
 
 

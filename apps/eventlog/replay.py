@@ -19,7 +19,7 @@ from apps.eventlog.parking import Letters, deliver
 from apps.eventlog.projectors import Projector, RowProjector
 from apps.eventlog.shadow import Shadow
 
-BATCH = 1000
+BATCH = 2000
 PARTS = 8  # ranges of streams for each worker process, so that all end at about the same time
 
 Progress = Callable[[int], None]
@@ -42,10 +42,10 @@ class Replay:
             return
         blank = bulk.blank_rows(self.projector.table(self.projector.model))
         streams: list[list[RecordedEvent]] = []
-        size = 0
+        size, skipped = 0, self.parking.skipped
         history = store.read_streams(self.projector.category, until=until, first=first, end=end)
         for _, stream in groupby(history, attrgetter("stream")):
-            streams.append([recorded for recorded in stream if recorded.position not in self.parking.skipped])
+            streams.append([recorded for recorded in stream if recorded.position not in skipped])
             size += len(streams[-1])
             if size >= self.batch:
                 self._write(self.projector, blank, streams)

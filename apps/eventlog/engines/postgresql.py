@@ -9,9 +9,14 @@ from typing import Any
 import msgspec
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from apps.eventlog.events import Payload, RecordedEvent
+from apps.eventlog.events import Payload
 
-COLUMNS = ", ".join(f"e.{name}" for name in RecordedEvent.__struct_fields__)
+# One JSON list, in the order of FIELDS; half the work of json_build_array.
+ROW = """
+'[' || e.position || ',"' || e.event_id || '",' || to_json(e.stream) || ',' || e.stream_version || ','
+ || to_json(e.type) || ',' || e.schema_version || ',' || e.data || ',' || e.metadata
+ || ',"' || (e.recorded_at AT TIME ZONE 'UTC') || 'Z"]'
+"""
 
 
 def append(
@@ -42,7 +47,7 @@ def last_position(connection: BaseDatabaseWrapper) -> int:
 def page(connection: BaseDatabaseWrapper, query: str, parameters: tuple[Any, ...]) -> str | None:
     """The rows of a query on the event table as one JSON list of lists, None for no row."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT json_agg(json_build_array({COLUMNS}))::text FROM ({query}) e", parameters)  # noqa: S608
+        cursor.execute(f"SELECT '[' || string_agg({ROW}, ',') || ']' FROM ({query}) e", parameters)  # noqa: S608
         return cursor.fetchone()[0]
 
 

@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from apps.eventlog.events import Payload
 
-# One JSON list, in the order of RecordedEvent. What is JSON already goes in as it is; an instant gets its zone.
+# One JSON list, in the order of FIELDS. What is JSON already goes in as it is; an instant gets its zone.
 ROW = """
 '[' || e.position || ',"' || e.event_id || '",' || json_quote(e.stream) || ',' || e.stream_version || ','
  || json_quote(e.type) || ',' || e.schema_version || ',' || e.data || ',' || e.metadata

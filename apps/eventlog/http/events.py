@@ -2,12 +2,12 @@
 
 from rest_framework import serializers
 
+from apps.eventlog.events import FIELDS
 from apps.eventlog.models import StoredEvent
-from apps.eventlog.store import COLUMNS
 
 
 class EventReadSerializer(serializers.ModelSerializer[StoredEvent]):
     class Meta:
         model = StoredEvent
-        fields = COLUMNS
-        read_only_fields = COLUMNS
+        fields = list(FIELDS)
+        read_only_fields = list(FIELDS)

@@ -6,21 +6,21 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, cast, get_type_hints
+from typing import IO, Any, cast
 
 import msgspec
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
 
 from apps.eventlog import delivery, projectors, reactors, store
-from apps.eventlog.events import RecordedEvent
+from apps.eventlog.events import FIELDS
 from apps.eventlog.management.progress import progress_bar
 
 BATCH = 500
 
 
 # One event of an export: an object with the fields of a recorded event, all and no others.
-Line = msgspec.defstruct("Line", list(get_type_hints(RecordedEvent).items()), forbid_unknown_fields=True)
+Line = msgspec.defstruct("Line", list(FIELDS.items()), forbid_unknown_fields=True)
 
 
 class Command(BaseCommand):

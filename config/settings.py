@@ -33,7 +33,7 @@ CLIENT_PATIENCE = env.float("CLIENT_PATIENCE", default=30)
 FAILPOINT = env.str("FAILPOINT", default="")
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "config.site.SiteConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -60,6 +60,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "apps.eventlog.http.policy.ContentSecurityPolicyMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -67,6 +68,7 @@ WSGI_APPLICATION = "config.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "config" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -172,6 +174,7 @@ CACHES = {
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
+FORMAT_MODULE_PATH = ["config.formats"]  # instants as in the API, with seconds
 
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # served from where the packages have them: nothing to collect

@@ -10,3 +10,4 @@ class EventlogConfig(AppConfig):
 
     def ready(self) -> None:
         autodiscover_modules("events", "write.handlers", "read.projectors", "reactors")
+        autodiscover_modules("admin.log", "admin.projectors", "admin.tokens")  # admin/__init__.py stays empty

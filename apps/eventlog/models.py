@@ -67,6 +67,33 @@ class IdempotencyRecord(models.Model):
         return self.digest
 
 
+class Job(models.Model):
+    """A rebuild or a check of one projector, started in the admin."""
+
+    class Kind(models.TextChoices):
+        REBUILD = "rebuild", "rebuild"
+        VERIFY = "verify", "verify"
+
+    id = models.UUIDField(primary_key=True)
+    projector = models.CharField(max_length=100)
+    kind = models.CharField(max_length=10, choices=Kind)
+    started_by = models.CharField(max_length=200)
+    started_at = models.DateTimeField()
+    beat_at = models.DateTimeField()  # the last sign of life
+    total = models.PositiveBigIntegerField(default=0)
+    done = models.PositiveBigIntegerField(default=0)
+    finished_at = models.DateTimeField(null=True)
+    outcome = models.TextField(default="")
+    differences = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ["-started_at"]
+        indexes = [models.Index(fields=["projector", "started_at"], name="eventlog_job_projector")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.projector}"
+
+
 class Checkpoint(models.Model):
     """How far a reader has come: everything at or before `position` has taken effect."""
 

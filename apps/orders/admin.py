@@ -3,9 +3,13 @@
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
 
-from apps.eventlog.admin import CheckpointAdmin, DeadLetterAdmin, DocumentAdmin, ReadOnlyAdmin, send_with_reason
-from apps.orders.models import Checkpoint, Customer, DeadLetter, Order, OrderSummary
+from apps.eventlog.admin.actions import act_with_reason, sending
+from apps.eventlog.admin.documents import DocumentAdmin
+from apps.eventlog.admin.followers import CheckpointAdmin, DeadLetterAdmin
+from apps.eventlog.admin.readonly import ReadOnlyAdmin, pretty
+from apps.orders.models import Checkpoint, Customer, DeadLetter, Order, OrderSummary, SummarizedOrder
 from apps.orders.write.commands import CancelOrder
 
 
@@ -13,14 +17,19 @@ from apps.orders.write.commands import CancelOrder
 class OrderAdmin(DocumentAdmin):
     category = "order"
     list_display = ("id", "status", "total", "currency", "customer_id", "placed_at", "updated_at")
-    list_filter = ("status", "currency")
+    list_filter = ("status", "currency", "placed_at")
     search_fields = ("=id", "=customer_id")
-    date_hierarchy = "placed_at"
     actions = ("cancel",)
+    exclude = ("lines",)
+    readonly_fields = ("order_lines",)
+
+    @admin.display(description="lines")
+    def order_lines(self, order: Order) -> SafeString:
+        return pretty(order.lines)
 
     @admin.action(description="Cancel, with a reason")
     def cancel(self, request: HttpRequest, orders: QuerySet[Order]) -> HttpResponse | None:
-        return send_with_reason(self, request, orders, "Cancel", CancelOrder)
+        return act_with_reason(self, request, orders, "Cancel", sending(request, CancelOrder))
 
 
 @admin.register(Customer)
@@ -34,6 +43,12 @@ class CustomerAdmin(ReadOnlyAdmin):
 class OrderSummaryAdmin(ReadOnlyAdmin):
     list_display = ("day", "currency", "orders", "revenue")
     list_filter = ("currency",)
+
+
+@admin.register(SummarizedOrder)
+class SummarizedOrderAdmin(ReadOnlyAdmin):
+    list_display = ("order_id", "key", "total")
+    search_fields = ("=order_id",)
 
 
 admin.site.register(Checkpoint, CheckpointAdmin)

@@ -4,7 +4,9 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from apps.eventlog.admin import CheckpointAdmin, DeadLetterAdmin, DocumentAdmin, send_with_reason
+from apps.eventlog.admin.actions import act_with_reason, sending
+from apps.eventlog.admin.documents import DocumentAdmin
+from apps.eventlog.admin.followers import CheckpointAdmin, DeadLetterAdmin
 from apps.users.models import Checkpoint, DeadLetter, User
 from apps.users.write.commands import DeactivateUser
 
@@ -13,14 +15,13 @@ from apps.users.write.commands import DeactivateUser
 class UserAdmin(DocumentAdmin):
     category = "user"
     list_display = ("name", "email", "status", "version", "registered_at", "updated_at")
-    list_filter = ("status",)
+    list_filter = ("status", "registered_at")
     search_fields = ("name", "email", "=id")
-    date_hierarchy = "registered_at"
     actions = ("deactivate",)
 
     @admin.action(description="Deactivate, with a reason")
     def deactivate(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponse | None:
-        return send_with_reason(self, request, users, "Deactivate", DeactivateUser)
+        return act_with_reason(self, request, users, "Deactivate", sending(request, DeactivateUser))
 
 
 admin.site.register(Checkpoint, CheckpointAdmin)

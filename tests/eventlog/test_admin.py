@@ -5,12 +5,16 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth import get_user_model
+from django.db import connections
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from apps.eventlog import store
+from apps.eventlog.admin.log import EventAdmin
 from apps.eventlog.dispatch import dispatch
 from apps.orders.events import OrderLine
 from apps.orders.write.commands import PayOrder, PlaceOrder, ShipOrder
@@ -38,21 +42,96 @@ def customer_with_order() -> tuple[UUID, UUID]:
     return ann, order
 
 
-@pytest.mark.parametrize("model", OURS)
+@pytest.mark.parametrize("model", OURS, ids=lambda model: model._meta.label)
 def test_every_list_and_page_opens_and_nothing_can_be_changed(browser: Client, model: Any) -> None:
     make_history(users=3, commands=20)
-    head = store.head()
+    before = list(store.find().values())
     assert browser.get(url(model, "changelist")).status_code == 200
     assert browser.get(url(model, "add")).status_code == browser.post(url(model, "add"), {}).status_code == 403
     row = model._default_manager.first()
     if row is not None:
         assert browser.get(url(model, "change", row.pk)).status_code == 200
-        assert browser.post(url(model, "change", row.pk), {"name": "forged"}).status_code == 403
+        fields = {field.name: "1" for field in model._meta.fields} | {"_save": "Save"}
+        assert browser.post(url(model, "change", row.pk), fields).status_code == 403
         assert browser.post(url(model, "delete", row.pk), {"post": "yes"}).status_code == 403
-        action = {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"}
-        browser.post(url(model, "changelist"), action)
+        for action in ({"action": "delete_selected", "post": "yes"}, {"_save": "Save", "form-TOTAL_FORMS": "1"}):
+            browser.post(url(model, "changelist"), action | {"_selected_action": [row.pk]})
         assert model._default_manager.filter(pk=row.pk).exists()
-    assert store.head() == head
+    assert list(store.find().values()) == before
+
+
+def test_the_walk_covers_every_table_of_ours() -> None:
+    tables = {model for model in apps.get_models() if model._meta.app_label in ("users", "orders", "eventlog")}
+    assert tables == set(OURS)
+
+
+def positions(page: Any) -> list[int]:
+    return [event.position for event in page.context["cl"].result_list]
+
+
+def visited(browser: Client, start: str, step: str) -> list[list[int]]:
+    """The positions on each page of the event list, from one page on to the last by its links."""
+    pages, link = [], start
+    while True:
+        page = browser.get(f"/admin/eventlog/storedevent/{link}")
+        pages.append(positions(page))
+        link = getattr(page.context["cl"], step)
+        if not link:
+            return pages
+
+
+@pytest.mark.parametrize(
+    "query", ["?", "?category=order", "?since=2020-01-01T00:00", "?until=2100-01-01&category=user"]
+)
+def test_the_pages_of_the_log_hold_every_event_once(
+    browser: Client, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    make_history(users=3, commands=30)
+    monkeypatch.setattr(EventAdmin, "list_per_page", 4)
+    where = dict(part.split("=") for part in query[1:].split("&") if part.startswith("category"))
+    every = list(store.find(**where).reverse().values_list("position", flat=True))
+    down = visited(browser, query, "older")
+    assert [position for page in down for position in page] == every
+    oldest = browser.get(f"/admin/eventlog/storedevent/{query}").context["cl"].oldest
+    up = visited(browser, oldest, "newer")
+    assert up[0] == every[-4:]
+    assert sorted({position for page in up for position in page}, reverse=True) == every
+    assert up[-1] == every[:4]
+
+
+def test_the_log_is_never_counted_and_never_searched_for_choices(browser: Client) -> None:
+    make_history(users=3, commands=20)
+    page = store.find().last()
+    for query in ("?", "?p=9", "?type=orders.OrderPlaced", f"?q={page.stream}", "?_facets=True", "?all="):
+        with CaptureQueriesContext(connections["eventlog"]) as captured:
+            assert browser.get(f"/admin/eventlog/storedevent/{query}").status_code == 200
+        assert captured.captured_queries
+        assert [q["sql"] for q in captured if any(word in q["sql"] for word in ("COUNT", "DISTINCT", "OFFSET"))] == []
+        assert all("LIMIT" in q["sql"] for q in captured)
+
+
+def test_the_log_is_filtered_by_time_correlation_and_stream(browser: Client) -> None:
+    ann, order = customer_with_order()
+    dispatch(DeactivateUser(ann, "left"))
+    registered, placed, deactivated, cancelled = store.find()
+
+    def shown(**query: Any) -> list[int]:
+        return positions(browser.get("/admin/eventlog/storedevent/", query))
+
+    assert shown(correlation_id=deactivated.correlation_id) == [cancelled.position, deactivated.position]
+    assert shown(q=f"order-{order}") == [cancelled.position, placed.position]
+    assert shown(q=placed.event_id) == shown(q=placed.position) == [placed.position]
+    assert shown(since="2100-01-01T00:00") == shown(until="2000-01-01T00:00") == shown(q="order-x") == []
+    assert shown(type="users.UserRegistered", until="2100-01-01T00:00:00") == [registered.position]
+    assert len(shown(since="nonsense", correlation_id="nonsense")) == 4
+
+
+@pytest.mark.parametrize(
+    "query", ["p=-1", "p=x", f"p={10**30}", f"q={10**30}", "q=%F0%9F%8D%B5", "o=9.9", "category=x", "nothing=1"]
+)
+def test_odd_questions_to_the_log_are_answered(browser: Client, query: str) -> None:
+    customer_with_order()
+    assert browser.get(f"/admin/eventlog/storedevent/?{query}", follow=True).status_code == 200
 
 
 def test_an_event_shows_its_neighbours_and_what_its_request_caused(browser: Client) -> None:
@@ -75,6 +154,8 @@ def test_orders_are_cancelled_with_a_reason_and_refusals_are_told(browser: Clien
     chosen = {"action": "cancel", "_selected_action": [str(placed), str(shipped)]}
     asked = browser.post("/admin/orders/order/", chosen)
     assert b'name="reason"' in asked.content
+    too_long = browser.post("/admin/orders/order/", chosen | {"reason": "x" * 501})
+    assert b"at most 500" in too_long.content
     done = browser.post("/admin/orders/order/", chosen | {"reason": "a test"}, follow=True).content.decode()
     assert "Cancel: 1 of 2 done" in done
     assert "refused, only a placed or paid order can be cancelled" in done

@@ -5,7 +5,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
+from django.test import Client
 
 from apps.eventlog import attempts, dead_letters, delivery, reactors, rebuild, store
 from apps.eventlog.dispatch import dispatch
@@ -214,3 +216,22 @@ def test_a_skip_needs_a_reason_and_something_to_skip(poisoned: tuple[UUID, UUID]
         run("skip", "--projector", "UserProjector", "--position", "99", "--reason", "x")
     with pytest.raises(CommandError, match="there are"):
         run("retry", "--projector", "Nobody")
+
+
+def test_the_admin_retries_and_skips_with_a_reason(poisoned: tuple[UUID, UUID]) -> None:
+    client = Client()
+    client.force_login(get_user_model().objects.create_superuser("admin"))
+    failed, waiting = DeadLetter.objects.all()
+
+    def act(action: str, letter: DeadLetter, **more: str) -> str:
+        body = {"action": action, "_selected_action": [letter.pk], **more}
+        return client.post("/admin/users/deadletter/", body, follow=True).content.decode()
+
+    assert "0 taken in, then ZeroDivisionError: poisoned" in act("retry", failed)
+    assert "Reason" in act("skip", failed)
+    assert "Skip: 1 of 1 done" in act("skip", failed, reason="a joke")
+    assert "Skip: 0 of 1 done" in act("skip", failed, reason="again")
+    assert "1 taken in" in act("retry", waiting)
+    failed.refresh_from_db()
+    assert (failed.status, failed.settled_by, failed.reason) == ("skipped", "admin", "a joke")
+    assert User.objects.get(id=poisoned[0]).email == "Bad@example.net"

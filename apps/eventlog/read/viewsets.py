@@ -12,8 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from apps.eventlog import broadcast, checkpoints, owners, schemas, store
-from apps.eventlog.dead_letters import open_letters
+from apps.eventlog import broadcast, owners, schemas, store
 from apps.eventlog.entries import CHANNEL, Wanted
 from apps.eventlog.events import DomainEvent
 from apps.eventlog.http.authentication import customer_id, ticket_of
@@ -22,7 +21,7 @@ from apps.eventlog.http.events import EventReadSerializer
 from apps.eventlog.http.filters import refuse_unknown_parameters
 from apps.eventlog.http.problems import Unavailable
 from apps.eventlog.models import StoredEvent
-from apps.eventlog.projectors import Projector, services
+from apps.eventlog.read import queries
 from apps.eventlog.read.serializers import FeedQuerySerializer, StreamQuerySerializer
 from apps.eventlog.tickets import Ticket
 
@@ -78,22 +77,7 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
     def status(self, request: Request) -> Response:
         """Where the log ends, and how far each projector is."""
         refuse_unknown_parameters(request, set())
-        return Response(
-            {
-                "head": store.safe_position(),
-                "projectors": [
-                    {
-                        "name": name,
-                        "service": service,
-                        "position": place,
-                        "lag": checkpoints.lag(Projector.registry[name], place),
-                        "dead_letters": open_letters(service).filter(projector=name).count(),
-                    }
-                    for service in services()
-                    for name, place in checkpoints.places(service).items()
-                ],
-            }
-        )
+        return Response(queries.status())
 
     @action(detail=False, renderer_classes=[EventStreamRenderer], permission_classes=[IsAuthenticated])
     def stream(self, request: Request) -> AsyncResponse:

@@ -1,0 +1,30 @@
+"""Read models of one row a stream: the row, its history, and the document as it stood then."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from apps.eventlog import store
+from apps.eventlog.admin.readonly import ReadOnlyAdmin
+
+SHOWN = 200  # events of a history on one page
+
+
+class DocumentAdmin(ReadOnlyAdmin):
+    """A slider shows the document as of any version or instant, and what changed between two.
+
+    A subclass names the `category` of the streams and the methods that are `actions`.
+    """
+
+    change_form_template = "eventlog/admin/document.html"
+    category: str
+
+    def beside(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        stream = f"{self.category}-{row.pk}"
+        return {
+            "document_url": reverse(f"{self.category}-detail", args=[row.pk]),
+            "history": store.find(stream=stream).reverse()[:SHOWN],
+            "stream": stream,
+            "verbs": [(action[1], action[2]) for action in self.get_actions(request).values() if action],
+        }

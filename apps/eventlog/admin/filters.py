@@ -1,0 +1,104 @@
+"""Filters of the event list. Their choices come from the code, so that none reads the log to offer them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from apps.eventlog.events import DomainEvent
+from apps.eventlog.models import StoredEvent
+from apps.eventlog.projectors import Projector
+
+Events = QuerySet[StoredEvent]
+
+
+class _Choice(admin.SimpleListFilter):
+    """One of the values that a column can have. A type implies its category, so one choice undoes the other."""
+
+    parameter_name: str
+    other: str
+
+    def queryset(self, request: HttpRequest, events: Events) -> Events:
+        return events.filter(**{self.parameter_name: self.value()}) if self.value() else events
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        for choice, (value, _) in zip(super().choices(changelist), [("", ""), *self.lookup_choices], strict=True):
+            where = {self.parameter_name: value} if value else {}
+            remove = [self.other] if value else [self.parameter_name]
+            yield choice | {"query_string": changelist.get_query_string(where, remove)}
+
+
+class CategoryFilter(_Choice):
+    title, parameter_name, other = "category", "category", "type"
+
+    def lookups(self, request: HttpRequest, page: Any) -> list[tuple[str, str]]:
+        categories = {category for kind in Projector.registry.values() for category in kind.categories}
+        return [(category, category) for category in sorted(categories)]
+
+
+class TypeFilter(_Choice):
+    title, parameter_name, other = "type", "type", "category"
+
+    def lookups(self, request: HttpRequest, page: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in sorted(DomainEvent.types)]
+
+
+class _Entry(admin.ListFilter):
+    """Values that are typed in; one that is not valid shows its error and filters nothing."""
+
+    template = "eventlog/admin/entry_filter.html"
+    form_class: type[forms.Form]
+
+    def __init__(self, request: HttpRequest, params: dict[str, list[str]], model: Any, page: Any) -> None:
+        super().__init__(request, params, model, page)
+        given = {name: params.pop(name)[-1] for name in self.form_class.base_fields if name in params}
+        self.form = self.form_class(given)
+        self.used_parameters = dict(given)
+        self.form.is_valid()
+
+    def has_output(self) -> bool:
+        return True
+
+    def expected_parameters(self) -> list[str | None]:
+        return list(self.form_class.base_fields)
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """The other parameters of the page, to be sent along; the template shows the form."""
+        for name, value in changelist.params.items():
+            if name not in self.form_class.base_fields:
+                yield {"name": name, "value": value}
+
+
+class TimeForm(forms.Form):
+    since = forms.DateTimeField(required=False, label="since, UTC")
+    until = forms.DateTimeField(required=False, label="until, UTC")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        for field in self.fields.values():
+            field.widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": 1})
+
+
+class TimeFilter(_Entry):
+    title, form_class = "time", TimeForm
+
+    def queryset(self, request: HttpRequest, events: Events) -> Events:
+        since, until = (self.form.cleaned_data.get(name) for name in ("since", "until"))
+        events = events.filter(recorded_at__gte=since) if since else events
+        return events.filter(recorded_at__lte=until) if until else events
+
+
+class CorrelationForm(forms.Form):
+    correlation_id = forms.UUIDField(required=False, label="")
+
+
+class CorrelationFilter(_Entry):
+    title, form_class = "correlation id", CorrelationForm
+
+    def queryset(self, request: HttpRequest, events: Events) -> Events:
+        id = self.form.cleaned_data.get("correlation_id")
+        return events.filter(correlation_id=id) if id else events

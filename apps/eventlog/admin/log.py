@@ -1,0 +1,114 @@
+"""The log in the admin: events to browse, their neighbours, and what one request caused."""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from apps.eventlog import store
+from apps.eventlog.admin.changelist import EventChangeList
+from apps.eventlog.admin.filters import CategoryFilter, CorrelationFilter, TimeFilter, TypeFilter
+from apps.eventlog.admin.readonly import ReadOnlyAdmin, pretty
+from apps.eventlog.models import IdempotencyRecord, Reservation, StoredEvent
+
+RELATED = 500  # events of one correlation on one page
+
+
+@admin.register(StoredEvent)
+class EventAdmin(ReadOnlyAdmin):
+    change_form_template = "eventlog/admin/event.html"
+    change_list_template = "eventlog/admin/events.html"
+    list_display = ("position", "recorded", "type", "stream", "version")
+    list_filter = (CategoryFilter, TypeFilter, TimeFilter, CorrelationFilter)
+    sortable_by = ()
+    search_fields = ("stream",)
+    search_help_text = "a stream (order-<uuid>), an event id or a position"
+    actions = None
+    fields = ("position", "recorded", "type", "schema_version", "stream", "stream_version", "event_id")
+    readonly_fields = ("recorded", "payload", "about")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return (*self.fields, "payload", "about")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return EventChangeList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[StoredEvent], search_term: str
+    ) -> tuple[QuerySet[StoredEvent], bool]:
+        """Exact matches, each by an index."""
+        term = search_term.strip()
+        if term.isdecimal():
+            return queryset.filter(position=int(term)), False
+        if (id := _uuid(term)) is not None:
+            return queryset.filter(event_id=id), False
+        return (queryset.filter(stream=term) if term else queryset), False
+
+    @admin.display(description="recorded at")
+    def recorded(self, event: StoredEvent) -> str:
+        return f"{event.recorded_at:%Y-%m-%d %H:%M:%S.%f}"[:-3]
+
+    @admin.display(description="version")
+    def version(self, event: StoredEvent) -> int:
+        return event.stream_version
+
+    @admin.display(description="data")
+    def payload(self, event: StoredEvent) -> SafeString:
+        return pretty(event.data)
+
+    @admin.display(description="metadata")
+    def about(self, event: StoredEvent) -> SafeString:
+        return pretty(event.metadata)
+
+    def beside(self, request: HttpRequest, row: StoredEvent) -> dict[str, Any]:
+        """The neighbours of an event in its stream, and all events of its correlation as a tree by causation."""
+        stream = store.find(stream=row.stream)
+        related = list(store.find(correlation_id=row.correlation_id)[: RELATED + 1]) if row.correlation_id else [row]
+        return {
+            "earlier": stream.filter(stream_version=row.stream_version - 1).first(),
+            "later": stream.filter(stream_version=row.stream_version + 1).first(),
+            "caused": causation_tree(related[:RELATED]),
+            "more": len(related) > RELATED,
+        }
+
+
+@admin.register(Reservation)
+class ReservationAdmin(ReadOnlyAdmin):
+    list_display = ("scope", "key", "stream")
+    list_filter = ("scope",)
+    search_fields = ("=key", "=stream")
+
+
+@admin.register(IdempotencyRecord)
+class IdempotencyRecordAdmin(ReadOnlyAdmin):
+    list_display = ("digest", "started_at", "stream", "version", "position")
+    search_fields = ("=stream",)
+
+
+def causation_tree(events: Iterable[StoredEvent]) -> list[tuple[range, StoredEvent]]:
+    """Each event with its depth below the one that caused it (as a range), causes before what they caused."""
+    events = list(events)
+    ids = {str(event.event_id) for event in events}
+    caused: dict[str, list[StoredEvent]] = {}
+    for event in events:
+        cause = event.metadata.get("causation_id")
+        caused.setdefault(cause if cause in ids else "", []).append(event)
+    tree = []
+    todo = [(0, event) for event in reversed(caused.pop("", []))]
+    while todo:
+        depth, event = todo.pop()
+        tree.append((range(depth), event))
+        todo += [(depth + 1, effect) for effect in reversed(caused.pop(str(event.event_id), []))]
+    return tree
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

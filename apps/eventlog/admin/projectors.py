@@ -1,0 +1,64 @@
+"""The projectors page: how far each is, and rebuilds and checks of it."""
+
+from django.contrib import admin, messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from apps.eventlog import jobs
+from apps.eventlog.admin.readonly import ReadOnlyAdmin
+from apps.eventlog.models import Job
+from apps.eventlog.projectors import Projector
+from apps.eventlog.read import queries
+from apps.eventlog.rebuild import AlreadyRunning
+
+
+def projectors(request: HttpRequest) -> HttpResponse:
+    """Each projector's place; a POST of `projector` and `kind` starts a rebuild or a check of it."""
+    if request.method == "POST":
+        return _start(request)
+    latest = jobs.latest()
+    alive = set(jobs.running().values_list("pk", flat=True))
+    rows = [
+        row
+        | {
+            "job": (job := latest.get(row["name"])),
+            "running": job is not None and job.pk in alive,
+            "lost": job is not None and job.finished_at is None and job.pk not in alive,
+            "letters_url": reverse(f"admin:{row['service']}_deadletter_changelist"),
+        }
+        for row in queries.projectors()
+    ]
+    context = {**admin.site.each_context(request), "title": "Projectors", "projectors": rows, "kinds": Job.Kind}
+    return render(request, "eventlog/admin/projectors.html", context)
+
+
+def _start(request: HttpRequest) -> HttpResponse:
+    kind, what = Projector.registry.get(request.POST.get("projector", "")), request.POST.get("kind", "")
+    if kind is None or what not in Job.Kind:
+        raise Http404
+    try:
+        jobs.start(kind, what, by=request.user.get_username())
+    except AlreadyRunning as busy:
+        messages.warning(request, str(busy))
+    return redirect("admin:projectors")
+
+
+@admin.register(Job)
+class JobAdmin(ReadOnlyAdmin):
+    list_display = ("started_at", "kind", "projector", "outcome", "started_by", "finished_at")
+    list_filter = ("kind",)
+    actions = None
+    exclude = ("differences",)
+    readonly_fields = ("found",)
+
+    @admin.display(description="differences")
+    def found(self, job: Job) -> SafeString:
+        if not job.differences:
+            return format_html("none")
+        rows = ([each[name] for name in ("table", "key", "field", "live", "log")] for each in job.differences)
+        cells = format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", rows)
+        heads = format_html_join("", "<th scope='col'>{}</th>", [[h] for h in ("Table", "Key", "Field", "Row", "Log")])
+        return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", heads, cells)

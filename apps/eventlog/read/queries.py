@@ -1,0 +1,28 @@
+"""What can be asked about the log as a whole."""
+
+from typing import Any
+
+from apps.eventlog import checkpoints, store
+from apps.eventlog.dead_letters import open_letters
+from apps.eventlog.projectors import Projector, services
+
+
+def projectors() -> list[dict[str, Any]]:
+    """How far each projector is: name, service, position, lag in events, dead letters."""
+    return [
+        {
+            "name": name,
+            "service": service,
+            "position": place,
+            "lag": checkpoints.lag(Projector.registry[name], place),
+            "dead_letters": open_letters(service).filter(projector=name).count(),
+        }
+        for service in services()
+        for name, place in checkpoints.places(service).items()
+    ]
+
+
+def status() -> dict[str, Any]:
+    """Where the log ends, how far each projector is, and the dead letters of all followers, reactors too."""
+    letters = sum(open_letters(service).count() for service in services())
+    return {"head": store.safe_position(), "projectors": projectors(), "dead_letters": letters}

@@ -1,0 +1,56 @@
+"""The admin of all four databases, the services' first."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.admin import AdminSite
+from django.contrib.admin.apps import AdminConfig
+from django.http import HttpRequest
+from django.urls import URLPattern, URLResolver, path, reverse
+
+OURS = (*settings.SERVICES, settings.EVENTLOG)
+
+
+class Site(AdminSite):
+    site_header = site_title = "Headrace"
+    index_title = "Databases"
+    index_template = "eventlog/admin/index.html"
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        from apps.eventlog.admin.projectors import projectors  # noqa: PLC0415  (needs the models)
+
+        return [path("projectors/", self.admin_view(projectors), name="projectors"), *super().get_urls()]
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """The services, then the log, then logins and tokens, with their models in the order of registration."""
+        listed = self._build_app_dict(request, app_label)
+        if app_label:
+            listed = {app_label: listed} if listed else {}
+        if tokens := listed.pop("knox", None):
+            listed.setdefault("auth", tokens | {"models": []})["models"] += tokens["models"]
+        if "auth" in listed:
+            listed["auth"]["name"] = "Logins"
+        for label, app in listed.items():
+            app["database"] = label if label in OURS else "default"
+            for model in app["models"]:
+                model["about"] = _about(model["model"])
+        if settings.EVENTLOG in listed:
+            listed[settings.EVENTLOG]["models"].insert(1, _projectors())
+        return [listed[label] for label in sorted(listed, key=[*OURS, *listed].index)]
+
+
+def _projectors() -> dict[str, Any]:
+    """The entry of the projectors page, in the form of a model's."""
+    about = "How far each projector is; rebuild one, or compare it with the log."
+    place = {"admin_url": reverse("admin:projectors"), "add_url": None, "view_only": True}
+    return {"name": "Projectors", "object_name": "Projectors", "about": about, **place}
+
+
+class SiteConfig(AdminConfig):
+    default_site = "config.site.Site"
+
+
+def _about(model: type) -> str:
+    """The first line of the docstring of a model of ours; Django makes one up where there is none."""
+    texts = (kind.__doc__ or "" for kind in model.__mro__ if kind.__module__.startswith("apps."))
+    return next((text.split("\n")[0] for text in texts if not text.startswith(f"{model.__name__}(")), "")

@@ -79,4 +79,6 @@ def test_the_slider_shows_a_user_as_of_any_version(deployment: Deployment) -> No
         expect(name).to_contain_text("User 1")  # the version before
         page.locator("#version").fill("1")
         expect(page.locator("#version-now")).to_have_text("1")
-        expect(page.locator("#then-fields tr", has_text="email").locator(".changed").first).to_have_text("u1@example.org")
+        expect(page.locator("#then-fields tr", has_text="email").locator(".changed").first).to_have_text(
+            "u1@example.org"
+        )

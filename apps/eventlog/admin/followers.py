@@ -6,7 +6,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from apps.eventlog import dead_letters
+from apps.eventlog import dead_letters, parking
 from apps.eventlog.admin.actions import Refused, act_with_reason
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.eventlog.models import DeadLetter
@@ -28,9 +28,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     @admin.action(description="Retry the streams of these, in order")
     def retry(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
         by = request.user.get_username()
-        for name, stream in sorted(
-            set(letters.filter(status__in=dead_letters.OPEN).values_list("projector", "stream"))
-        ):
+        for name, stream in sorted(set(letters.filter(status__in=parking.OPEN).values_list("projector", "stream"))):
             done, error = dead_letters.retry(_reader(name), stream, by=by)
             level = messages.WARNING if error else messages.SUCCESS
             self.message_user(request, f"{name} {stream}: {done} taken in{f', then {error}' if error else ''}", level)

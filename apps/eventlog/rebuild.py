@@ -1,6 +1,7 @@
 """Rebuild read models from the log while the live ones serve, then switch."""
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,9 @@ from apps.eventlog.failpoints import failpoint
 from apps.eventlog.parking import OPEN
 from apps.eventlog.projectors import Projector
 from apps.eventlog.replay import BATCH, Progress, Replay, fill_in_processes
-from apps.eventlog.shadow import Shadow
+from apps.eventlog.shadow import Shadow, TableInUse
+
+PATIENCE = 300.0  # seconds to try for the live tables in turn with others that use them
 
 
 class AlreadyRunning(Exception):
@@ -29,7 +32,8 @@ def rebuild(
     rows stand. Events appended meanwhile are in the result. Commands and live delivery go on but
     for the moment of the switch. `batch` is in events; `workers` processes share the streams where
     rows depend on one stream each; `progress` is called with how many more events are done.
-    Returns how many were replayed. Raises `AlreadyRunning`.
+    Returns how many were replayed. Raises `AlreadyRunning`, and `TableInUse` where others never let
+    go of the live tables.
     """
     with beside(kind, batch, progress) as (replay, shadows):
         if workers > 1:
@@ -45,10 +49,27 @@ def rebuild(
 
 
 def _switch(kind: type[Projector], replay: Replay, shadows: list[Shadow]) -> None:
-    """Take in what came last, then put tables, checkpoint and parked events in place together."""
+    """`_take_over` as soon as nobody has the live tables in use; between the tries, live delivery goes on."""
     checkpoints.enter(kind.service)
+    deadline, pause = time.monotonic() + PATIENCE, 0.1
+    while True:
+        replay.drain(store.safe_position())  # so that little is left for when the tables are held
+        try:
+            return _take_over(kind, replay, shadows)
+        except TableInUse:
+            if time.monotonic() > deadline:
+                raise
+        catch_up(kind.service)
+        time.sleep(pause)
+        pause = min(2 * pause, 5)
+
+
+def _take_over(kind: type[Projector], replay: Replay, shadows: list[Shadow]) -> None:
+    """Take in what came last, then put tables, checkpoint and parked events in place together."""
     with transaction.atomic(using=kind.service):
         place = checkpoints.checkpoint_model(kind.service).objects.select_for_update().get(name=kind.name)
+        for shadow in shadows:
+            shadow.hold()
         replay.drain(store.safe_position())
         failpoint("switching")
         for shadow in shadows:

@@ -2,12 +2,19 @@
 
 from typing import Any
 
+import psycopg
 from django.apps.registry import Apps
 from django.db import connections
 from django.db.models import Model
 from django.db.models.base import ModelBase
+from django.db.utils import OperationalError
 
 SUFFIX = "__rebuild"
+GIVE_UP = "100ms"  # readers that come while the live table is asked for wait so long at most
+
+
+class TableInUse(Exception):
+    """A transaction of somebody else has had the live table open for too long."""
 
 
 class Shadow:
@@ -33,9 +40,21 @@ class Shadow:
         self._run(*self.engine.index(self.live, self.name))
 
     def replace(self) -> None:
-        """Take the live table's place; in a transaction that the caller holds open."""
+        """Take the live table's place, of which the caller's transaction has `hold`."""
         after = self.engine.rename_indexes(self.live)
         self._run(f'DROP TABLE "{self.live}"', f'ALTER TABLE "{self.name}" RENAME TO "{self.live}"', *after)
+
+    def hold(self) -> None:
+        """Keep others from the live table to the end of the caller's transaction. Raises `TableInUse`.
+
+        Whoever comes meanwhile queues behind this, so it gives up soon; the caller tries again.
+        """
+        try:
+            self._run(*self.engine.hold(self.live))
+        except OperationalError as error:
+            if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                raise
+            raise TableInUse(f"{self.live} is in use for long by another transaction") from error
 
     def drop(self) -> None:
         self._run(f'DROP TABLE IF EXISTS "{self.name}"')
@@ -47,24 +66,42 @@ class Shadow:
 
 
 class _SQLite:
-    """Index names are global and cannot be changed, so indexes are made again from their recorded SQL."""
+    """Indexes are built beside under names of their own and renamed in the schema, as SQLite itself renames a table.
+
+    See "Making Other Kinds Of Table Schema Changes" in SQLite's page on ALTER TABLE.
+    """
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
 
     def create(self, live: str, name: str) -> list[str]:
-        [(sql,)] = self._master("table", live)
+        [(_, sql)] = self._master("table", live)
         return [sql.replace(f'"{live}"', f'"{name}"', 1)]
 
     def index(self, live: str, name: str) -> list[str]:
-        return []
+        return [
+            sql.replace(f'"{index}"', f'"{index}{SUFFIX}"', 1).replace(f' ON "{live}"', f' ON "{name}"', 1)
+            for index, sql in self._master("index", live)
+        ]
+
+    def hold(self, live: str) -> list[str]:
+        return []  # a transaction is the only writer, and readers have their own snapshot
 
     def rename_indexes(self, live: str) -> list[str]:
-        return [sql for (sql,) in self._master("index", live) if sql]
+        rename = "UPDATE sqlite_master SET name = '{0}', sql = replace(sql, '{0}{1}', '{0}') WHERE name = '{0}{1}'"
+        return [
+            "PRAGMA writable_schema = ON",
+            *[rename.format(index, SUFFIX) for index, _ in self._master("index", live)],
+            "PRAGMA writable_schema = RESET",
+        ]
 
-    def _master(self, kind: str, table: str) -> list[tuple[str]]:
+    def _master(self, kind: str, table: str) -> list[tuple[str, str]]:
+        """Names and SQL; the index of a key has no SQL and comes with its table."""
         with self.connection.cursor() as cursor:
-            cursor.execute("SELECT sql FROM sqlite_master WHERE type = %s AND tbl_name = %s", [kind, table])
+            cursor.execute(
+                "SELECT name, sql FROM sqlite_master WHERE type = %s AND tbl_name = %s AND sql IS NOT NULL",
+                [kind, table],
+            )
             return cursor.fetchall()
 
 
@@ -108,6 +145,9 @@ class _PostgreSQL:
             if constraint:
                 statements.append(f'ALTER TABLE "{name}" ADD CONSTRAINT "{beside}" UNIQUE USING INDEX "{beside}"')
         return [*statements, f'ANALYZE "{name}"']
+
+    def hold(self, live: str) -> list[str]:
+        return [f"SET LOCAL lock_timeout = '{GIVE_UP}'", f'LOCK TABLE "{live}" IN ACCESS EXCLUSIVE MODE']
 
     def rename_indexes(self, live: str) -> list[str]:
         names = self._rows("SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = %s::regclass", live)

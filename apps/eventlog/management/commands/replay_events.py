@@ -21,6 +21,7 @@ from apps.eventlog.management.then import build_then
 from apps.eventlog.projectors import Projector
 from apps.eventlog.rebuild import AlreadyRunning, rebuild
 from apps.eventlog.replay import BATCH, Progress
+from apps.eventlog.shadow import TableInUse
 from apps.eventlog.verify import Difference, verify
 
 
@@ -124,7 +125,7 @@ class Command(BaseCommand):
         try:
             with progress_bar(kind.name, total, hidden=options["no_progress"]) as advance:
                 yield advance
-        except AlreadyRunning as error:
+        except (AlreadyRunning, TableInUse) as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
             raise CommandError(f"{kind.name}: interrupted; the old rows stand, run it again") from None

@@ -1,0 +1,117 @@
+"""The switch of a replay: short for readers and writers, and later migrations find what they expect."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+from django.db import connections, models, transaction
+
+from apps.eventlog import rebuild
+from apps.eventlog.dispatch import dispatch
+from apps.eventlog.shadow import TableInUse
+from apps.orders.models import Order
+from apps.orders.read.projectors import OrderProjector
+from apps.users.models import User
+from apps.users.read.projectors import UserProjector
+from apps.users.write.commands import RegisterUser
+from tests.fold import folded, projected
+from tests.history import make_history
+from tests.journeys.deployment import eventually
+
+
+def test_a_later_migration_finds_the_table_it_expects() -> None:
+    make_history()
+    rebuild.rebuild(OrderProjector)
+    connection, index = connections["orders"], Order._meta.indexes[0]
+    wider = models.CharField(max_length=4)
+    wider.set_attributes_from_name("currency")
+    currency = Order._meta.get_field("currency")
+    with connection.schema_editor() as editor:
+        editor.remove_index(Order, index)
+        editor.add_index(Order, index)
+        editor.alter_field(Order, currency, wider)
+        editor.alter_field(Order, wider, currency)
+    assert projected() == folded()
+    rebuild.rebuild(OrderProjector)
+    assert projected() == folded()
+
+
+@pytest.mark.sqlite
+def test_the_database_is_sound_after_a_switch() -> None:
+    make_history()
+    rebuild.rebuild(OrderProjector)
+    with connections["orders"].cursor() as cursor:
+        assert cursor.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        plan = cursor.execute("EXPLAIN QUERY PLAN SELECT id FROM orders_order ORDER BY placed_at, id").fetchall()
+    assert "orders_order_placed" in str(plan)
+
+
+@contextmanager
+def rebuilding() -> Iterator[list[BaseException | None]]:
+    """A rebuild of the users in a thread; afterwards the list has how it ended."""
+    ended: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            rebuild.rebuild(UserProjector)
+            ended.append(None)
+        except TableInUse as error:
+            ended.append(error)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield ended
+    finally:
+        thread.join()
+
+
+@contextmanager
+def long_reader() -> Iterator[None]:
+    """A transaction that has read the users and stays open, on a connection of its own."""
+    other = connections["users"].copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT count(*) FROM users_user")
+            yield
+            cursor.execute("COMMIT")
+    finally:
+        other.close()
+
+
+def waiting_for_the_table() -> bool:
+    with connections["users"].cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted")
+        return cursor.fetchone() is not None
+
+
+@pytest.mark.postgres
+def test_behind_a_long_reader_the_switch_waits_and_nobody_behind_it() -> None:
+    dispatch(RegisterUser(uuid4(), "ann@example.org", "Ann"))
+    User.objects.update(name="the old row")
+    with rebuilding() as ended:
+        with long_reader():
+            eventually(waiting_for_the_table)
+            dispatch(RegisterUser(uuid4(), "bob@example.org", "Bob"))
+            with transaction.atomic(using="users"), connections["users"].cursor() as cursor:
+                cursor.execute("SET LOCAL statement_timeout = '1s'")  # longer than the switch asks for the table
+                eventually(lambda: set(User.objects.values_list("name", flat=True)) == {"the old row", "Bob"})
+            assert ended == []
+        eventually(lambda: ended == [None])
+    assert projected() == folded()
+
+
+@pytest.mark.postgres
+def test_a_switch_that_never_gets_the_table_leaves_the_old_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebuild, "PATIENCE", 0.0)
+    dispatch(RegisterUser(uuid4(), "ann@example.org", "Ann"))
+    with rebuilding() as ended, long_reader():
+        eventually(lambda: ended)
+    assert isinstance(ended[0], TableInUse)
+    assert projected() == folded()
+    rebuild.rebuild(UserProjector)

@@ -32,6 +32,10 @@ CLIENT_PATIENCE = env.float("CLIENT_PATIENCE", default=30)
 # Kills the process at a named point of a command; for crash tests only.
 FAILPOINT = env.str("FAILPOINT", default="")
 
+# Signs the seals over the log, and checks them; base64, from `manage.py seal_events --new-key`.
+SEAL_SIGNING_KEY = env.str("SEAL_SIGNING_KEY", default="")
+SEAL_PUBLIC_KEYS = env.list("SEAL_PUBLIC_KEYS", default=[])
+
 INSTALLED_APPS = [
     "config.site.SiteConfig",
     "django.contrib.auth",

@@ -7,6 +7,7 @@ REVOKE ALL ON ALL TABLES IN SCHEMA public FROM headrace_eventlog;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM headrace_eventlog;
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO headrace_eventlog;
 GRANT SELECT ON SEQUENCE eventlog_event_position_seq TO headrace_eventlog;
+GRANT INSERT ON eventlog_seal TO headrace_eventlog;
 GRANT INSERT, DELETE ON eventlog_reservation TO headrace_eventlog;
 GRANT INSERT, UPDATE, DELETE ON eventlog_idempotencyrecord TO headrace_eventlog;
 GRANT INSERT, UPDATE ON eventlog_job TO headrace_eventlog;

@@ -94,6 +94,28 @@ class Job(models.Model):
         return f"{self.kind} of {self.projector}"
 
 
+class Seal(models.Model):
+    """What a batch of events was when it was sealed. Append-only, and each continues the one before."""
+
+    number = models.BigIntegerField(primary_key=True)
+    after = models.BigIntegerField()  # the batch begins beyond this position,
+    until = models.BigIntegerField()  # and this is its last
+    gaps = models.JSONField()  # [first, last] positions in it that no event took, for their appends were rolled back
+    events = models.PositiveIntegerField()
+    root = models.CharField(max_length=64)
+    previous = models.CharField(max_length=64)
+    sealed_at = models.DateTimeField()
+    digest = models.CharField(max_length=64)
+    signature = models.CharField(max_length=88, default="")
+    leaves = models.BinaryField()  # the hash of each event, 32 bytes, so that a changed one can be named
+
+    class Meta:
+        ordering = ["number"]
+
+    def __str__(self) -> str:
+        return f"{self.number} up to {self.until}"
+
+
 class Checkpoint(models.Model):
     """How far a reader has come: everything at or before `position` has taken effect."""
 

@@ -220,5 +220,12 @@ def recorded(rows: QuerySet[StoredEvent]) -> list[RecordedEvent]:
     return _decode(page) if page else []
 
 
+def page_as_stored(*, after: int, end: int, limit: int) -> str | bytes:
+    """One page of rows with every column just as it is stored: a JSON list, as `canonical.rows` takes it."""
+    rows = StoredEvent.objects.filter(position__gt=after, position__lte=end).order_by("position")[:limit]
+    query, parameters = rows.query.sql_with_params()
+    return _engine().page(connections[ALIAS], query, parameters, _engine().STORED) or b"[]"
+
+
 def _engine() -> Any:
     return sqlite if connections[ALIAS].vendor == "sqlite" else postgresql

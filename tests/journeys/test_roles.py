@@ -70,6 +70,8 @@ def test_the_whole_way_goes_under_least_privilege(deployed: Deployment) -> None:
         assert client.get("/api/orders/summary/").json()["results"][0]["revenue"] == "2.00"
         deployed.manage("replay_events")
         assert "as the log says" in deployed.manage("replay_events", "--verify")
+        deployed.manage("seal_events")
+        assert "0 events are not sealed yet" in deployed.manage("verify_log")
     for statement in FORBIDDEN:
         with psycopg.connect(url("eventlog", "eventlog")) as log, pytest.raises(psycopg.errors.InsufficientPrivilege):
             log.execute(statement)  # type: ignore[arg-type]
@@ -92,4 +94,8 @@ FORBIDDEN = [
     "SELECT nextval('eventlog_event_position_seq')",
     "ALTER TABLE eventlog_event DISABLE TRIGGER ALL",
     "SELECT eventlog_import('[]')",
+    "UPDATE eventlog_seal SET root = 'forged'",
+    "DELETE FROM eventlog_seal",
+    "TRUNCATE eventlog_seal",
+    "ALTER TABLE eventlog_seal DISABLE TRIGGER ALL",
 ]

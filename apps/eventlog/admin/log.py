@@ -14,7 +14,7 @@ from apps.eventlog import store
 from apps.eventlog.admin.changelist import EventChangeList
 from apps.eventlog.admin.filters import CategoryFilter, CorrelationFilter, TimeFilter, TypeFilter
 from apps.eventlog.admin.readonly import ReadOnlyAdmin, pretty
-from apps.eventlog.models import IdempotencyRecord, Reservation, StoredEvent
+from apps.eventlog.models import IdempotencyRecord, Reservation, Seal, StoredEvent
 
 RELATED = 500  # events of one correlation on one page
 
@@ -88,6 +88,12 @@ class ReservationAdmin(ReadOnlyAdmin):
 class IdempotencyRecordAdmin(ReadOnlyAdmin):
     list_display = ("digest", "started_at", "stream", "version", "position")
     search_fields = ("=stream",)
+
+
+@admin.register(Seal)
+class SealAdmin(ReadOnlyAdmin):
+    list_display = ("number", "after", "until", "events", "sealed_at", "root")
+    ordering = ("-number",)
 
 
 def causation_tree(events: Iterable[StoredEvent]) -> list[tuple[range, StoredEvent]]:

@@ -12,10 +12,17 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from apps.eventlog.events import Payload
 
 # One JSON list, in the order of FIELDS; half the work of json_build_array.
-ROW = """
+RECORDED = """
 '[' || e.position || ',"' || e.event_id || '",' || to_json(e.stream) || ',' || e.stream_version || ','
  || to_json(e.type) || ',' || e.schema_version || ',' || e.data || ',' || e.metadata
  || ',"' || (e.recorded_at AT TIME ZONE 'UTC') || 'Z"]'
+"""
+# Every column, as canonical.Row has them.
+STORED = """
+'[' || e.position || ',"' || e.event_id || '",' || to_json(e.stream) || ',' || e.stream_version
+ || ',' || to_json(e.category) || ',' || to_json(e.type) || ',' || e.schema_version
+ || ',' || e.data || ',' || e.metadata || ',' || coalesce('"' || e.correlation_id || '"', 'null')
+ || ',"' || to_char(e.recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || 'Z"]'
 """
 
 
@@ -44,10 +51,12 @@ def last_position(connection: BaseDatabaseWrapper) -> int:
         return cursor.fetchone()[0]
 
 
-def page(connection: BaseDatabaseWrapper, query: str, parameters: tuple[Any, ...]) -> str | None:
+def page(
+    connection: BaseDatabaseWrapper, query: str, parameters: tuple[Any, ...], columns: str = RECORDED
+) -> str | None:
     """The rows of a query on the event table as one JSON list of lists, None for no row."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT '[' || string_agg({ROW}, ',') || ']' FROM ({query}) e", parameters)  # noqa: S608
+        cursor.execute(f"SELECT '[' || string_agg({columns}, ',') || ']' FROM ({query}) e", parameters)  # noqa: S608
         return cursor.fetchone()[0]
 
 

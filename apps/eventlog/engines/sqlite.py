@@ -11,10 +11,22 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from apps.eventlog.events import Payload
 
 # One JSON list, in the order of FIELDS. What is JSON already goes in as it is; an instant gets its zone.
-ROW = """
+RECORDED = """
 '[' || e.position || ',"' || e.event_id || '",' || json_quote(e.stream) || ',' || e.stream_version || ','
  || json_quote(e.type) || ',' || e.schema_version || ',' || e.data || ',' || e.metadata
  || ',"' || e.recorded_at || 'Z"]'
+"""
+DASHED = """
+substr(e.{0}, 1, 8) || '-' || substr(e.{0}, 9, 4) || '-' || substr(e.{0}, 13, 4) || '-' || substr(e.{0}, 17, 4)
+ || '-' || substr(e.{0}, 21)
+"""
+# Every column, as canonical.Row has them.
+STORED = f"""
+'[' || e.position || ',' || json_quote({DASHED.format("event_id")}) || ',' || json_quote(e.stream)
+ || ',' || e.stream_version || ',' || json_quote(e.category) || ',' || json_quote(e.type)
+ || ',' || json_quote(e.schema_version) || ',' || e.data || ',' || e.metadata
+ || ',' || json_quote({DASHED.format("correlation_id")})
+ || ',' || json_quote(e.recorded_at || 'Z') || ']'
 """
 INSERT = """
 INSERT INTO eventlog_event (position, event_id, stream, stream_version, category, type,
@@ -79,10 +91,13 @@ def safe_position(connection: BaseDatabaseWrapper) -> int:
 last_position = safe_position
 
 
-def page(connection: BaseDatabaseWrapper, query: str, parameters: tuple[Any, ...]) -> str | None:
+def page(
+    connection: BaseDatabaseWrapper, query: str, parameters: tuple[Any, ...], columns: str = RECORDED
+) -> bytes | None:
     """The rows of a query on the event table as one JSON list of lists, None for no row."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT '[' || group_concat({ROW}) || ']' FROM ({query}) e", parameters)  # noqa: S608
+        # As bytes: whoever decodes them says which row is not UTF-8.
+        cursor.execute(f"SELECT CAST('[' || group_concat({columns}) || ']' AS blob) FROM ({query}) e", parameters)  # noqa: S608
         return cursor.fetchone()[0]
 
 

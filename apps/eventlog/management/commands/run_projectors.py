@@ -8,15 +8,15 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import Error, close_old_connections
 
-from apps.eventlog import delivery, projectors, reactors, store
+from apps.eventlog import delivery, projectors, reactors, seals, store
 
 PAUSE = (0.005, 0.25)  # seconds between two looks at the log: after work, after a long idle time
 
 
 class Command(BaseCommand):
     help = (
-        "Projects events into the read models and runs the reactors as events come. Any number may run, on any number "
-        "of machines; stop it with SIGTERM or Ctrl-C."
+        "Projects events into the read models, runs the reactors and seals the log as events come. Any number may "
+        "run, on any number of machines; stop it with SIGTERM or Ctrl-C."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -25,8 +25,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         services = options["service"] or projectors.services()
+        sealer = seals.Sealer()
         if options["once"]:
             self._drain(services)
+            while sealer.tick():
+                pass
             return
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -37,7 +40,7 @@ class Command(BaseCommand):
             try:
                 self._drain(services)
                 before, head = head, store.head()
-                pause = PAUSE[0] if head != before else min(PAUSE[1], 1.5 * pause)
+                pause = PAUSE[0] if sealer.tick() or head != before else min(PAUSE[1], 1.5 * pause)
             except Error as error:
                 self.stderr.write(f"A database is not available, trying again: {error}")
                 close_old_connections()

@@ -7,11 +7,11 @@ WSGI handler runs in one of a few threads, each with its own lasting connections
 """
 
 import asyncio
-import io
-import sys
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 from django.conf import settings
@@ -20,11 +20,15 @@ from django.core.signals import request_started
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
+from apps.eventlog.http.environ import environ_of
 from apps.eventlog.http.problems import problem
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Coroutine[Any, Any, None]]
+
+Answer = asyncio.Future[HttpResponseBase]
+Job = tuple[Message, "Client", Answer, asyncio.AbstractEventLoop]
 
 MARGIN = 64 * 1024  # a body this much over the limit is read, so that Django can refuse it by itself
 CHUNK = 64 * 1024  # bytes of a download sent at once, about
@@ -43,7 +47,10 @@ class Bridge:
 
     def __init__(self, threads: int) -> None:
         self.handler = WSGIHandler()
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="django")
+        self.jobs: SimpleQueue[Job] = SimpleQueue()
+        for number in range(threads):
+            # A daemon: what hangs in a database must not keep a server that was told to stop.
+            threading.Thread(target=self._work, name=f"django-{number}", daemon=True).start()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,7 +64,9 @@ class Bridge:
             response: HttpResponseBase = problem(413, "the body is too large")
         else:
             loop = asyncio.get_running_loop()
-            response = await loop.run_in_executor(self.pool, self._respond, _environ(scope, body), client, loop)
+            answer: Answer = loop.create_future()
+            self.jobs.put((environ_of(scope, body), client, answer, loop))
+            response = await answer
         head = scope["method"] == "HEAD"
         if isinstance(response, AsyncResponse):
             start, stream = _start(response), response.body
@@ -66,6 +75,18 @@ class Bridge:
         elif not response.streaming:
             await send(_start(response))
             await send({"type": "http.response.body", "body": b"" if head else response.content})  # type: ignore[attr-defined]
+
+    def _work(self) -> None:
+        while True:
+            self._do(*self.jobs.get())
+
+    def _do(self, environ: Message, client: "Client", answer: Answer, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            response = self._respond(environ, client, loop)
+        except BaseException as error:
+            _tell(loop, answer, partial(answer.set_exception, error))
+        else:
+            _tell(loop, answer, partial(answer.set_result, response))
 
     def _respond(self, environ: Message, client: "Client", loop: asyncio.AbstractEventLoop) -> HttpResponseBase:
         """Run Django in this thread; a synchronous stream is also sent from here, where its database connection is."""
@@ -142,6 +163,17 @@ class Client:
             pass
 
 
+def _tell(loop: asyncio.AbstractEventLoop, answer: Answer, settle: Callable[[], None]) -> None:
+    """Settle an answer on its loop, unless the client has left and nobody waits for it."""
+
+    def tell() -> None:
+        if not answer.done():
+            settle()
+
+    with suppress(RuntimeError):  # the loop has ended, and the server with it
+        loop.call_soon_threadsafe(tell)
+
+
 async def _read(receive: Receive) -> bytes | None:
     """The whole body, or None where it is larger than Django would take; raises `Left`."""
     chunks: list[bytes] = []
@@ -174,35 +206,3 @@ def _start(response: HttpResponseBase) -> Message:
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
     headers += [(b"set-cookie", morsel.OutputString().encode("latin-1")) for morsel in response.cookies.values()]
     return {"type": "http.response.start", "status": response.status_code, "headers": headers}
-
-
-def _environ(scope: Message, body: bytes) -> dict[str, Any]:
-    """The WSGI environ (PEP 3333) of an ASGI request."""
-    server, client = scope.get("server") or ("localhost", 80), scope.get("client") or ("", 0)
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": scope.get("root_path", ""),
-        "PATH_INFO": scope["path"].encode().decode("latin-1"),
-        "QUERY_STRING": scope["query_string"].decode("latin-1"),
-        "SERVER_NAME": server[0],
-        "SERVER_PORT": str(server[1]),
-        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
-        "REMOTE_ADDR": client[0],
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope.get("scheme", "http"),
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-        "asgi": True,
-    }
-    for name, value in scope["headers"]:
-        if b"_" in name:  # would collide with the same name spelled with a dash
-            continue
-        key = name.decode("latin-1").upper().replace("-", "_")
-        key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
-        text = value.decode("latin-1")
-        environ[key] = f"{environ[key]},{text}" if key in environ else text
-    environ["CONTENT_LENGTH"] = str(len(body))
-    return environ

@@ -1,0 +1,110 @@
+"""Servers to measure: a migrated deployment in a temporary directory, and processes that serve it."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tools import postgres
+
+ROOT = Path(__file__).resolve().parent.parent
+UVICORN = ("-m", "uvicorn", "--lifespan", "off", "--timeout-graceful-shutdown", "2", "--no-access-log")
+
+
+@contextmanager
+def deployment(engine: str) -> Iterator[None]:
+    """The environment of a deployment, migrated, with Django set up in this process."""
+    directory = Path(tempfile.mkdtemp(prefix="headrace-bench-"))
+    os.environ |= {"DJANGO_SETTINGS_MODULE": "config.settings", "SECRET_KEY": "bench", "DATA_DIR": str(directory)}
+    os.environ |= {"ALLOWED_HOSTS": "*", "DEBUG": "off", "SECURE_COOKIES": "off"}
+    server = postgres.Server(directory / "postgres")
+    os.environ["EVENTSTREAM_DATABASE_URL"] = f"sqlite:///{directory}/eventstream.sqlite3"
+    try:
+        if engine == "postgres":
+            url = server.start()
+            os.environ |= postgres.databases(url)
+            os.environ["EVENTSTREAM_DATABASE_URL"] = postgres.databases(url, "eventstream")["DEFAULT_DATABASE_URL"]
+        import django
+        from django.core.management import call_command
+        from django.db import connections
+
+        django.setup()
+        call_command("migrate", verbosity=0)
+        yield
+        connections.close_all()
+    finally:
+        if engine == "postgres":
+            server.remove()
+        shutil.rmtree(directory)
+
+
+@contextmanager
+def process(*arguments: str, port: int, path: str = "/livez") -> Iterator[subprocess.Popen[bytes]]:
+    """A Python process that serves on a port, answering; stopped in the end."""
+    environment = os.environ | {"PGAPPNAME": "server"}
+    server = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment)
+    try:
+        deadline = time.monotonic() + 30
+        while not _answers(port, path):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{' '.join(arguments)} does not serve")
+            time.sleep(0.1)
+        yield server
+    finally:
+        server.send_signal(signal.SIGTERM)
+        try:
+            server.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def shipped(port: int) -> "contextmanager[subprocess.Popen[bytes]]":
+    """The server as `make run` starts it."""
+    return process(*UVICORN, "config.asgi:application", "--port", str(port), port=port)
+
+
+def tokens(number: int) -> list[str]:
+    """So many tokens of one staff login."""
+    from django.contrib.auth import get_user_model
+    from knox.models import AuthToken
+
+    login, _ = get_user_model().objects.get_or_create(username="bench", is_staff=True)
+    return [AuthToken.objects.create(login)[1] for _ in range(number)]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def memory(pid: int) -> int:
+    """Resident kB of a process."""
+    return int(subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout)
+
+
+def database_connections() -> int:
+    """How many connections servers have to PostgreSQL; 0 on SQLite, which has none."""
+    from django.db import connections
+
+    if connections["default"].vendor == "sqlite":
+        return 0
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'server'")
+        return cursor.fetchone()[0]
+
+
+def _answers(port: int, path: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False

@@ -1,0 +1,80 @@
+"""The shipped server as HTTP sees it: what is read whole, what is sent piece by piece, and who leaves early."""
+
+import re
+import socket
+from collections.abc import Iterator
+
+from tests.journeys.deployment import ROOT, Deployment, Server, eventually
+from tests.journeys.sse import as_customer, listening
+
+SCRIPT = "eventlog/vendor/uPlot.iife.min.js"
+WRITE_MUCH = (
+    "from apps.eventlog import store; from apps.users.events import UserRenamed;"
+    "[store.append('user-{id}', [UserRenamed('x' * 40_000)], expected_version=n) for n in range(1, 301)]"
+)
+
+
+def test_downloads_bodies_and_heads_are_as_http_wants_them(deployment: Deployment) -> None:
+    with deployment.server() as server:
+        client = server.client
+        static = client.get(f"/static/{SCRIPT}", headers={"Accept-Encoding": "identity"})
+        assert static.content == (ROOT / "apps/eventlog/static" / SCRIPT).read_bytes()
+        for path in (f"/static/{SCRIPT}", "/api/events/", "/api/events/stream/"):
+            head = client.head(path)
+            assert (path, head.status_code, head.content) == (path, 200, b"")
+        assert client.post("/api/users/", content=b" " * 3_000_000).status_code == 413
+        whole = b'{"email": "in-pieces@example.org", "name": "Pieces"}'
+        headers = {"Content-Type": "application/json"}
+        assert client.post("/api/users/", content=_pieces(whole), headers=headers).status_code == 201
+        _leave_before_the_end(server, whole.replace(b"pieces", b"never"))
+        assert client.get("/api/events/").json()["results"][-1]["data"]["email"] == "in-pieces@example.org"
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    for start in range(0, len(body), 10):
+        yield body[start : start + 10]
+
+
+def _leave_before_the_end(server: Server, body: bytes) -> None:
+    """Send a command whose body looks whole but is not: the last chunk is missing."""
+    head = f"POST /api/users/ HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {server.token}\r\n"
+    head += "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head.encode() + b"%x\r\n%s\r\n" % (len(body), body))
+
+
+def test_a_client_that_takes_nothing_is_cut_off_and_comes_back_without_a_gap(deployment: Deployment) -> None:
+    with deployment.server(CLIENT_PATIENCE="0.5", STREAMS_PER_CUSTOMER="1") as server:
+        user, headers = as_customer(server, 1)
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", server.port))
+            request = (
+                f"GET /api/events/stream/ HTTP/1.1\r\nHost: x\r\nAuthorization: {headers['Authorization']}\r\n\r\n"
+            )
+            slow.sendall(request.encode())
+            assert b"stream-open" in slow.recv(4096) + slow.recv(4096)
+            deployment.manage("shell", "-v0", "-c", WRITE_MUCH.format(id=user))
+            eventually(lambda: not _is_streaming(server, headers))
+            taken = [int(id) for id in re.findall(rb"id: events:(\d+)\ndata: [^\n]*\n\n", _rest(slow))]
+        assert 0 < len(taken) < 300
+        with listening(server, last_id=f"events:{taken[-1]}", **headers) as stream:
+            assert taken + stream.positions(300 - len(taken)) == list(range(2, 302))
+
+
+def _is_streaming(server: Server, headers: dict[str, str]) -> bool:
+    """Does the customer have the one stream open that they may have?"""
+    with server.client.stream("GET", "/api/events/stream/", headers=headers) as response:
+        return response.status_code == 429
+
+
+def _rest(connection: socket.socket) -> bytes:
+    """What a cut connection still holds."""
+    pieces = []
+    connection.settimeout(5)
+    try:
+        while piece := connection.recv(65536):
+            pieces.append(piece)
+    except ConnectionResetError:
+        pass
+    return b"".join(pieces)

@@ -70,14 +70,14 @@ def follow(run: Run) -> None:
     """
     if settings.PROJECTIONS != "inline":
         return
-    try:
-        services = projectors.services_following(run.stream.partition("-")[0])
-        for service in services:
-            delivery.catch_up(service)
-        for service in {*services, *reactors.services_taking(run.types)}:
-            reactors.catch_up(service)
-    except Exception:
-        logger.exception("The events of %s are in the log, but following them failed", run.stream)
+    services = projectors.services_following(run.stream.partition("-")[0])
+    work = [(delivery.catch_up, service) for service in services]
+    work += [(reactors.catch_up, service) for service in {*services, *reactors.services_taking(run.types)}]
+    for catch_up, service in work:
+        try:
+            catch_up(service)
+        except Exception:
+            logger.exception("The events of %s are in the log, but %s could not follow them", run.stream, service)
 
 
 def _run(command: Command, *, conditional: bool) -> None:

@@ -53,7 +53,8 @@ schemas: .venv/run .env
 	$(BIN)/python manage.py lock_schemas
 
 .env:
-	@printf 'DEBUG=on\nSECRET_KEY=%s\n' "$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))')" > .env
+	@$(PYTHON) -c 'import base64, secrets; print("DEBUG=on\nSECRET_KEY=" + secrets.token_urlsafe(50) \
+		+ "\nKEY_ENCRYPTION_KEY=" + base64.b64encode(secrets.token_bytes(32)).decode())' > .env
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Headrace needs Python 3.11 or later: make PYTHON=python3.11")'

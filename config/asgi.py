@@ -8,6 +8,9 @@ import environ
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
-from apps.eventlog.http.bridge import Bridge  # noqa: E402  (needs the settings)
+from apps.eventlog.erasures import refuse_to_serve  # noqa: E402  (needs the settings)
+from apps.eventlog.http.bridge import Bridge  # noqa: E402
+
+refuse_to_serve()
 
 application = Bridge(threads=environ.Env().int("WEB_THREADS", default=4))

@@ -1,5 +1,7 @@
 """Settings from the environment; `.env` beside manage.py fills in what the environment leaves out."""
 
+import base64
+import hashlib
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote
@@ -20,6 +22,30 @@ DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
+
+# Data keys of personal fields: the table that holds them, and the key-encryption key that wraps them (32 bytes
+# in base64). Without one it follows from SECRET_KEY, which then cannot change without `manage.py rotate_keys`.
+PERSONAL_KEYS = "users.PersonalKey"
+
+
+def key_encryption_key(text: str) -> bytes:
+    try:
+        key = base64.urlsafe_b64decode(text)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise ImproperlyConfigured("KEY_ENCRYPTION_KEY is 32 bytes in base64: `openssl rand -base64 32` makes one")
+    return key
+
+
+DERIVED_KEY = hashlib.sha256(b"headrace key-encryption key" + SECRET_KEY.encode()).digest()
+PREVIOUS_KEY_ENCRYPTION_KEYS = [
+    DERIVED_KEY,
+    *(key_encryption_key(text) for text in env.list("PREVIOUS_KEY_ENCRYPTION_KEYS", default=[])),
+]
+KEY_ENCRYPTION_KEY = key_encryption_key(
+    env.str("KEY_ENCRYPTION_KEY", default="") or base64.b64encode(DERIVED_KEY).decode()
+)
 
 # inline: a command's request also projects its events. worker: `manage.py run_projectors` does.
 PROJECTIONS = env.str("PROJECTIONS", default="inline")
@@ -89,7 +115,7 @@ def database(alias: str) -> dict[str, object]:
     """The database of an alias: `<ALIAS>_DATABASE_URL`, or a SQLite file under DATA_DIR.
 
     The log is the truth, so SQLite syncs each of its commits (FULL); read databases can be
-    rebuilt and need not (NORMAL).
+    rebuilt and need not (NORMAL), but for the one with the data keys of personal fields.
     """
     url = env.str(f"{alias.upper()}_DATABASE_URL", default="")
     if url:
@@ -103,7 +129,8 @@ def database(alias: str) -> dict[str, object]:
         name = Path(parsed["NAME"])
     else:
         name = DATA_DIR / f"{alias}.sqlite3"
-    synchronous = "NORMAL" if alias in SERVICES else "FULL"
+    kept = alias == PERSONAL_KEYS.partition(".")[0].lower()  # data keys cannot be rebuilt
+    synchronous = "NORMAL" if alias in SERVICES and not kept else "FULL"
     name.parent.mkdir(parents=True, exist_ok=True)
     return {
         "ENGINE": "django.db.backends.sqlite3",

@@ -9,6 +9,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA public TO headrace_eventlog;
 GRANT SELECT ON SEQUENCE eventlog_event_position_seq TO headrace_eventlog;
 GRANT INSERT ON eventlog_seal TO headrace_eventlog;
 GRANT INSERT, DELETE ON eventlog_reservation TO headrace_eventlog;
+GRANT INSERT ON eventlog_erasure TO headrace_eventlog;
 GRANT INSERT, UPDATE, DELETE ON eventlog_idempotencyrecord TO headrace_eventlog;
 GRANT INSERT, UPDATE ON eventlog_job TO headrace_eventlog;
 GRANT USAGE ON SEQUENCE eventlog_reservation_id_seq TO headrace_eventlog;

@@ -25,7 +25,7 @@ def folded() -> dict[str, Rows]:
             row.update(data, status="active", registered_at=recorded.recorded_at)
         elif name in ("UserRenamed", "UserEmailChanged"):
             row.update(data)
-        elif name == "UserDeactivated":
+        elif name in ("UserDeactivated", "UserErased"):
             row.update(status="inactive")
         elif name == "UserReactivated":
             row.update(status="active")

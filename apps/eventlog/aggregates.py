@@ -9,6 +9,10 @@ from apps.eventlog.events import DomainEvent, RecordedEvent
 Applier = TypeVar("Applier", bound=Callable[..., None])
 
 
+class Erased(Exception):
+    """The person was erased: nothing of theirs may be recorded any more."""
+
+
 class RuleBroken(Exception):
     """A rule of the business forbids the command; the message is the rule."""
 
@@ -32,6 +36,7 @@ class Aggregate:
 
     registry: ClassVar[dict[str, type["Aggregate"]]] = {}
     category: ClassVar[str]
+    erased = False
     _appliers: ClassVar[dict[type[DomainEvent], str]] = {}
 
     def __init_subclass__(cls) -> None:

@@ -10,4 +10,5 @@ class EventlogConfig(AppConfig):
 
     def ready(self) -> None:
         autodiscover_modules("events", "write.handlers", "read.projectors", "reactors")
-        autodiscover_modules("admin.log", "admin.projectors", "admin.tokens")  # admin/__init__.py stays empty
+        # The rooms of the admin, whose __init__.py stays empty.
+        autodiscover_modules("admin.log", "admin.persons", "admin.projectors", "admin.tokens")

@@ -71,7 +71,7 @@ def follow(run: Run) -> None:
     if settings.PROJECTIONS != "inline":
         return
     services = projectors.services_following(run.stream.partition("-")[0])
-    work = [(delivery.catch_up, service) for service in services]
+    work: list[tuple[Callable[[str], None], str]] = [(delivery.catch_up, service) for service in services]
     work += [(reactors.catch_up, service) for service in {*services, *reactors.services_taking(run.types)}]
     for catch_up, service in work:
         try:

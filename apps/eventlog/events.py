@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar, get_type_hints
 from uuid import UUID
 
 import msgspec
@@ -10,6 +10,11 @@ import msgspec
 from apps.eventlog import upcasting
 
 Payload = dict[str, Any]
+Field = TypeVar("Field")
+
+_PERSONAL = msgspec.Meta(extra_json_schema={"x-personal": True})
+Personal = Annotated[Field, _PERSONAL]
+"""Marks a field about a person, `name: Personal[str]`: encrypted in the log, `[erased]` once they are forgotten."""
 
 
 _decoders: dict[type, Callable[[msgspec.Raw], Any]] = {}
@@ -24,16 +29,24 @@ class DomainEvent:
 
     The class is stored as `<service>.<class name>`. A change that old payloads do not fit takes
     a higher `schema_version` and an upcaster (`upcasting.py`).
+
+    Fields marked `Personal` are about the person whose id the stream has, or the field that `subject`
+    names. An event that `erases` is the end of what can be read about its person.
     """
 
     __slots__ = ()
     types: ClassVar[dict[str, type["DomainEvent"]]] = {}
     type: ClassVar[str]
     schema_version: ClassVar[int] = 1
+    personal: ClassVar[tuple[str, ...]] = ()
+    subject: ClassVar[str] = ""
+    erases: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         service = cls.__module__.removesuffix(".events").rpartition(".")[2]
         cls.type = f"{service}.{cls.__name__}"
+        hints = get_type_hints(cls, include_extras=True)
+        cls.personal = tuple(name for name, hint in hints.items() if _PERSONAL in getattr(hint, "__metadata__", ()))
         DomainEvent.types[cls.type] = cls
 
     def payload(self) -> Payload:
@@ -88,7 +101,7 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def data(self) -> Payload:
-        """The payload as stored."""
+        """The payload as JSON values."""
         return msgspec.json.decode(self._data)
 
     @property

@@ -42,7 +42,7 @@ class Reservation(models.Model):
     """A value that one stream holds and no other may, such as the e-mail address of an active user."""
 
     scope = models.CharField(max_length=50)
-    key = models.CharField(max_length=400)
+    key = models.CharField(max_length=64, help_text="a keyed hash of the value")
     stream = models.CharField(max_length=200)
 
     class Meta:
@@ -50,6 +50,17 @@ class Reservation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.scope} {self.key}"
+
+
+class Erasure(models.Model):
+    """A person was erased: the ledger that is kept with the log, to be applied again to a restored backup of keys."""
+
+    subject = models.UUIDField(primary_key=True)
+    position = models.BigIntegerField()
+    carried_out_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.subject} at {self.position}"
 
 
 class IdempotencyRecord(models.Model):
@@ -169,3 +180,21 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.projector} {self.stream} at {self.position}"
+
+
+class PersonalKey(models.Model):
+    """The data key of one person, wrapped by a key-encryption key; None once it is destroyed."""
+
+    objects: ClassVar[models.Manager[Self]]
+
+    subject = models.UUIDField(primary_key=True)
+    wrapped = models.BinaryField(null=True)
+    wrapped_by = models.CharField(max_length=16, default="", help_text="which key-encryption key")
+    destroyed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        abstract = True
+        indexes = [models.Index(fields=["wrapped_by", "subject"], name="%(app_label)s_personal_key_by")]
+
+    def __str__(self) -> str:
+        return f"key of {self.subject}"

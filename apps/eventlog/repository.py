@@ -6,7 +6,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from apps.eventlog import reservations, store
-from apps.eventlog.aggregates import Aggregate
+from apps.eventlog.aggregates import Aggregate, Erased
 from apps.eventlog.commands import running
 
 Kind = TypeVar("Kind", bound=Aggregate)
@@ -49,11 +49,11 @@ def require_owner(owner: UUID | None) -> None:
 
 
 @contextmanager
-def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False) -> Iterator[Kind]:
+def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False, even_erased: bool = False) -> Iterator[Kind]:
     """The aggregate, to call its methods; what they record is appended when the block ends well.
 
-    Raises `NotFound`, `Forbidden` where the actor is not staff and `staff_only` is set,
-    `PreconditionFailed`, and `store.WrongExpectedVersion` where another was faster.
+    Raises `NotFound`, `Forbidden` where the actor is not staff and `staff_only` is set, `Erased` unless
+    `even_erased`, `PreconditionFailed`, and `store.WrongExpectedVersion` where another was faster.
     """
     run = running.get()
     aggregate = load(kind, id)
@@ -62,6 +62,8 @@ def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False) -> Iterator
     require_owner(aggregate.owner)
     if staff_only and not run.actor.is_staff:
         raise Forbidden("only staff may do this")
+    if aggregate.erased and not even_erased:
+        raise Erased("the person was erased")
     if run.expected_version not in (None, aggregate.version):
         raise PreconditionFailed(f"{kind.category} {id} is at version {aggregate.version}")
     yield aggregate

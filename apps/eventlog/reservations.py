@@ -1,5 +1,11 @@
-"""Values that one stream holds and no other may; reserved in the transaction of an append, `store.unit()`."""
+"""Values that one stream holds and no other may; reserved in the transaction of an append, `store.unit()`.
 
+A value may be personal, an e-mail address say, so only a keyed hash of it is kept.
+"""
+
+import hmac
+
+from apps.eventlog import keys
 from apps.eventlog.models import Reservation
 
 
@@ -13,17 +19,26 @@ class Reserved(Exception):
 
 def reserve(scope: str, key: str, stream: str) -> None:
     """Reserve a value for a stream; raises `Reserved` where another stream holds it."""
-    wanted = Reservation(scope=scope, key=key, stream=stream)
+    wanted = Reservation(scope=scope, key=keyed_hash(scope, key), stream=stream)
     Reservation.objects.bulk_create([wanted], ignore_conflicts=True)
-    if reserved_by(scope, key) != stream:
+    if _holder(scope, wanted.key) != stream:
         raise Reserved(scope, key)
 
 
 def release(scope: str, key: str, stream: str) -> None:
     """Give a value back, if this stream holds it."""
-    Reservation.objects.filter(scope=scope, key=key, stream=stream).delete()
+    Reservation.objects.filter(scope=scope, key=keyed_hash(scope, key), stream=stream).delete()
 
 
 def reserved_by(scope: str, key: str) -> str | None:
     """The stream that holds the value, or None."""
-    return Reservation.objects.filter(scope=scope, key=key).values_list("stream", flat=True).first()
+    return _holder(scope, keyed_hash(scope, key))
+
+
+def keyed_hash(scope: str, key: str) -> str:
+    """What is kept of a value: it says nothing to those who do not have this installation's key."""
+    return hmac.new(keys.installation_key(), f"{scope}\0{key}".encode(), "sha256").hexdigest()
+
+
+def _holder(scope: str, hashed: str) -> str | None:
+    return Reservation.objects.filter(scope=scope, key=hashed).values_list("stream", flat=True).first()

@@ -74,7 +74,7 @@ def _problems(kind: type[DomainEvent], locked: dict[str, Schema]) -> Iterator[st
 def incompatible(old: Schema, new: Schema, where: str = "") -> Iterator[str]:
     """The changes from one schema to another of the same version that recorded payloads or older code do not bear.
 
-    A new field with a default is fine; everything else takes a new version.
+    A new field with a default is fine, and so is a field that becomes personal; everything else takes a new version.
     """
     if old.get("type") == new.get("type") == "object" and "properties" in old and "properties" in new:
         before, after = old["properties"], new["properties"]
@@ -88,7 +88,7 @@ def incompatible(old: Schema, new: Schema, where: str = "") -> Iterator[str]:
             yield f"now requires {where}.{field}" if where else f"now requires {field}"
     elif old.get("type") == new.get("type") == "array" and "items" in old and "items" in new:
         yield from incompatible(old["items"], new["items"], f"{where}[]")
-    elif old != new:
+    elif old != new and new != old | {"x-personal": True}:
         yield f"has changed {where or 'as a whole'} from {json.dumps(old)} to {json.dumps(new)}"
 
 

@@ -13,6 +13,7 @@ import uuid_utils.compat as uuids
 from django.db import connections, transaction
 from django.db.models import Max, QuerySet
 
+from apps.eventlog import personal
 from apps.eventlog.engines import postgresql, sqlite
 from apps.eventlog.events import FIELDS, DomainEvent, Payload, RecordedEvent
 from apps.eventlog.models import StoredEvent
@@ -23,6 +24,7 @@ STREAMS_PAGE = 2000
 _decode = msgspec.json.Decoder(list[RecordedEvent]).decode
 
 Until = int | datetime | None
+Form = Callable[[QuerySet[StoredEvent]], list[RecordedEvent]]
 
 
 class WrongExpectedVersion(Exception):
@@ -58,7 +60,8 @@ def append(
     `stream` is `<category>-<id>`; `expected_version` is the version the caller saw, 0 for a new
     stream; `metadata` (JSON values) goes with each event. Given `event_ids`, one an event, a
     repeated append is recognised: it answers as the first did and writes nothing.
-    Raises `WrongExpectedVersion` or `EventIdTaken`.
+    Personal fields are stored encrypted. Raises `WrongExpectedVersion`, `EventIdTaken`, and
+    `aggregates.Erased` where they belong to somebody who was erased.
     """
     if not events:
         raise ValueError("append needs at least one event")
@@ -68,6 +71,7 @@ def append(
         {"event_id": id, "type": event.type, "schema_version": event.schema_version, "data": event.payload()}
         for event, id in zip(events, event_ids or [uuids.uuid7() for _ in events], strict=True)
     ]
+    personal.conceal(stream, events, documents)
     outcome, position, version = _engine().append(
         connections[ALIAS], stream, expected_version, documents, metadata or {}
     )
@@ -120,10 +124,12 @@ def read_all(
     category: str | Collection[str] | None = None,
     types: Collection[str] | None = None,
     until: Until = None,
+    form: Form | None = None,
 ) -> Iterator[RecordedEvent]:
     """The events of the log in the order of the world, never past the safe position.
 
-    `after` is a position; `category` one or several; `until` a position or an instant. Pages
+    `after` is a position; `category` one or several; `until` a position or an instant;
+    `form` is `recorded`, or `stored` for personal fields as they stand. Pages
     through the log, so memory stays constant however long it is.
     """
     end = safe_position()
@@ -131,7 +137,7 @@ def read_all(
         end = min(end, position_at(until))
     while limit is None or limit > 0:
         size = PAGE if limit is None else min(PAGE, limit)
-        page = read_page(after=after, end=end, limit=size, category=category, types=types)
+        page = read_page(after=after, end=end, limit=size, category=category, types=types, form=form)
         yield from page
         if len(page) < size:
             return
@@ -146,6 +152,7 @@ def read_page(
     limit: int,
     category: str | Collection[str] | None = None,
     types: Collection[str] | None = None,
+    form: Form | None = None,
 ) -> list[RecordedEvent]:
     """One page of `read_all`, up to an `end` that was at or before the safe position."""
     rows = StoredEvent.objects.filter(position__gt=after, position__lte=end).order_by("position")
@@ -153,7 +160,7 @@ def read_page(
         rows = rows.filter(category__in=[category] if isinstance(category, str) else category)
     if types is not None:
         rows = rows.filter(type__in=types)
-    return recorded(rows[:limit])
+    return (form or recorded)(rows[:limit])
 
 
 def read_streams(category: str, *, until: int, first: str = "", end: str = "") -> Iterator[RecordedEvent]:
@@ -213,8 +220,13 @@ def recorded(rows: QuerySet[StoredEvent]) -> list[RecordedEvent]:
     """The events of `find`, in their recorded form.
 
     They come as one JSON value, which is decoded straight into events: several times faster than
-    row by row.
+    row by row. Personal fields are readable, or `[erased]`.
     """
+    return personal.reveal(stored(rows))
+
+
+def stored(rows: QuerySet[StoredEvent]) -> list[RecordedEvent]:
+    """The events of `find` to the letter, personal fields encrypted: for exports."""
     query, parameters = rows.values_list(*FIELDS).query.sql_with_params()
     page = _engine().page(connections[ALIAS], query, parameters)
     return _decode(page) if page else []

@@ -3,6 +3,8 @@
 Money is kept as a decimal string: exact on every engine, whatever its size.
 """
 
+from typing import ClassVar
+
 from django.db import models
 
 from apps.eventlog import models as eventlog
@@ -17,6 +19,8 @@ class Order(models.Model):
         SHIPPED = "shipped", "shipped"
         DELIVERED = "delivered", "delivered"
         CANCELLED = "cancelled", "cancelled"
+
+    subject_field: ClassVar[str] = "customer_id"
 
     id = models.UUIDField(primary_key=True)
     version = models.PositiveIntegerField()
@@ -48,6 +52,8 @@ class Order(models.Model):
 
 class Customer(models.Model):
     """What orders knows of a user: the name to show and whether they may order."""
+
+    subject_field: ClassVar[str] = "id"
 
     id = models.UUIDField(primary_key=True)
     version = models.PositiveIntegerField()

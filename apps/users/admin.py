@@ -7,8 +7,9 @@ from django.http import HttpRequest, HttpResponse
 from apps.eventlog.admin.actions import act_with_reason, sending
 from apps.eventlog.admin.documents import DocumentAdmin
 from apps.eventlog.admin.followers import CheckpointAdmin, DeadLetterAdmin
-from apps.users.models import Checkpoint, DeadLetter, User
-from apps.users.write.commands import DeactivateUser
+from apps.eventlog.admin.persons import PersonalKeyAdmin
+from apps.users.models import Checkpoint, DeadLetter, PersonalKey, User
+from apps.users.write.commands import DeactivateUser, EraseUser
 
 
 @admin.register(User)
@@ -17,12 +18,17 @@ class UserAdmin(DocumentAdmin):
     list_display = ("name", "email", "status", "version", "registered_at", "updated_at")
     list_filter = ("status", "registered_at")
     search_fields = ("name", "email", "=id")
-    actions = ("deactivate",)
+    actions = ("deactivate", "erase")
 
     @admin.action(description="Deactivate, with a reason")
     def deactivate(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponse | None:
         return act_with_reason(self, request, users, "Deactivate", sending(request, DeactivateUser))
 
+    @admin.action(description="Erase for good, with a reason that says nothing personal")
+    def erase(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponse | None:
+        return act_with_reason(self, request, users, "Erase", sending(request, EraseUser))
+
 
 admin.site.register(Checkpoint, CheckpointAdmin)
 admin.site.register(DeadLetter, DeadLetterAdmin)
+admin.site.register(PersonalKey, PersonalKeyAdmin)

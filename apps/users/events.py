@@ -1,31 +1,40 @@
 """The published language of the users service."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from apps.eventlog.events import DomainEvent
+from apps.eventlog.events import DomainEvent, Personal
 
 
 @dataclass(frozen=True, slots=True)
 class UserRegistered(DomainEvent):
-    email: str
-    name: str
+    email: Personal[str]
+    name: Personal[str]
 
 
 @dataclass(frozen=True, slots=True)
 class UserRenamed(DomainEvent):
-    name: str
+    name: Personal[str]
 
 
 @dataclass(frozen=True, slots=True)
 class UserEmailChanged(DomainEvent):
-    email: str
+    email: Personal[str]
 
 
 @dataclass(frozen=True, slots=True)
 class UserDeactivated(DomainEvent):
-    reason: str
+    reason: Personal[str]
 
 
 @dataclass(frozen=True, slots=True)
 class UserReactivated(DomainEvent):
     pass
+
+
+@dataclass(frozen=True, slots=True)
+class UserErased(DomainEvent):
+    """Nothing about the person can be read after this; `reason` says nothing personal and stays."""
+
+    erases: ClassVar[bool] = True
+    reason: str

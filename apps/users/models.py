@@ -1,5 +1,7 @@
 """The read models of the users service, and how far its readers have come."""
 
+from typing import ClassVar
+
 from django.db import models
 
 from apps.eventlog import models as eventlog
@@ -9,6 +11,8 @@ class User(models.Model):
     class Status(models.TextChoices):
         ACTIVE = "active", "active"
         INACTIVE = "inactive", "inactive"
+
+    subject_field: ClassVar[str] = "id"
 
     id = models.UUIDField(primary_key=True)
     version = models.PositiveIntegerField()
@@ -35,4 +39,8 @@ class Checkpoint(eventlog.Checkpoint):
 
 
 class DeadLetter(eventlog.DeadLetter):
+    pass
+
+
+class PersonalKey(eventlog.PersonalKey):
     pass

@@ -1,9 +1,10 @@
 """What follows in Django's auth when a user is deactivated or comes back."""
 
+from apps.eventlog import erasures
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.projectors import on
 from apps.eventlog.reactors import Reactor
-from apps.users.events import UserDeactivated, UserReactivated
+from apps.users.events import UserDeactivated, UserErased, UserReactivated
 from apps.users.write import logins
 
 
@@ -17,3 +18,12 @@ class LoginsOfInactiveUsers(Reactor):
     @on(UserReactivated)
     def reactivated(self, event: UserReactivated, recorded: RecordedEvent) -> None:
         logins.set_open(recorded.stream_id, open=True)
+
+
+class Forgetting(Reactor):
+    """An erased user's login goes with every token, then the data key: from here on nothing can be read."""
+
+    @on(UserErased)
+    def erased(self, event: UserErased, recorded: RecordedEvent) -> None:
+        logins.remove(recorded.stream_id)
+        erasures.carry_out(recorded.stream_id, recorded.position)

@@ -97,8 +97,8 @@ def vague_names(paths: Iterable[Path]) -> list[str]:
 
 
 def rooms(service: Path) -> set[str]:
-    """The files and folders of a service; it may do without reactors.py."""
-    return {entry.name for entry in service.iterdir()} - {"reactors.py", "__pycache__"}
+    """The files and folders of a service; it may do without reactors and commands of its own."""
+    return {entry.name for entry in service.iterdir()} - {"reactors.py", "management", "__pycache__"}
 
 
 def crossings(models: Iterable[type[Model]]) -> list[str]:

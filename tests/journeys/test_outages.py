@@ -50,12 +50,19 @@ def test_without_the_log_commands_are_503_and_queries_are_200(deployment: Deploy
 
 def test_without_a_read_database_commands_are_accepted_and_the_rows_catch_up(deployment: Deployment) -> None:
     with deployment.server(SQLITE_TIMEOUT="1") as server:
-        assert server.register(1).status_code == 201
-        with outage(deployment, "users"):
+        body = {"customer_id": server.register(1).json()["id"], "currency": "EUR"}
+        body["lines"] = [{"sku": "A-1", "quantity": 1, "unit_price": "1.00"}]
+        with outage(deployment, "orders"):
             assert server.register(2).status_code == 201
-            assert names(server) == ([] if engine.POSTGRES else ["User 1"])
-        assert server.register(3).status_code == 201
+            assert names(server) == ["User 1", "User 2"]
+        with outage(deployment, "users"):
+            eventually(lambda: server.client.post("/api/orders/", json=body).status_code == 201)
+            assert names(server) == ([] if engine.POSTGRES else ["User 1", "User 2"])
+            # What is said of a person is encrypted under a key that lies there.
+            assert server.register(3).status_code == 503
+        eventually(lambda: server.register(3).status_code == 201)
         assert names(server) == ["User 1", "User 2", "User 3"]
+        assert server.client.get(f"/api/orders/?customer={body['customer_id']}").json()["results"] != []
 
 
 @pytest.mark.postgres

@@ -70,7 +70,7 @@ def begin(request: Request) -> Once | None:
         raise ValidationError({"Idempotency-Key": ["1 to 255 printable characters"]})
     principal = actor_of(request).name if request.user.is_authenticated else ""
     digest = _digest([principal, request.method, request.path, key])
-    body = _digest(request.data)
+    body = _digest([key, request.data])  # the key, which is nowhere kept, salts what may hold a password
     once = Once(digest, uuid4())
     record = _take(once, body)
     if record.attempt == once.attempt:

@@ -12,7 +12,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.middleware.common import CommonMiddleware
 from rest_framework.exceptions import APIException, PermissionDenied, ValidationError
 
-from apps.eventlog.aggregates import RuleBroken
+from apps.eventlog.aggregates import Erased, RuleBroken
+from apps.eventlog.keys import WrongKey
 from apps.eventlog.repository import Forbidden, NotFound, PreconditionFailed
 from apps.eventlog.reservations import Reserved
 from apps.eventlog.store import WrongExpectedVersion
@@ -28,10 +29,12 @@ STATUS = {
     RuleBroken: 409,
     Reserved: 409,
     WrongExpectedVersion: 409,
+    Erased: 410,
     PreconditionFailed: 412,
     RequestDataTooBig: 413,
     OperationalError: 503,
     InterfaceError: 503,
+    WrongKey: 503,
 }
 RETRY_AFTER = {WrongExpectedVersion: 1, OperationalError: 2, InterfaceError: 2}
 

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
@@ -70,12 +71,15 @@ class QueryViewSet(GenericViewSet[Any]):
         """The row as it stood at a position of the log; None before its creation."""
         raise NotImplementedError
 
+    @extend_schema(responses=EventReadSerializer(many=True))
     @action(detail=True)
     def history(self, request: Request, pk: Any) -> Response:
         """The events of this one, oldest first."""
         refuse_unknown_parameters(request, {"limit", "cursor"})
         self.row(pk)
-        return self.pages(store.find(stream=f"{self.category}-{pk}"), EventReadSerializer)
+        rows = self.paginate_queryset(store.find(stream=f"{self.category}-{pk}"))
+        events = store.recorded(store.find(position__in=[row.position for row in rows or ()]))
+        return self.get_paginated_response([recorded.document() for recorded in events])
 
     def row(self, pk: Any) -> Any:
         """The asker's row; raises NotFound for another's."""

@@ -4,6 +4,7 @@ import time
 
 from django.conf import settings
 from django.core.cache import cache
+from django.utils.crypto import salted_hmac
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle, SimpleRateThrottle
 from rest_framework.views import APIView
@@ -16,7 +17,8 @@ class Slots:
         rate = settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"][scope]
         self.number, self.period = _parse(rate)
         self.window = int(time.time() // self.period)
-        self.prefix = f"{scope}:{key}:{self.window}"
+        # A key has a person's name or address in it, which the cache need not know.
+        self.prefix = f"{scope}:{salted_hmac(scope, key).hexdigest()}:{self.window}"
         self.taken: str | None = None
 
     def take(self) -> bool:

@@ -53,10 +53,10 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
             after = max(after, store.position_at(since - timedelta(microseconds=1)))
         if until := where.pop("until", None):
             end = min(end, store.position_at(until))
-        rows = list(store.find(**where, position__gt=after, position__lte=end)[: limit + 1])
-        more, rows = len(rows) > limit, rows[:limit]
-        results = EventReadSerializer(rows, many=True).data
-        return Response({"results": results, "next": rows[-1].position if more else None})
+        events = store.recorded(store.find(**where, position__gt=after, position__lte=end)[: limit + 1])
+        more, events = len(events) > limit, events[:limit]
+        results = [recorded.document() for recorded in events]
+        return Response({"results": results, "next": events[-1].position if more else None})
 
     @action(detail=False)
     def catalog(self, request: Request) -> Response:

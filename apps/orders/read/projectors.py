@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from apps.eventlog.events import RecordedEvent
+from apps.eventlog.personal import ERASED
 from apps.eventlog.projectors import Projector, RowProjector, on
 from apps.orders.events import OrderCancelled, OrderDelivered, OrderPaid, OrderPlaced, OrderShipped
 from apps.orders.models import Customer, Order, OrderSummary, SummarizedOrder
-from apps.users.events import UserDeactivated, UserReactivated, UserRegistered, UserRenamed
+from apps.users.events import UserDeactivated, UserErased, UserReactivated, UserRegistered, UserRenamed
 
 
 class OrderProjector(RowProjector):
@@ -62,6 +63,10 @@ class CustomerProjector(RowProjector):
     @on(UserReactivated)
     def reactivated(self, row: Customer, event: UserReactivated, recorded: RecordedEvent) -> None:
         row.active = True
+
+    @on(UserErased)
+    def erased(self, row: Customer, event: UserErased, recorded: RecordedEvent) -> None:
+        row.name, row.active = ERASED, False
 
 
 class SummaryProjector(Projector):

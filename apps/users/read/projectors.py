@@ -1,8 +1,16 @@
 """Users' events become the users' rows."""
 
 from apps.eventlog.events import RecordedEvent
+from apps.eventlog.personal import ERASED
 from apps.eventlog.projectors import RowProjector, on
-from apps.users.events import UserDeactivated, UserEmailChanged, UserReactivated, UserRegistered, UserRenamed
+from apps.users.events import (
+    UserDeactivated,
+    UserEmailChanged,
+    UserErased,
+    UserReactivated,
+    UserRegistered,
+    UserRenamed,
+)
 from apps.users.models import User
 
 
@@ -31,3 +39,7 @@ class UserProjector(RowProjector):
     @on(UserReactivated)
     def reactivated(self, row: User, event: UserReactivated, recorded: RecordedEvent) -> None:
         row.status = User.Status.ACTIVE
+
+    @on(UserErased)
+    def erased(self, row: User, event: UserErased, recorded: RecordedEvent) -> None:
+        row.email, row.name, row.status = ERASED, ERASED, User.Status.INACTIVE

@@ -5,6 +5,20 @@ from rest_framework import serializers
 from apps.users.models import User
 
 
+class HeldSerializer(serializers.Serializer[None]):
+    """One value that is held about a person, and where."""
+
+    source = serializers.CharField()  # type: ignore[assignment]
+    where = serializers.CharField()
+    field = serializers.CharField()
+    value = serializers.JSONField()
+
+
+class PersonalDataSerializer(serializers.Serializer[None]):
+    subject = serializers.UUIDField()
+    held = HeldSerializer(many=True)
+
+
 class UserReadSerializer(serializers.ModelSerializer[User]):
     class Meta:
         model = User

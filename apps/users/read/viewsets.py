@@ -3,12 +3,18 @@
 from uuid import UUID
 
 from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
 
+from apps.eventlog import subjects
 from apps.eventlog.http.authentication import customer_id
+from apps.eventlog.http.filters import refuse_unknown_parameters
 from apps.eventlog.http.queries import QueryViewSet
 from apps.users.models import User
 from apps.users.read import queries
-from apps.users.read.serializers import UserReadSerializer
+from apps.users.read.serializers import PersonalDataSerializer, UserReadSerializer
 
 
 class UserReadViewSet(QueryViewSet):
@@ -23,6 +29,14 @@ class UserReadViewSet(QueryViewSet):
     def get_queryset(self) -> QuerySet[User]:
         customer = customer_id(self.request)
         return queries.users() if customer is None else queries.users().filter(id=customer)
+
+    @extend_schema(responses=PersonalDataSerializer)
+    @action(detail=True, url_path="personal-data")
+    def personal_data(self, request: Request, pk: UUID) -> Response:
+        """Everything that is held about the person, each value with its source."""
+        refuse_unknown_parameters(request, set())
+        self.row(pk)
+        return Response({"subject": pk, "held": list(subjects.held_about(pk))})
 
     def row_at(self, pk: UUID, position: int) -> User | None:
         return queries.user_at(pk, position)

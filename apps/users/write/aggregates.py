@@ -4,7 +4,14 @@ import unicodedata
 from uuid import UUID
 
 from apps.eventlog.aggregates import Aggregate, applies
-from apps.users.events import UserDeactivated, UserEmailChanged, UserReactivated, UserRegistered, UserRenamed
+from apps.users.events import (
+    UserDeactivated,
+    UserEmailChanged,
+    UserErased,
+    UserReactivated,
+    UserRegistered,
+    UserRenamed,
+)
 
 EMAIL = "users.email"
 
@@ -52,6 +59,12 @@ class User(Aggregate):
         self.claim(EMAIL, email_key(self.email))
         self.record(UserReactivated())
 
+    def erase(self, reason: str) -> None:
+        if not self.erased:
+            if self.active:
+                self.disclaim(EMAIL, email_key(self.email))
+            self.record(UserErased(reason))
+
     @applies(UserRegistered)
     def _registered(self, event: UserRegistered) -> None:
         self.email, self.name, self.active = event.email, event.name, True
@@ -71,3 +84,7 @@ class User(Aggregate):
     @applies(UserReactivated)
     def _reactivated(self, event: UserReactivated) -> None:
         self.active = True
+
+    @applies(UserErased)
+    def _erased(self, event: UserErased) -> None:
+        self.active, self.erased = False, True

@@ -34,3 +34,9 @@ class DeactivateUser(Command):
 @dataclass(frozen=True, slots=True)
 class ReactivateUser(Command):
     user_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class EraseUser(Command):
+    user_id: UUID
+    reason: str

@@ -3,7 +3,14 @@
 from apps.eventlog.dispatch import handles
 from apps.eventlog.repository import creating, editing
 from apps.users.write.aggregates import User
-from apps.users.write.commands import ChangeEmail, DeactivateUser, ReactivateUser, RegisterUser, RenameUser
+from apps.users.write.commands import (
+    ChangeEmail,
+    DeactivateUser,
+    EraseUser,
+    ReactivateUser,
+    RegisterUser,
+    RenameUser,
+)
 
 
 @handles(RegisterUser)
@@ -34,3 +41,9 @@ def deactivate_user(command: DeactivateUser) -> None:
 def reactivate_user(command: ReactivateUser) -> None:
     with editing(User, command.user_id, staff_only=True) as user:
         user.reactivate()
+
+
+@handles(EraseUser)
+def erase_user(command: EraseUser) -> None:
+    with editing(User, command.user_id, even_erased=True) as user:
+        user.erase(command.reason)

@@ -44,6 +44,11 @@ def set_open(user_id: UUID, open: bool) -> None:
         AuthToken.objects.filter(user__username=str(user_id)).delete()
 
 
+def remove(user_id: UUID) -> None:
+    """Take the login of a user away, and every token with it."""
+    get_user_model().objects.filter(username=str(user_id)).delete()
+
+
 def authenticate(username: str, password: str) -> AbstractBaseUser | None:
     """The login of an e-mail address (or of a member of staff) and its password, or None.
 

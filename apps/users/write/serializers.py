@@ -40,6 +40,23 @@ class DeactivateUserSerializer(CommandSerializer):
     reason = serializers.CharField(max_length=500)
 
 
+class EraseUserSerializer(CommandSerializer):
+    """Staff give a reason, the person the password once more."""
+
+    password = serializers.CharField(max_length=128, trim_whitespace=False, write_only=True, required=False)
+    reason = serializers.CharField(
+        max_length=500, required=False, help_text="of staff; it stays for ever, so nothing personal"
+    )
+
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        needed, other = ("reason", "password") if self.context["request"].user.is_staff else ("password", "reason")
+        if needed not in fields:
+            raise serializers.ValidationError({needed: ["This field is required."]})
+        if other in fields:
+            raise serializers.ValidationError({other: [f"not with your login: give the {needed}"]})
+        return fields
+
+
 class LoginSerializer(CommandSerializer):
     username = serializers.CharField(max_length=254)
     password = serializers.CharField(max_length=128, trim_whitespace=False)

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat as uuids
+from django.contrib.auth.models import AbstractBaseUser
 from drf_spectacular.utils import extend_schema
 from knox.models import AuthToken
 from rest_framework.decorators import action
@@ -20,10 +21,11 @@ from apps.eventlog.http.authentication import actor_of
 from apps.eventlog.http.commands import AnswerSerializer, CommandViewSet, NothingSerializer
 from apps.eventlog.http.throttles import RegistrationThrottle, Slots
 from apps.users.write import logins
-from apps.users.write.commands import ChangeEmail, DeactivateUser, ReactivateUser, RegisterUser, RenameUser
+from apps.users.write.commands import ChangeEmail, DeactivateUser, EraseUser, ReactivateUser, RegisterUser, RenameUser
 from apps.users.write.serializers import (
     ChangeEmailSerializer,
     DeactivateUserSerializer,
+    EraseUserSerializer,
     LoginSerializer,
     RegisterUserSerializer,
     RenameUserSerializer,
@@ -80,6 +82,27 @@ class UserWriteViewSet(CommandViewSet):
     def reactivate(self, request: Request, pk: UUID) -> Response:
         return self.send(ReactivateUser(pk, **self.fields(NothingSerializer)))
 
+    @extend_schema(request=EraseUserSerializer, responses={202: AnswerSerializer})
+    @action(detail=True, methods=["post"])
+    def erase(self, request: Request, pk: UUID) -> Response:
+        """Forget the person for good: what the log and the rows say of them becomes `[erased]`, orders stay."""
+        fields = self.fields(EraseUserSerializer)
+        if "password" in fields:
+            authenticated(request, request.user.get_username(), fields["password"])
+        return self.send(EraseUser(pk, fields.get("reason", "asked for by the person")))
+
+
+def authenticated(request: Request, username: str, password: str) -> AbstractBaseUser:
+    """The login of a name and its password; raises `WrongCredentials`, and `Throttled` after too many tries."""
+    slots = Slots("login", f"{logins.email_key(username)}:{RegistrationThrottle().get_ident(request)}")
+    if not slots.take():
+        raise Throttled(slots.wait())
+    login = logins.authenticate(username, password)
+    if login is None:
+        raise WrongCredentials
+    slots.give_back()
+    return login
+
 
 class LoginViewSet(ViewSet):
     """Bearer tokens: POST only."""
@@ -94,15 +117,7 @@ class LoginViewSet(ViewSet):
     def login(self, request: Request) -> Response:
         body = LoginSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        username = body.validated_data["username"]
-        slots = Slots("login", f"{logins.email_key(username)}:{RegistrationThrottle().get_ident(request)}")
-        if not slots.take():
-            raise Throttled(slots.wait())
-        login = logins.authenticate(username, body.validated_data["password"])
-        if login is None:
-            raise WrongCredentials
-        slots.give_back()
-        token, secret = AuthToken.objects.create(login)
+        token, secret = AuthToken.objects.create(authenticated(request, **body.validated_data))
         return Response(TokenSerializer({"token": secret, "expires_at": token.expiry}).data)
 
     @extend_schema(request=None, responses={204: None})

@@ -13,7 +13,10 @@ from apps.eventlog.management.progress import progress_bar
 
 
 class Command(BaseCommand):
-    help = "Writes the event log to a file as JSON Lines, one event a line, gzipped where the name ends in .gz."
+    help = (
+        "Writes the event log to a file as JSON Lines, one event a line, gzipped where the name ends in .gz. Personal "
+        "fields stay encrypted; their data keys are not in the file (docs/personal-data.md)."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path)
@@ -28,7 +31,7 @@ class Command(BaseCommand):
                 gzip.open(part, "wb") if file.suffix == ".gz" else part.open("wb") as out,
                 progress_bar("export", store.find().count(), hidden=options["no_progress"]) as advance,
             ):
-                for recorded in store.read_all():
+                for recorded in store.read_all(form=store.stored):
                     out.write(msgspec.json.encode(recorded.document()) + b"\n")
                     advance(1)
                     count += 1

@@ -1,0 +1,20 @@
+"""The data keys of personal fields, though not what they are, and who was erased."""
+
+from django.contrib import admin
+
+from apps.eventlog.admin.readonly import ReadOnlyAdmin
+from apps.eventlog.models import Erasure
+
+
+class PersonalKeyAdmin(ReadOnlyAdmin):
+    list_display = ("subject", "wrapped_by", "destroyed_at")
+    search_fields = ("=subject",)
+    fields = ("subject", "wrapped_by", "destroyed_at")
+    actions = None
+
+
+@admin.register(Erasure)
+class ErasureAdmin(ReadOnlyAdmin):
+    list_display = ("subject", "position", "carried_out_at")
+    search_fields = ("=subject",)
+    actions = None

@@ -1,0 +1,18 @@
+"""`manage.py reapply_erasures`: erase again whom a restored backup of the data keys has brought back."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from apps.eventlog import erasures, keys
+
+
+class Command(BaseCommand):
+    help = "Carries out every erasure of the ledger again that a restored, older backup of the data keys has undone."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            count = erasures.reapply()
+        except keys.WrongKey as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(self.style.SUCCESS(f"{count} erasures carried out again"))

@@ -1,0 +1,29 @@
+"""`manage.py rotate_keys`: wrap the data keys of personal fields by the current key-encryption key."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from apps.eventlog import keys
+from apps.eventlog.management.progress import progress_bar
+
+
+class Command(BaseCommand):
+    help = (
+        "Wraps every data key by KEY_ENCRYPTION_KEY. Set it to the new key and PREVIOUS_KEY_ENCRYPTION_KEYS to the old "
+        "one, restart, run this, and take the old one away. Events are not touched; safe to interrupt and run again."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            with progress_bar("rewrap", keys.to_rewrap().count(), hidden=options["no_progress"]) as advance:
+                count = keys.rewrap(advance)
+        except keys.WrongKey as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            raise CommandError("interrupted; run it again to go on") from None
+        self.stdout.write(self.style.SUCCESS(f"{count} data keys wrapped by the current key-encryption key"))

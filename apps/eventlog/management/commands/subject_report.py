@@ -1,0 +1,21 @@
+"""`manage.py subject_report ID`: everything that is held about one person, as JSON."""
+
+from argparse import ArgumentParser
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.core.management.base import BaseCommand
+
+from apps.eventlog import subjects
+
+
+class Command(BaseCommand):
+    help = "Prints everything that is held about one person, from the log and every read model, with its source."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("subject", type=UUID, metavar="ID", help="the person's id")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        held = {"subject": options["subject"], "held": list(subjects.held_about(options["subject"]))}
+        self.stdout.write(msgspec.json.format(msgspec.json.encode(held, enc_hook=str)).decode())

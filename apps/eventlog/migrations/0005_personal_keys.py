@@ -1,0 +1,34 @@
+"""The ledger of erasures; reservations keep a keyed hash of their value."""
+
+from django.db import migrations, models
+
+from apps.eventlog import reservations
+
+
+def hash_values(apps, schema_editor):
+    rows = apps.get_model("eventlog", "Reservation").objects.using(schema_editor.connection.alias)
+    for row in rows.iterator():
+        rows.filter(pk=row.pk).update(key=reservations.keyed_hash(row.scope, row.key))
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("eventlog", "0004_seals"),
+        ("users", "0003_personal_keys"),
+    ]
+    operations = [
+        migrations.CreateModel(
+            name="Erasure",
+            fields=[
+                ("subject", models.UUIDField(primary_key=True, serialize=False)),
+                ("position", models.BigIntegerField()),
+                ("carried_out_at", models.DateTimeField(auto_now_add=True)),
+            ],
+        ),
+        migrations.RunPython(hash_values, migrations.RunPython.noop),
+        migrations.AlterField(
+            model_name="reservation",
+            name="key",
+            field=models.CharField(help_text="a keyed hash of the value", max_length=64),
+        ),
+    ]

@@ -1,0 +1,165 @@
+"""Where an erased person could still be read: every file of a deployment is searched, byte by byte."""
+
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from tests import engine
+from tests.journeys.deployment import Deployment, Server
+from tools import postgres
+
+MARK = "Xanthippe"  # stands in the name and both addresses, and nowhere else
+OWN = {"email": f"{MARK}.Quux@example.org", "name": f"{MARK} Quux", "password": "correct horse battery"}
+
+
+def settle(deployment: Deployment) -> None:
+    """What docs/personal-data.md says is to be run for old pages and write-ahead logs to go."""
+    if engine.POSTGRES:
+        for url in deployment.urls().values():
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("VACUUM (FULL, ANALYZE)")
+        with psycopg.connect(engine.URL, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET wal_recycle = off")
+            connection.execute("SELECT pg_reload_conf()")
+            for _ in range(2):
+                connection.execute("SELECT pg_switch_wal()")
+                connection.execute("CHECKPOINT")
+    else:
+        for alias in postgres.ALIASES:
+            code = f"from django.db import connections; c = connections['{alias}'].cursor();"
+            deployment.manage(
+                "shell", "-v0", "-c", code + "c.execute('VACUUM'); c.execute('PRAGMA wal_checkpoint(TRUNCATE)')"
+            )
+
+
+def files(deployment: Deployment) -> Iterator[Path]:
+    """Every file of the deployment: databases, write-ahead logs, exports, logs of processes; a dump of PostgreSQL."""
+    if engine.POSTGRES:
+        for alias, url in deployment.urls().items():
+            dump = deployment.directory / f"{alias}.sql"
+            subprocess.run([postgres.binaries() / "pg_dump", "-f", dump, url], check=True)
+    folders = [deployment.directory, *([engine.server.directory] if engine.POSTGRES else [])]
+    for folder in folders:
+        for path, _, names in os.walk(folder):
+            yield from (Path(path, name) for name in names)
+
+
+def found(deployment: Deployment) -> list[str]:
+    """The files in which the person can still be read."""
+    marks = (MARK.encode(), MARK.lower().encode())
+    hits = []
+    for path in files(deployment):
+        try:
+            content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        except FileNotFoundError:
+            continue  # the server removes its own
+        if any(mark in content for mark in marks):
+            hits.append(path.name)
+    return hits
+
+
+def live(server: Server) -> str:
+    """Someone registers, orders, changes name and address, is deactivated with a reason and comes back."""
+    api, staff = httpx.Client(base_url=f"{server.url}/api/"), server.client
+    person = api.post("users/", json=OWN).json()["id"]
+    token = api.post("auth/login/", json={"username": OWN["email"], "password": OWN["password"]}).json()["token"]
+    api.headers["Authorization"] = f"Bearer {token}"
+    lines = [{"sku": "A-1", "quantity": 2, "unit_price": "6.25"}]
+    for _ in range(2):
+        assert api.post("orders/", json={"currency": "EUR", "lines": lines}).status_code == 201
+    assert api.post(f"users/{person}/rename/", json={"name": f"{MARK} Married"}).status_code == 202
+    assert api.post(f"users/{person}/change-email/", json={"email": f"{MARK}@example.net"}).status_code == 202
+    assert staff.post(f"/api/users/{person}/deactivate/", json={"reason": f"{MARK} asked"}).status_code == 202
+    assert staff.post(f"/api/users/{person}/reactivate/").status_code == 202
+    return person
+
+
+def test_a_search_of_every_file_finds_nothing_of_an_erased_person(deployment: Deployment) -> None:
+    with deployment.server() as server:
+        server.register(1)
+        person = live(server)
+        with server.client.stream("GET", "/api/events/stream/?after=0") as stream:
+            assert any(MARK in line for line in stream.iter_lines())
+        deployment.manage("export_events", str(deployment.directory / "before.jsonl.gz"))
+        summary = server.client.get("/api/orders/summary/").json()
+        assert found(deployment) != []
+        assert server.client.post(f"/api/users/{person}/erase/", json={"reason": "by letter"}).status_code == 202
+        assert server.client.get("/api/orders/summary/").json() == summary
+        assert server.names() == ["User 1", "[erased]"]
+    deployment.manage("replay_events")
+    deployment.manage("replay_events", "--verify")
+    deployment.manage("replay_events", "--until", "5", "--into", str(deployment.directory / "then"))
+    deployment.manage("export_events", str(deployment.directory / "after.jsonl.gz"))
+    assert "[erased]" in deployment.manage("subject_report", person)
+    settle(deployment)
+    assert found(deployment) == []
+
+
+def erase(deployment: Deployment, person: str, killed_after: float | None = None) -> None:
+    """`manage.py erase_user`, killed so many seconds after its start."""
+    with deployment.process("manage.py", "erase_user", person, "--reason", "by letter") as process:
+        try:
+            assert process.wait(killed_after or 30) == 0
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+
+
+def look(deployment: Deployment, *people: str) -> list[list[object]]:
+    """Of each person: how many erasures the log and the ledger have, whether a key is left, and the name shown."""
+    return json.loads(deployment.manage("shell", "-v0", "-c", LOOK.format(people=people)))
+
+
+LOOK = """
+import json
+from apps.eventlog import keys, store
+from apps.eventlog.models import Erasure
+from apps.orders.models import Customer
+from apps.users.models import User
+print(json.dumps([[
+    store.find(type="users.UserErased", stream=f"user-{{id}}").count(), Erasure.objects.filter(subject=id).count(),
+    len(keys.find([id])), User.objects.get(id=id).name, Customer.objects.get(id=id).name,
+] for id in {people}]))
+"""
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)])])
+def test_killed_at_a_random_instant_an_erasure_is_finished_by_the_next_run(deployment: Deployment, kills: int) -> None:
+    chance = random.Random(kills)
+    with deployment.server() as server:
+        names = [f"{MARK} {number}" for number in range(kills + 1)]
+        people = [
+            server.client.post("/api/users/", json={"email": f"{MARK}{number}@example.org", "name": name}).json()["id"]
+            for number, name in enumerate(names)
+        ]
+    began = time.monotonic()
+    erase(deployment, people[0])
+    whole = time.monotonic() - began
+    for person in people[1:]:
+        erase(deployment, person, killed_after=whole * chance.uniform(0.6, 1.0))
+        erase(deployment, person)
+    assert look(deployment, *people) == [[1, 1, 0, "[erased]", "[erased]"]] * len(people)
+    settle(deployment)
+    assert found(deployment) == []
+
+
+def test_a_wrong_key_encryption_key_keeps_the_server_from_starting(deployment: Deployment) -> None:
+    with deployment.server() as server:
+        server.register(1)
+    log = deployment.directory / "processes.log"
+    arguments = ("-m", "uvicorn", "config.asgi:application", "--port", "0", "--lifespan", "off")
+    for wrong in ("bm90IHRoZSBrZXksIG5vdCB0aGUga2V5LCBub3QgaXQ=", ""):
+        with deployment.process(*arguments, KEY_ENCRYPTION_KEY=wrong) as process:
+            assert process.wait(30) == 1
+        assert "Headrace does not start" in log.read_text().splitlines()[-1]
+    with deployment.server() as server:
+        assert server.names() == ["User 1"]

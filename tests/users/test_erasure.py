@@ -1,0 +1,125 @@
+"""A person is forgotten: nothing readable stays, and everything else does."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.core.management import call_command
+
+from apps.eventlog import erasures, keys, store
+from apps.eventlog.models import StoredEvent
+from apps.eventlog.personal import ERASED
+from apps.users.events import UserErased, UserRegistered
+from apps.users.models import PersonalKey
+from tests.api import PASSWORD, Api
+from tests.fold import folded, projected
+
+REASON = {"reason": "asked by letter"}
+
+
+def stored_text() -> str:
+    return json.dumps(list(StoredEvent.objects.values_list("data", flat=True)))
+
+
+def test_personal_fields_stand_encrypted_in_the_log_and_are_read_in_the_clear(api: Api) -> None:
+    ann = api.customer("ann@example.org", "Ann Unmistakable")
+    assert "Ann" not in stored_text()
+    [recorded] = store.read_stream(f"user-{ann.user_id}")
+    assert recorded.event == UserRegistered("ann@example.org", "Ann Unmistakable")
+
+
+def test_an_erased_person_is_nowhere_and_everything_else_stays(api: Api) -> None:
+    ann, bob = api.customer("ann@example.org", "Ann"), api.customer("bob@example.org", "Bob")
+    order, other = ann.place(), bob.place()
+    assert ann.post(f"orders/{order}/pay/", {"payment_reference": "P"}).status == 202
+    before = api.staff.pages("orders/summary/")
+    erased = api.staff.post(f"users/{ann.user_id}/erase/", REASON)
+    assert erased.status == 202
+    document = api.staff.get(f"users/{ann.user_id}/").json
+    assert (document["name"], document["email"], document["status"]) == (ERASED, ERASED, "inactive")
+    assert api.staff.get(f"orders/{order}/")["customer_name"] == ERASED
+    assert api.staff.get(f"orders/{other}/")["customer_name"] == "Bob"
+    assert api.staff.pages("orders/summary/") == before
+    assert api.staff.get(f"users/{ann.user_id}/?version=1")["name"] == ERASED
+    history = api.staff.get(f"users/{ann.user_id}/history/")["results"]
+    assert history[0]["data"] == {"email": ERASED, "name": ERASED}
+    assert ann.get("users/").status == 401
+    assert api.post("auth/login/", {"username": "ann@example.org", "password": PASSWORD}).status == 401
+    call_command("replay_events", "--no-progress")
+    call_command("replay_events", "--verify", "--no-progress")
+    assert projected() == folded()
+
+
+def test_a_later_command_is_gone_and_the_address_is_free_again(api: Api) -> None:
+    ann, staff = api.customer(), api.staff
+    staff.post(f"users/{ann.user_id}/erase/", REASON)
+    assert staff.post(f"users/{ann.user_id}/rename/", {"name": "Ann"}).status == 410
+    assert staff.post(f"users/{ann.user_id}/reactivate/").status == 410
+    assert staff.post(f"users/{ann.user_id}/erase/", REASON).status == 202
+    assert len(list(store.read_all(types=[UserErased.type]))) == 1
+    assert api.customer().user_id != ann.user_id
+
+
+def test_one_erases_oneself_by_giving_the_password_again(api: Api) -> None:
+    ann = api.customer()
+    path = f"users/{ann.user_id}/erase/"
+    assert ann.post(path).status == 400
+    assert ann.post(path, {"reason": "x"}).status == 400
+    assert ann.post(path, {"password": "wrong"}).status == 401
+    assert api.customer("bob@example.org", "Bob").post(path, {"password": PASSWORD}).status == 404
+    assert ann.post(path, {"password": PASSWORD}).status == 202
+    assert ann.get(f"users/{ann.user_id}/").status == 401
+
+
+def test_what_is_held_about_a_person_is_shown_to_them_with_its_source(api: Api) -> None:
+    ann = api.customer("ann@example.org", "Ann")
+    ann.place()
+    held = ann.get(f"users/{ann.user_id}/personal-data/")["held"]
+    found = {(value["source"], value["field"], str(value["value"])) for value in held}
+    assert {
+        ("log", "email", "ann@example.org"), ("users_user", "name", "Ann"), ("orders_customer", "name", "Ann"),
+        ("orders_order", "total", "25.00"), ("auth_user", "username", ann.user_id),
+    } <= found  # fmt: skip
+    assert api.customer("bob@example.org", "Bob").get(f"users/{ann.user_id}/personal-data/").status == 404
+
+
+def test_keys_are_rewrapped_and_an_unknown_key_encryption_key_harms_nothing(api: Api, settings: Any) -> None:
+    ann, new = api.customer("ann@example.org", "Ann"), b"n" * 32
+    old, settings.KEY_ENCRYPTION_KEY = settings.KEY_ENCRYPTION_KEY, new
+    settings.PREVIOUS_KEY_ENCRYPTION_KEYS = [old]
+    call_command("rotate_keys", "--no-progress")
+    settings.PREVIOUS_KEY_ENCRYPTION_KEYS = []
+    assert store.recorded(store.find())[0].data["name"] == "Ann"
+    erasures.require_done()
+    settings.KEY_ENCRYPTION_KEY = old
+    for call in (erasures.require_done, lambda: store.recorded(store.find())):
+        with pytest.raises(keys.WrongKey, match="set KEY_ENCRYPTION_KEY"):
+            call()
+    settings.KEY_ENCRYPTION_KEY = new
+    assert api.staff.get(f"users/{ann.user_id}/history/")["results"][0]["data"]["name"] == "Ann"
+
+
+def test_a_backup_of_the_keys_older_than_an_erasure_is_refused_until_it_is_erased_again(api: Api) -> None:
+    ann = api.customer()
+    backup = list(PersonalKey.objects.values())
+    api.staff.post(f"users/{ann.user_id}/erase/", REASON)
+    erasures.require_done()
+    PersonalKey.objects.all().delete()
+    PersonalKey.objects.bulk_create(PersonalKey(**row) for row in backup)
+    with pytest.raises(erasures.Undone, match="reapply_erasures"):
+        erasures.require_done()
+    call_command("reapply_erasures")
+    erasures.require_done()
+    assert not keys.find([UUID(ann.user_id)])
+
+
+def test_an_append_repeated_with_its_event_ids_is_recognised(api: Api) -> None:
+    from uuid import uuid4
+
+    stream, ids = f"user-{uuid4()}", [uuid4()]
+    event = UserRegistered("ann@example.org", "Ann")
+    first = store.append(stream, [event], expected_version=0, event_ids=ids)
+    assert store.append(stream, [event], expected_version=0, event_ids=ids) == first
+    with pytest.raises(store.EventIdTaken):
+        store.append(stream, [UserRegistered("ann@example.org", "Anna")], expected_version=0, event_ids=ids)

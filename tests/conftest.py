@@ -21,7 +21,8 @@ TransactionTestCase._fixture_teardown = lambda self: [erase(alias) for alias in 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests use all databases, committed for real, except those of the source tree.
+    """Tests use all databases, committed for real, except those of the source tree and of
+    a browser, whose loop keeps Django's connections away from its thread.
 
     What is one engine's own (REPLACE, TRUNCATE) is left out of the other's run.
     """
@@ -30,7 +31,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=foreign)
     items[:] = [item for item in items if item not in foreign]
     for item in items:
-        if "architecture" not in item.path.parts and item.get_closest_marker("django_db") is None:
+        without = "architecture" in item.path.parts or item.get_closest_marker("browser")
+        if not without and item.get_closest_marker("django_db") is None:
             item.add_marker(pytest.mark.django_db(transaction=True, databases="__all__"))
 
 

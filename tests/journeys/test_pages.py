@@ -1,16 +1,19 @@
-"""The pages in a real browser: log in, watch an order arrive, lose the server, come back without a gap."""
+"""The pages in a real browser: what happens comes live, without a gap; the past, an action, a rebuild."""
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.journeys.deployment import Deployment, Server, free_port
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+LINES = [{"sku": "TEA", "quantity": 2, "unit_price": "6.40"}]
 
 pytestmark = [
     pytest.mark.browser,
@@ -18,42 +21,75 @@ pytestmark = [
 ]
 
 
-@contextmanager
-def logged_in(server: Server) -> Iterator[Page]:
-    """A browser on the live page as staff; a script error on any page fails the test."""
-    errors: list[str] = []
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = chromium.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(f"{server.url}/admin/login/?next=/")
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def site(template: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that the tests share; each works with a customer and an order of its own."""
+    with Deployment.make(tmp_path_factory.mktemp("site"), template).server() as server:
+        yield server
+
+
+@contextmanager
+def visiting(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
+    """A page of nobody; an error of a script, or what the Content-Security-Policy refused, fails the test."""
+    errors: list[str] = []
+    context = browser.new_context(**options)
+    page = context.new_page()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda said: errors.append(said.text) if "Content Security Policy" in said.text else None)
+    page.goto(url)
+    yield page
+    context.close()
+    assert errors == []
+
+
+@contextmanager
+def logged_in(browser: Browser, server: Server, path: str = "/", **options: Any) -> Iterator[Page]:
+    """A page of staff, by the login form."""
+    with visiting(browser, f"{server.url}/admin/login/?next={path}", **options) as page:
         page.fill("#id_username", "admin")
         page.fill("#id_password", "admin")
         page.click("[type=submit]")
         yield page
-        chromium.close()
-    assert errors == []
+
+
+def place(server: Server, number: int) -> tuple[str, str]:
+    """A new customer, renamed once, and an order of theirs; returns the two ids."""
+    user = server.register(number).json()["id"]
+    server.client.post(f"/api/users/{user}/rename/", json={"name": "Renamed"})
+    body = {"customer_id": user, "currency": "EUR", "lines": LINES}
+    return user, server.client.post("/api/orders/", json=body).json()["id"]
 
 
 def positions(page: Page) -> list[int]:
     return [int(text) for text in page.locator("#events .position").all_text_contents()]
 
 
-def test_events_arrive_live_and_after_a_restart_without_a_gap(deployment: Deployment) -> None:
+def test_an_order_arrives_live_and_after_a_restart_nothing_is_missing(
+    deployment: Deployment, chromium: Browser
+) -> None:
     port = free_port()
-    with deployment.server(port) as server, logged_in(server) as page:
+    with deployment.server(port) as server, logged_in(chromium, server) as page:
         expect(page.locator("#state")).to_have_text("live")
-        for number in range(3):
-            server.register(number)
+        place(server, 1)
         expect(page.locator("#events li")).to_have_count(3)
         page.locator("#events summary").first.click()
-        expect(page.locator("#events pre").first).to_contain_text("User 2")
-        page.fill("#filter", "nothing like this")
-        expect(page.locator("#events li:visible")).to_have_count(0)
+        expect(page.locator("#events pre").first).to_contain_text('"sku": "TEA"')
+        page.fill("#filter", "renamed")
+        expect(page.locator("#events li:visible")).to_have_count(1)
         page.fill("#filter", "")
+        page.click("[data-category=order]")
+        expect(page.locator("#events li:visible")).to_have_count(2)
         page.click("#pause")
         server.register(3)
-        expect(page.locator("#head")).to_have_text("4")
+        expect(page.locator("#pause")).to_have_text("Resume (1)")
         assert positions(page) == [3, 2, 1]
         page.click("#pause")
         expect(page.locator("#events li")).to_have_count(4)
@@ -69,16 +105,77 @@ def test_events_arrive_live_and_after_a_restart_without_a_gap(deployment: Deploy
             expect(page.locator("#projectors")).to_contain_text("UserProjector")
 
 
-def test_the_slider_shows_a_user_as_of_any_version(deployment: Deployment) -> None:
-    with deployment.server() as server, logged_in(server) as page:
-        id = server.register(1).json()["id"]
-        server.client.post(f"/api/users/{id}/rename/", json={"name": "Renamed"})
-        page.goto(f"{server.url}/admin/users/user/{id}/change/")
-        name = page.locator("#then-fields tr", has_text="name").first
-        expect(name).to_contain_text("Renamed")
-        expect(name).to_contain_text("User 1")  # the version before
-        page.locator("#version").fill("1")
-        expect(page.locator("#version-now")).to_have_text("1")
-        expect(page.locator("#then-fields tr", has_text="email").locator(".changed").first).to_have_text(
-            "u1@example.org"
+def test_the_slider_shows_a_user_as_of_any_version_or_instant(site: Server, chromium: Browser) -> None:
+    user, _ = place(site, 10)
+    registered = site.client.get(f"/api/users/{user}/?version=1").json()["registered_at"]
+    with logged_in(chromium, site, f"/admin/users/user/{user}/change/") as page:
+        cells = page.locator("#then-fields tr", has=page.get_by_role("rowheader", name="name", exact=True)).locator(
+            "td"
         )
+        expect(cells).to_have_text(["Renamed", "User 10"])
+        page.locator("#version").fill("1")
+        expect(cells).to_have_text(["User 10", ""])
+        expect(page.locator("#then-other")).to_have_text("Before the first event")
+        page.locator("#against").fill("2")
+        expect(cells).to_have_text(["User 10", "Renamed"])
+        expect(page.locator("#then-said")).to_have_text("Not the same: version, name, updated_at")
+        page.locator("#version").fill("2")
+        page.locator("#instant").fill(registered[:23])
+        page.locator("#instant").blur()
+        expect(page.locator("#then-said")).to_have_text("It was not there yet at that instant.")
+        page.locator("#instant").fill("2100-01-01T00:00:00")
+        page.locator("#instant").blur()
+        expect(cells).to_have_text(["Renamed", "User 10"])
+
+
+def test_an_order_is_cancelled_in_the_admin(site: Server, chromium: Browser) -> None:
+    _, order = place(site, 20)
+    with logged_in(chromium, site, f"/admin/orders/order/{order}/change/") as page:
+        page.get_by_role("button", name="Cancel, with a reason").click()
+        page.get_by_label("Reason").fill("ordered twice")
+        page.get_by_role("button", name="Cancel", exact=True).click()
+        expect(page.locator(".messagelist")).to_have_text("Cancel: 1 of 1 done")
+        assert site.client.get(f"/api/orders/{order}/").json()["cancel_reason"] == "ordered twice"
+
+
+def test_a_rebuild_is_started_in_the_admin(site: Server, chromium: Browser) -> None:
+    place(site, 30)
+    with logged_in(chromium, site, "/admin/projectors/") as page:
+        button = page.get_by_role("button", name="Rebuild UserProjector")
+        button.click()
+        expect(button).to_be_disabled()
+        expect(page.locator("[data-live=job-UserProjector]")).to_contain_text("Rebuilt from", timeout=20000)
+        expect(button).to_be_enabled()
+
+
+def stumbles(page: Page) -> list[str]:
+    """What axe-core finds serious on a page, with where it is."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    serious = [violation for violation in found if violation["impact"] in ("serious", "critical")]
+    return [f"{page.url} {each['id']}: {node['html']}" for each in serious for node in each["nodes"]]
+
+
+def test_nobody_stumbles_on_the_pages(site: Server, chromium: Browser) -> None:
+    user, order = place(site, 40)
+    event = site.client.get(f"/api/events/?stream=order-{order}").json()["results"][0]["position"]
+    log, document = "/admin/eventlog/storedevent/", f"/admin/orders/order/{order}/change/"
+    calm: dict[str, Any] = {"reduced_motion": "reduce", "bypass_csp": True}  # axe styles what it measures
+    with visiting(chromium, site.url, **calm) as page:
+        found = stumbles(page)
+    with logged_in(chromium, site, **calm) as page:
+        expect(page.locator("#events")).to_contain_text(user)
+        found += stumbles(page)
+        page.emulate_media(color_scheme="dark")
+        found += stumbles(page)
+        page.goto(site.url + document)
+        found += stumbles(page)
+        page.emulate_media(color_scheme="light")
+        for path in ("/admin/", log, f"{log}{event}/change/", document, "/admin/projectors/"):
+            page.goto(site.url + path)
+            found += stumbles(page)
+    assert found == []
+
+
+def test_axe_finds_a_planted_fault(chromium: Browser) -> None:
+    with visiting(chromium, "data:text/html,<html lang=en><title>A</title><button></button>") as page:
+        assert [fault.split()[-2] for fault in stumbles(page)] == ["button-name:"]

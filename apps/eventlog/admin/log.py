@@ -27,7 +27,6 @@ class EventAdmin(ReadOnlyAdmin):
     list_filter = (CategoryFilter, TypeFilter, TimeFilter, CorrelationFilter)
     sortable_by = ()
     search_fields = ("stream",)
-    search_help_text = "a stream (order-<uuid>), an event id or a position"
     actions = None
     fields = ("position", "recorded", "type", "schema_version", "stream", "stream_version", "event_id")
     readonly_fields = ("recorded", "payload", "about")

@@ -1,151 +1,162 @@
 // The live page: the stream as a list, its rate as a plot, and how far the projectors are.
 "use strict";
 
-const SHOWN = 200; // rows kept on the page
-const SECONDS = 120; // width of the plot
-const COLORS = ["#0b6e99", "#d1701f", "#3f8f4f", "#8a56b8", "#b83a5e"];
-
+const SHOWN = 100; // rows kept on the page
 const place = document.getElementById("live");
 const byId = (id) => document.getElementById(id);
 const list = byId("events");
-const arrivals = new Map(); // category -> Map(second -> count)
-const arrived = []; // milliseconds of the last minute's events
+const chips = [...document.querySelectorAll("#categories [data-category]")];
+const rates = new Rates(byId("plot"), chips.map((chip) => chip.dataset.category));
+const off = new Set(); // categories that are filtered out
 let paused = false;
 let waiting = []; // what came while paused
+let skew = 0; // the server's clock less ours, in milliseconds
+
+const serverNow = () => Date.now() + skew;
+const colorOf = (category) => `c${chips.findIndex((chip) => chip.dataset.category === category) % 5}`;
+const categoryOf = (event) => event.stream.split("-", 1)[0];
+
+function element(parent, tag, name, text) {
+  const node = parent.appendChild(document.createElement(tag));
+  node.className = name;
+  node.textContent = text;
+  return node;
+}
 
 function row(event, fresh) {
   const item = document.createElement("li");
-  item.dataset.search = `${event.type} ${event.stream}`.toLowerCase();
+  item.dataset.category = categoryOf(event);
+  item.dataset.search = `${event.type} ${event.stream} ${JSON.stringify(event.data)}`.toLowerCase();
   item.classList.toggle("new", fresh);
   const details = item.appendChild(document.createElement("details"));
   const summary = details.appendChild(document.createElement("summary"));
-  const add = (tag, name, text) => {
-    const node = summary.appendChild(document.createElement(tag));
-    node.className = name;
-    node.textContent = text;
-    return node;
-  };
-  add("span", "position", event.position);
-  const time = add("time", "", new Date(event.recorded_at).toLocaleTimeString());
+  element(summary, "span", "position", event.position);
+  const time = element(summary, "time", "", new Date(event.recorded_at).toLocaleTimeString([], { hour12: false }));
   time.dateTime = event.recorded_at;
-  add("span", "type", event.type);
-  add("span", "stream", `${event.stream} #${event.stream_version}`);
+  const type = element(summary, "span", "type", "");
+  element(type, "span", `dot ${colorOf(item.dataset.category)}`, "").setAttribute("aria-hidden", "true");
+  type.append(event.type);
+  element(summary, "span", "stream", `${event.stream} #${event.stream_version}`);
   details.addEventListener("toggle", () => details.childElementCount > 1 || open(details, event));
   return item;
 }
 
 function open(details, event) {
-  const more = document.createElement("p");
-  const link = more.appendChild(document.createElement("a"));
-  link.href = `${place.dataset.admin}${event.position}/change/`;
-  link.textContent = "Open in the admin";
-  const payload = document.createElement("pre");
-  payload.textContent = JSON.stringify({ data: event.data, metadata: event.metadata }, null, 2);
-  details.append(payload, more);
+  const { data, metadata } = event;
+  element(details, "pre", "", JSON.stringify({ data, metadata }, null, 2));
+  const links = document.createElement("p");
+  element(links, "a", "", "This event").href = `${place.dataset.admin}${event.position}/change/`;
+  element(links, "a", "", "Its stream").href = `${place.dataset.admin}?q=${encodeURIComponent(event.stream)}`;
+  if (metadata.correlation_id)
+    element(links, "a", "", "All its request caused").href = `${place.dataset.admin}?correlation_id=${metadata.correlation_id}`;
+  details.append(links);
 }
 
-function show(event, fresh = true) {
+function show(event, fresh) {
   list.prepend(row(event, fresh));
-  while (list.childElementCount > SHOWN) list.lastElementChild.remove();
-  byId("none").hidden = true;
-  filter();
-}
-
-function filter() {
-  const wanted = byId("filter").value.trim().toLowerCase();
-  for (const item of list.children) item.hidden = !item.dataset.search.includes(wanted);
-}
-
-function count(event) {
-  const category = event.stream.split("-", 1)[0];
-  const second = Math.floor(Date.now() / 1000);
-  if (!arrivals.has(category)) {
-    arrivals.set(category, new Map());
-    makePlot();
+  filter(list.firstElementChild);
+  while (list.childElementCount > SHOWN) {
+    list.lastElementChild.remove();
+    byId("older").hidden = false;
   }
-  const seconds = arrivals.get(category);
-  seconds.set(second, (seconds.get(second) || 0) + 1);
-  arrived.push(Date.now());
+  byId("none").hidden = true;
 }
 
-function receive(message) {
-  const event = JSON.parse(message.data);
-  count(event);
-  byId("head").textContent = event.position;
-  if (paused) waiting = [...waiting, event].slice(-SHOWN);
-  else show(event);
+function filter(item) {
+  const wanted = byId("filter").value.trim().toLowerCase();
+  item.hidden = off.has(item.dataset.category) || !item.dataset.search.includes(wanted);
 }
 
-let plot = null;
+const filterAll = () => [...list.children].forEach(filter);
 
-function makePlot() {
-  if (plot) plot.destroy();
-  const ink = getComputedStyle(document.body).color;
-  const grid = getComputedStyle(document.body).getPropertyValue("--line");
-  const axis = { stroke: ink, grid: { stroke: grid }, ticks: { stroke: grid } };
-  const series = [...arrivals.keys()].map((label, index) => ({ label, stroke: COLORS[index % COLORS.length], width: 2 }));
-  const size = { width: byId("plot").clientWidth, height: 160 };
-  const scales = { y: { range: (self, low, high) => [0, Math.max(5, high || 0)] } };
-  plot = new uPlot({ ...size, scales, series: [{}, ...series], axes: [axis, axis] }, plotData(), byId("plot"));
+function receive(event, fresh) {
+  rates.count(categoryOf(event), Date.parse(event.recorded_at));
+  byId("head").textContent = Math.max(event.position, Number(byId("head").textContent) || 0);
+  if (!paused) return show(event, fresh);
+  waiting = [...waiting, event].slice(-SHOWN);
+  byId("pause").textContent = `Resume (${waiting.length}${waiting.length === SHOWN ? " or more" : ""})`;
 }
 
-function plotData() {
-  const now = Math.floor(Date.now() / 1000);
-  const seconds = Array.from({ length: SECONDS }, (_, index) => now - SECONDS + index);
-  for (const counts of arrivals.values())
-    for (const second of counts.keys()) if (second < now - SECONDS) counts.delete(second);
-  return [seconds, ...[...arrivals.values()].map((counts) => seconds.map((second) => counts.get(second) || 0))];
+function projector(each) {
+  const line = document.createElement("tr");
+  const name = element(line, "th", "", each.name);
+  name.scope = "row";
+  element(name, "small", "", each.service);
+  for (const [field, bad] of [["position", 0], ["lag", 0], ["dead_letters", each.dead_letters]])
+    element(line, "td", bad ? "number bad" : "number", each[field]);
+  return line;
 }
 
 async function status() {
   const answer = await fetch(place.dataset.status, { headers: { Accept: "application/json" } }).catch(() => null);
-  if (!answer || !answer.ok) return;
-  const { head, projectors } = await answer.json();
+  if (!answer || !answer.ok) return null;
+  const clock = Date.parse(answer.headers.get("Date"));
+  if (Math.abs(clock - serverNow()) > 2000) skew = clock - Date.now(); // Date is in whole seconds
+  const { head, projectors, dead_letters } = await answer.json();
   byId("head").textContent = head;
-  byId("parked").textContent = projectors.reduce((sum, each) => sum + each.dead_letters, 0);
-  byId("projectors").replaceChildren(
-    ...projectors.map((each) => {
-      const line = document.createElement("tr");
-      for (const [name, kind] of [["name", ""], ["service", ""], ["position", "number"], ["lag", "number"], ["dead_letters", "number"]]) {
-        const cell = line.insertCell();
-        cell.className = kind;
-        cell.textContent = each[name];
-      }
-      return line;
-    }),
-  );
+  byId("lag").textContent = projectors.reduce((sum, each) => sum + each.lag, 0);
+  byId("parked").textContent = dead_letters;
+  byId("parked").classList.toggle("bad", dead_letters > 0);
+  byId("projectors").replaceChildren(...projectors.map(projector));
+  return head;
 }
 
 function tick() {
-  while (arrived.length && arrived[0] < Date.now() - 60000) arrived.shift();
-  byId("rate").textContent = arrived.length;
-  plot.setData(plotData());
+  byId("rate").textContent = rates.recent(serverNow(), 60);
+  rates.draw(serverNow());
+}
+
+function say(state) {
+  byId("state").dataset.state = state;
+  byId("state").textContent = state;
+}
+
+// A browser comes back by itself from a lost connection, but not from an answer that is an error.
+async function closed(after) {
+  const answer = await fetch(place.dataset.status, { headers: { Accept: "application/json" } }).catch(() => null);
+  if (!answer || (answer.status !== 401 && answer.status !== 403)) {
+    say("reconnecting");
+    return setTimeout(() => listen(after), 2000);
+  }
+  say("closed");
+  element(byId("state"), "a", "", " Log in again").href = place.dataset.login;
+}
+
+function listen(after, fresh = after) {
+  let last = after;
+  const source = new EventSource(`${place.dataset.stream}?after=${after}`);
+  source.onopen = () => say("live");
+  source.onerror = () => (source.readyState === EventSource.CLOSED ? closed(last) : say("reconnecting"));
+  source.onmessage = (message) => {
+    const event = JSON.parse(message.data);
+    last = event.position;
+    receive(event, event.position > fresh); // what was there already does not flash
+  };
 }
 
 async function start() {
-  makePlot();
-  await status();
-  const head = Number(byId("head").textContent) || 0;
-  const after = Math.max(0, head - 30);
-  const source = new EventSource(`${place.dataset.stream}?after=${after}`);
-  source.onopen = () => (byId("state").textContent = "live");
-  source.onerror = () => (byId("state").textContent = source.readyState === EventSource.CLOSED ? "closed" : "reconnecting");
-  source.onmessage = (message) => {
-    const event = JSON.parse(message.data);
-    if (event.position <= head) show(event, false); // what was there already is shown and not counted
-    else receive(message);
-  };
+  const head = (await status()) || 0;
+  listen(Math.max(0, head - SHOWN), head);
+  tick();
   setInterval(tick, 1000);
-  setInterval(status, 2000);
+  setInterval(() => document.hidden || status(), 2000);
 }
 
-byId("filter").addEventListener("input", filter);
-byId("pause").addEventListener("click", (click) => {
-  paused = !paused;
-  click.target.setAttribute("aria-pressed", paused);
-  click.target.textContent = paused ? "Resume" : "Pause";
-  if (!paused) waiting.splice(0).forEach((event) => show(event));
+byId("filter").addEventListener("input", filterAll);
+chips.forEach((chip, index) => {
+  chip.classList.add(`c${index % 5}`);
+  chip.addEventListener("click", () => {
+    const shown = chip.getAttribute("aria-pressed") !== "true";
+    chip.setAttribute("aria-pressed", shown);
+    off[shown ? "delete" : "add"](chip.dataset.category);
+    rates.show(chip.dataset.category, shown);
+    filterAll();
+  });
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", makePlot);
-window.addEventListener("resize", () => plot && plot.setSize({ width: byId("plot").clientWidth, height: 160 }));
+byId("pause").addEventListener("click", () => {
+  paused = !paused;
+  byId("pause").setAttribute("aria-pressed", paused);
+  byId("pause").textContent = paused ? "Resume" : "Pause";
+  if (!paused) waiting.splice(0).forEach((event) => show(event, true));
+});
 start();

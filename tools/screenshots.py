@@ -17,7 +17,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 PORT = "8031"
 URL = f"http://127.0.0.1:{PORT}"
@@ -63,19 +63,30 @@ def take(folder: Path) -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome") or sys.exit("no Chromium on this machine")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1120, "height": 840})
+        page = browser.new_page(viewport={"width": 1120, "height": 760})
         page.goto(URL)
         page.click("main button")
-        send_orders(token, 25)
-        page.wait_for_timeout(1500)
+        send_orders(token, 40)
         page.screenshot(path=folder / "live.png")
-        order = call("GET", "/api/orders/?status=delivered&limit=1", token=token)["results"][0]["id"]
-        page.goto(f"{URL}/admin/orders/order/{order}/change/")
-        page.locator("#version").fill("2")
-        page.locator("#then").scroll_into_view_if_needed()
-        page.wait_for_timeout(500)
-        page.locator("#then").screenshot(path=folder / "then.png")
+        take_admin(page, token, folder)
         browser.close()
+
+
+def take_admin(page: Page, token: str, folder: Path) -> None:
+    order = call("GET", "/api/orders/?status=delivered&limit=1", token=token)["results"][0]["id"]
+    page.goto(f"{URL}/admin/orders/order/{order}/change/")
+    page.locator("#version").fill("2")
+    page.locator("#then-other", has_text="Version 1").wait_for()
+    page.locator("#version").blur()
+    page.locator("#then").screenshot(path=folder / "then.png")
+    cancelled = call("GET", "/api/events/?type=orders.OrderCancelled&limit=1000", token=token)["results"][-1]
+    page.goto(f"{URL}/admin/eventlog/storedevent/{cancelled['position']}/change/")
+    page.screenshot(path=folder / "event.png", full_page=True)
+    page.goto(f"{URL}/admin/projectors/")
+    for button in ("Rebuild OrderProjector", "Verify UserProjector"):
+        page.get_by_role("button", name=button).click()
+    page.get_by_text("As the log says").wait_for()
+    page.screenshot(path=folder / "projectors.png")
 
 
 def main() -> None:

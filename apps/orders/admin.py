@@ -16,7 +16,7 @@ from apps.orders.write.commands import CancelOrder
 @admin.register(Order)
 class OrderAdmin(DocumentAdmin):
     category = "order"
-    list_display = ("id", "status", "total", "currency", "customer_id", "placed_at", "updated_at")
+    list_display = ("id", "status", "total", "currency", "placed_at")
     list_filter = ("status", "currency", "placed_at")
     search_fields = ("=id", "=customer_id")
     actions = ("cancel",)

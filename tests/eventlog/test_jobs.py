@@ -45,8 +45,8 @@ def test_a_check_finds_what_a_rebuild_mends(browser: Client) -> None:
     assert (rebuild.done, rebuild.total) == (events, events)
     assert again.outcome == "As the log says"
     page = browser.get(f"/admin/eventlog/job/{check.pk}/change/").content.decode()
-    assert "Forged" in page
-    assert forged.name in page
+    assert str(forged.pk) in page
+    assert "Forged" not in page  # the record keeps no values, which may be personal
     assert "As the log says" in browser.get("/admin/projectors/").content.decode()
 
 

@@ -58,7 +58,6 @@ class JobAdmin(ReadOnlyAdmin):
     def found(self, job: Job) -> SafeString:
         if not job.differences:
             return format_html("none")
-        rows = ([each[name] for name in ("table", "key", "field", "live", "log")] for each in job.differences)
-        cells = format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", rows)
-        heads = format_html_join("", "<th scope='col'>{}</th>", [[h] for h in ("Table", "Key", "Field", "Row", "Log")])
+        cells = format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td></tr>", job.differences)
+        heads = format_html_join("", "<th scope='col'>{}</th>", [["Table"], ["Key"], ["Field"]])
         return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", heads, cells)

@@ -30,6 +30,10 @@ def carry_out(subject: UUID, position: int) -> None:
     Erasure.objects.get_or_create(subject=subject, defaults={"position": position})
 
 
+def is_carried_out(subject: UUID) -> bool:
+    return Erasure.objects.filter(subject=subject).exists() and not keys.find([subject])
+
+
 def undone() -> Iterator[Erasure]:
     """The erasures whose data key exists again."""
     ledger = Erasure.objects.order_by("position").iterator()

@@ -66,6 +66,12 @@ def reveal(events: list[RecordedEvent]) -> list[RecordedEvent]:
     return events
 
 
+def erases(recorded: RecordedEvent) -> bool:
+    """Is this the end of what can be read about a person?"""
+    known = DomainEvent.types.get(recorded.type)
+    return known is not None and known.erases
+
+
 def _may_hold(type: str) -> bool:
     known = DomainEvent.types.get(type)
     return known is not None and bool(known.personal)

@@ -17,7 +17,7 @@ from django.db import connections
 from django_eventstream.event import Event
 from django_eventstream.views import get_listener_manager
 
-from apps.eventlog import store, tickets
+from apps.eventlog import personal, store, tickets
 from apps.eventlog.entries import CHANNEL, Entry, Recent, Wanted
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.owners import Owners
@@ -125,8 +125,11 @@ class Tail:
         if end <= self._position:
             return
         events = store.read_page(after=self._position, end=end, limit=PAGE)
-        self.recent = self.recent.extended(self._entries(events))
         self._position = events[-1].position if len(events) == PAGE else end
+        if any(personal.erases(recorded) for recorded in events):
+            self.recent = Recent(self._position)  # what it kept may tell of who was erased; the log no longer does
+        else:
+            self.recent = self.recent.extended(self._entries(events))
         self._pause = POLL[0]
         if events:
             self._signal("events")

@@ -84,6 +84,24 @@ def live(server: Server) -> str:
     return person
 
 
+def test_a_stream_tells_nothing_of_who_was_erased_meanwhile(deployment: Deployment) -> None:
+    with deployment.server() as server, server.client.stream("GET", "/api/events/stream/") as watching:
+        lines = watching.iter_lines()
+        assert any("stream-open" in line for line in lines)
+        person = live(server)
+        assert any(MARK in line for line in lines)  # so this process has the events at hand
+        assert server.client.post(f"/api/users/{person}/erase/", json={"reason": "by letter"}).status_code == 202
+        assert any("UserErased" in line for line in lines)
+        with server.client.stream("GET", "/api/events/stream/?after=0") as again:
+            told = []
+            for line in again.iter_lines():
+                told.append(line)
+                if "UserErased" in line:
+                    break
+    assert MARK not in "".join(told)
+    assert "[erased]" in "".join(told)
+
+
 def test_a_search_of_every_file_finds_nothing_of_an_erased_person(deployment: Deployment) -> None:
     with deployment.server() as server:
         server.register(1)
@@ -153,7 +171,8 @@ def test_killed_at_a_random_instant_an_erasure_is_finished_by_the_next_run(deplo
 
 
 def test_a_wrong_key_encryption_key_keeps_the_server_from_starting(deployment: Deployment) -> None:
-    with deployment.server() as server:
+    right = "b25lIHJpZ2h0IGtleSwgMzIgYnl0ZXMgb2YgaXQuLi4="
+    with deployment.server(KEY_ENCRYPTION_KEY=right) as server:
         server.register(1)
     log = deployment.directory / "processes.log"
     arguments = ("-m", "uvicorn", "config.asgi:application", "--port", "0", "--lifespan", "off")
@@ -161,5 +180,5 @@ def test_a_wrong_key_encryption_key_keeps_the_server_from_starting(deployment: D
         with deployment.process(*arguments, KEY_ENCRYPTION_KEY=wrong) as process:
             assert process.wait(30) == 1
         assert "Headrace does not start" in log.read_text().splitlines()[-1]
-    with deployment.server() as server:
+    with deployment.server(KEY_ENCRYPTION_KEY=right) as server:
         assert server.names() == ["User 1"]

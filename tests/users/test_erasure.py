@@ -5,7 +5,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from django.test import Client
 
 from apps.eventlog import erasures, keys, store
 from apps.eventlog.models import StoredEvent
@@ -42,6 +44,8 @@ def test_an_erased_person_is_nowhere_and_everything_else_stays(api: Api) -> None
     assert api.staff.get(f"orders/{other}/")["customer_name"] == "Bob"
     assert api.staff.pages("orders/summary/") == before
     assert api.staff.get(f"users/{ann.user_id}/?version=1")["name"] == ERASED
+    feed = api.staff.get("events/?type=users.UserRegistered")["results"]
+    assert [event["data"]["name"] for event in feed] == [ERASED, "Bob"]
     history = api.staff.get(f"users/{ann.user_id}/history/")["results"]
     assert history[0]["data"] == {"email": ERASED, "name": ERASED}
     assert ann.get("users/").status == 401
@@ -82,6 +86,24 @@ def test_what_is_held_about_a_person_is_shown_to_them_with_its_source(api: Api) 
         ("orders_order", "total", "25.00"), ("auth_user", "username", ann.user_id),
     } <= found  # fmt: skip
     assert api.customer("bob@example.org", "Bob").get(f"users/{ann.user_id}/personal-data/").status == 404
+
+
+def test_the_command_finishes_what_a_worker_would_do_later(api: Api, worker_mode: None) -> None:
+    ann = api.customer()
+    call_command("erase_user", ann.user_id, "--reason", "by letter")
+    assert erasures.is_carried_out(UUID(ann.user_id))
+    assert api.post("auth/login/", {"username": "ann@example.org", "password": PASSWORD}).status == 401
+
+
+def test_the_admin_shows_the_event_of_an_erased_person_without_them(api: Api, client: Client) -> None:
+    ann = api.customer()
+    client.force_login(get_user_model().objects.create_superuser("root"))
+    assert "ann@example.org" in client.get("/admin/eventlog/storedevent/1/change/").content.decode()
+    chosen = {"action": "erase", "_selected_action": [ann.user_id], "reason": "by letter"}
+    assert client.post("/admin/users/user/", chosen).status_code == 302
+    page = client.get("/admin/eventlog/storedevent/1/change/").content.decode()
+    assert ERASED in page
+    assert "ann@example.org" not in page
 
 
 def test_keys_are_rewrapped_and_an_unknown_key_encryption_key_harms_nothing(api: Api, settings: Any) -> None:

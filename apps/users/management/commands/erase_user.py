@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
+from apps.eventlog import delivery, erasures, reactors
 from apps.eventlog.commands import Actor
 from apps.eventlog.dispatch import dispatch
 from apps.eventlog.repository import NotFound
@@ -31,4 +32,8 @@ class Command(BaseCommand):
             run = dispatch(EraseUser(user, reason), actor=Actor(getpass.getuser(), is_staff=True))
         except NotFound:
             raise CommandError(f"no user {user}") from None
+        delivery.catch_up("users")  # also where a worker would: who runs this wants it done
+        reactors.catch_up("users")
+        if not erasures.is_carried_out(user):
+            raise CommandError(f"{user} is erased in the log, but the data key stands yet: run this again")
         self.stdout.write(self.style.SUCCESS(f"{user} is erased, at position {run.position}"))

@@ -9,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export DATA_DIR
 
-.PHONY: run test nightly check schemas bench-replay bench-stream screenshots help clean
+.PHONY: run test nightly check schemas bench-replay bench-stream bench-seals screenshots help clean
 
 help:
 	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, DATA_DIR=, DB=postgres, DEMO=0)"
@@ -17,7 +17,7 @@ help:
 	@echo "make nightly the long forms of its loops, on both"
 	@echo "make check   style, types, import rules and the lock of event schemas"
 	@echo "make schemas lock the schemas of new events, and of new versions, in each events.lock.json"
-	@echo "make bench-replay, make bench-stream, make screenshots"
+	@echo "make bench-replay, make bench-stream, make bench-seals, make screenshots"
 	@echo "             the figures of docs/performance.md, the pictures of the README"
 	@echo "make clean   remove the virtual environment and the caches; data stays"
 
@@ -67,6 +67,10 @@ schemas: .venv/run .env
 .venv/dev: requirements-dev.txt .venv/run
 	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
+
+bench-seals: .venv/dev
+	$(BIN)/python benchmarks/seals.py --db=sqlite $(ARGS)
+	$(BIN)/python benchmarks/seals.py --db=postgres $(ARGS)
 
 bench-replay: .venv/dev
 	$(BIN)/python benchmarks/replay.py --db=sqlite $(ARGS)

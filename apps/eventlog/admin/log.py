@@ -92,8 +92,15 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin):
 
 @admin.register(Seal)
 class SealAdmin(ReadOnlyAdmin):
-    list_display = ("number", "after", "until", "events", "sealed_at", "root")
+    list_display = ("number", "after", "until", "events", "sealed_at", "signed")
     ordering = ("-number",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Seal]:
+        return super().get_queryset(request).defer("leaves")
+
+    @admin.display(boolean=True)
+    def signed(self, seal: Seal) -> bool:
+        return bool(seal.signature)
 
 
 def causation_tree(events: Iterable[StoredEvent]) -> list[tuple[range, StoredEvent]]:

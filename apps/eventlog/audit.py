@@ -12,7 +12,7 @@ from apps.eventlog.models import Seal
 from apps.eventlog.seals import Anchor
 
 PAGE = 1000  # events at a time
-SEALS = 100  # seals at a time
+SEALS = 20  # seals at a time, 32 kB each
 NOTHING = Leaf(1 << 63, b"")  # beyond every position
 
 Progress = Callable[[int], None]

@@ -9,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export DATA_DIR
 
-.PHONY: run test nightly check schemas bench-replay bench-stream bench-seals screenshots help clean
+.PHONY: run test nightly check schemas bench-replay bench-stream bench-seals bench-admin screenshots help clean
 
 help:
 	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, DATA_DIR=, DB=postgres, DEMO=0)"
@@ -17,7 +17,7 @@ help:
 	@echo "make nightly the long forms of its loops, on both"
 	@echo "make check   style, types, import rules and the lock of event schemas"
 	@echo "make schemas lock the schemas of new events, and of new versions, in each events.lock.json"
-	@echo "make bench-replay, make bench-stream, make bench-seals, make screenshots"
+	@echo "make bench-replay, bench-stream, bench-seals, bench-admin; make screenshots"
 	@echo "             the figures of docs/performance.md, the pictures of the README"
 	@echo "make clean   remove the virtual environment and the caches; data stays"
 
@@ -79,6 +79,10 @@ bench-replay: .venv/dev
 bench-stream: .venv/bench
 	$(BIN)/python benchmarks/stream.py --own-view 100 1000 $(ARGS)
 	$(BIN)/python benchmarks/throughput.py
+
+bench-admin: .venv/dev
+	$(BIN)/python benchmarks/admin.py --db=sqlite $(ARGS)
+	$(BIN)/python benchmarks/admin.py --db=postgres $(ARGS)
 
 .venv/bench: benchmarks/requirements.txt .venv/dev
 	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -r benchmarks/requirements.txt

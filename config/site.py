@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.contrib.admin.apps import AdminConfig
@@ -22,10 +23,13 @@ class Site(AdminSite):
         return [path("projectors/", self.admin_view(projectors), name="projectors"), *super().get_urls()]
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """The services, then the log, then logins and tokens, with their models in the order of registration."""
+        """The services, then the log, then logins and tokens, with their models in the order of models.py."""
         listed = self._build_app_dict(request, app_label)
         if app_label:
             listed = {app_label: listed} if listed else {}
+        for label, app in listed.items():
+            order = list(apps.get_app_config(label).get_models())
+            app["models"].sort(key=lambda model, order=order: order.index(model["model"]))
         if tokens := listed.pop("knox", None):
             listed.setdefault("auth", tokens | {"models": []})["models"] += tokens["models"]
         if "auth" in listed:

@@ -12,6 +12,7 @@ from django.db import connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from knox.models import AuthToken
 
 from apps.eventlog import store
 from apps.eventlog.admin.log import EventAdmin
@@ -65,6 +66,28 @@ def test_the_walk_covers_every_table_of_ours() -> None:
     assert tables == set(OURS)
 
 
+def test_the_index_groups_the_databases_by_service(browser: Client) -> None:
+    apps_ = browser.get("/admin/").context["app_list"]
+    assert [(app["name"], app["database"]) for app in apps_] == [
+        ("Users", "users"),
+        ("Orders", "orders"),
+        ("Event log", "eventlog"),
+        ("Logins", "default"),
+    ]
+    assert [model["name"] for model in apps_[2]["models"]][:2] == ["Events", "Projectors"]
+    assert "Auth tokens" in [model["name"] for model in apps_[3]["models"]]
+
+
+def test_a_token_cannot_be_made_in_the_admin_and_can_be_revoked(browser: Client) -> None:
+    token, _ = AuthToken.objects.create(get_user_model().objects.get())
+    page = "/admin/knox/authtoken/"
+    assert browser.get(page).status_code == 200
+    assert browser.get("/admin/knox/").status_code == 200
+    assert browser.post(f"{page}add/", {"user": token.user_id}).status_code == 403
+    browser.post(f"{page}{token.pk}/delete/", {"post": "yes"})
+    assert not AuthToken.objects.exists()
+
+
 def positions(page: Any) -> list[int]:
     return [event.position for event in page.context["cl"].result_list]
 
@@ -80,13 +103,11 @@ def visited(browser: Client, start: str, step: str) -> list[list[int]]:
             return pages
 
 
-@pytest.mark.parametrize(
-    "query", ["?", "?category=order", "?since=2020-01-01T00:00", "?until=2100-01-01&category=user"]
-)
+@pytest.mark.parametrize("query", ["?", "?category=order", "?since=2020-01-01T00:00"])
 def test_the_pages_of_the_log_hold_every_event_once(
     browser: Client, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
-    make_history(users=3, commands=30)
+    make_history(users=3, commands=15)
     monkeypatch.setattr(EventAdmin, "list_per_page", 4)
     where = dict(part.split("=") for part in query[1:].split("&") if part.startswith("category"))
     every = list(store.find(**where).reverse().values_list("position", flat=True))

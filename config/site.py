@@ -25,8 +25,6 @@ class Site(AdminSite):
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """The services, then the log, then logins and tokens, with their models in the order of models.py."""
         listed = self._build_app_dict(request, app_label)
-        if app_label:
-            listed = {app_label: listed} if listed else {}
         for label, app in listed.items():
             order = list(apps.get_app_config(label).get_models())
             app["models"].sort(key=lambda model, order=order: order.index(model["model"]))

@@ -111,7 +111,7 @@ def _deliver(service: str, held: list[Checkpoint], position: int, safe: int, bat
     if not events:
         if position > safe and position > store.last_position():
             raise RowsAheadOfLog(f"{held[0].name} is at {position}, the log ends at {store.last_position()}")
-        attempts.end(service, held, position)
+        attempts.end(service, held, max(position, safe))
         return 0
     letters = Letters(service)
     for projector in projectors:

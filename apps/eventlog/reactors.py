@@ -2,6 +2,7 @@
 
 import logging
 from collections import defaultdict
+from collections.abc import Callable
 from threading import Lock
 from typing import ClassVar
 
@@ -51,13 +52,13 @@ def services_taking(types: set[str]) -> list[str]:
     return sorted({kind.service for kind in Reactor.registry.values() if types & set(_types(kind))})
 
 
-def catch_up(service: str) -> None:
-    """React to everything in the log that this service's reactors have not seen."""
+def catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> None:
+    """React to everything in the log that this service's reactors have not seen, or until `stopped` says so."""
     for kind in Reactor.registry.values():
         # A reaction's own command leads back here, finds its reactor busy and leaves it the rest.
-        while kind.service == service and _busy[kind.name].acquire(blocking=False):
+        while kind.service == service and not stopped() and _busy[kind.name].acquire(blocking=False):
             try:
-                place, ahead = _drain(kind())
+                place, ahead = _drain(kind(), stopped)
             finally:
                 _busy[kind.name].release()
             # Whoever found it busy meanwhile has left it the work, so look again now that it is free.
@@ -70,12 +71,12 @@ def _more(kind: type[Reactor], place: int, until: int | None = None) -> bool:
     return (later if until is None else later.filter(position__lte=until)).exists()
 
 
-def _drain(reactor: Reactor) -> tuple[int, int]:
+def _drain(reactor: Reactor, stopped: Callable[[], bool]) -> tuple[int, int]:
     """React to what the rows show already; returns the place reached, and the event that is ahead of them or 0."""
     place = _place(type(reactor))
     row = checkpoints.checkpoint_model(reactor.service).objects.filter(name=reactor.name)
     for recorded in store.read_all(after=place, types=_types(type(reactor))):
-        if not checkpoints.reached(reactor.service, recorded.position):
+        if stopped() or not checkpoints.reached(reactor.service, recorded.position):
             return place, recorded.position
         _react(reactor, recorded)
         moved = {"position": recorded.position, "attempts": 0, "updated_at": timezone.now()}

@@ -14,6 +14,7 @@ from apps.eventlog import checkpoints, delivery, rebuild, store
 from apps.eventlog.dispatch import dispatch
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector, services
+from apps.orders.models import Checkpoint as OrdersCheckpoint
 from apps.orders.models import DeadLetter as OrdersDeadLetter
 from apps.orders.models import Order, OrderSummary
 from apps.orders.read.projectors import OrderProjector, SummaryProjector
@@ -253,6 +254,14 @@ def test_rows_ahead_of_the_log_are_refused_loudly() -> None:
     Checkpoint.objects.update(position=store.last_position() + 1)
     with pytest.raises(delivery.RowsAheadOfLog, match="the log ends at"):
         delivery.catch_up("users")
+
+
+def test_projectors_that_stand_apart_come_together_again() -> None:
+    make_history(users=1, commands=5)
+    OrdersCheckpoint.objects.filter(name="CustomerProjector").update(position=1)
+    delivery.catch_up("orders")
+    dispatch(RenameUser(User.objects.get().id, "Renamed"))
+    assert set(checkpoints.places("orders").values()) == {store.safe_position()}
 
 
 def test_a_new_projector_starts_at_the_beginning() -> None:

@@ -4,12 +4,14 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -68,6 +70,14 @@ class Deployment:
     @property
     def prefix(self) -> str:
         return _prefix(self.directory)
+
+    def query(self, alias: str, sql: str) -> list[tuple[Any, ...]]:
+        """What one of its databases answers, from outside."""
+        if engine.POSTGRES:
+            with psycopg.connect(engine.URL, dbname=f"{self.prefix}_{alias}") as connection:
+                return connection.execute(sql).fetchall()  # type: ignore[arg-type]
+        with closing(sqlite3.connect(self.directory / f"{alias}.sqlite3")) as connection:
+            return connection.execute(sql).fetchall()
 
     def urls(self) -> dict[str, str]:
         return {name: url for name, url in self.environment.items() if name.endswith("_DATABASE_URL")}

@@ -2,15 +2,22 @@
 
 import signal
 import threading
+import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import Error, close_old_connections
+from django.utils import timezone
 
-from apps.eventlog import delivery, projectors, reactors, seals, store
+from apps.eventlog import checkpoints, delivery, projectors, reactors, seals, store
+from apps.eventlog.dead_letters import open_letters
+from apps.eventlog.projectors import Projector
 
-PAUSE = (0.005, 0.25)  # seconds between two looks at the log: after work, after a long idle time
+PAUSE = (0.001, 0.02)  # seconds between two looks at the end of the log: after an event, after a long idle time
+LOOK_ANYWAY = 1.0  # seconds; what another worker held or left behind shows at no new position
 
 
 class Command(BaseCommand):
@@ -21,13 +28,17 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="drain what is there and leave")
-        parser.add_argument("--service", action="append", help="only this service; may be repeated")
+        parser.add_argument("--service", action="append", choices=settings.SERVICES, help="only this; may be repeated")
+        parser.add_argument(
+            "--report", type=float, default=60.0, metavar="SECONDS", help="how often to say how far each is (60)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         services = options["service"] or projectors.services()
         sealer = seals.Sealer()
         if options["once"]:
-            self._drain(services)
+            for service in services:
+                _drain(service)
             while sealer.tick():
                 pass
             return
@@ -35,19 +46,53 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         self.stdout.write(f"Projecting {', '.join(services)}")
-        head, pause = -1, PAUSE[0]
+        self._follow(services, sealer, stop, options["report"])
+
+    def _follow(self, services: list[str], sealer: seals.Sealer, stop: threading.Event, report: float) -> None:
+        seen, looked, told, pause = -1, 0.0, time.monotonic(), PAUSE[0]
         while not stop.wait(pause):
+            now = time.monotonic()
             try:
-                self._drain(services)
-                before, head = head, store.head()
-                pause = PAUSE[0] if sealer.tick() or head != before else min(PAUSE[1], 1.5 * pause)
+                safe = store.safe_position()
+                if safe == seen and now - looked < LOOK_ANYWAY:
+                    pause = min(PAUSE[1], 1.5 * pause)
+                else:
+                    failed = [service for service in services if not self._try(service, stop.is_set)]
+                    pause = 1.0 if failed else PAUSE[0] if safe != seen else pause
+                    seen, looked = safe, now
+                pause = PAUSE[0] if sealer.tick() else pause
+                if now - told >= report:
+                    self._tell(services)
+                    told = now
             except Error as error:
-                self.stderr.write(f"A database is not available, trying again: {error}")
-                close_old_connections()
+                self._complain("a database", error)
                 pause = 1.0
 
-    def _drain(self, services: list[str]) -> None:
+    def _try(self, service: str, stopped: Callable[[], bool]) -> bool:
+        """Drain one service; the others go on where it cannot be."""
+        try:
+            _drain(service, stopped)
+        except (Error, delivery.RowsAheadOfLog) as error:
+            self._complain(service, error)
+            return False
+        return True
+
+    def _complain(self, what: str, error: Exception) -> None:
+        self.stderr.write(f"{what} cannot be followed, trying again: {error}")
+        close_old_connections()
+
+    def _tell(self, services: list[str]) -> None:
+        """One line: where each projector is, what waits for it, and what is set aside."""
+        parts = []
         for service in services:
-            if delivery.behind(service):
-                delivery.catch_up(service)
-            reactors.catch_up(service)
+            for name, place in checkpoints.places(service).items():
+                lag = checkpoints.lag(Projector.registry[name], place)
+                aside = open_letters(service).filter(projector=name).count()
+                parts.append(f"{name} at {place}, {lag} behind, {aside} set aside")
+        self.stdout.write(f"{timezone.now():%Y-%m-%dT%H:%M:%SZ} {'; '.join(parts)}")
+
+
+def _drain(service: str, stopped: Callable[[], bool] = lambda: False) -> None:
+    if delivery.behind(service):
+        delivery.catch_up(service, stopped=stopped)
+    reactors.catch_up(service, stopped)

@@ -1,0 +1,133 @@
+"""Several workers on the same projectors, stopped and continued at the worst moments: nothing is applied twice."""
+
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import engine
+from tests.journeys.deployment import Deployment, eventually
+from tests.journeys.test_replay import rows
+
+FOLLOWED = {
+    "UserProjector": "user",
+    "CustomerProjector": "user",
+    "OrderProjector": "order",
+    "SummaryProjector": "order",
+}
+FORGOTTEN = """
+from tests.history import make_history
+from apps.eventlog import checkpoints
+from apps.eventlog.projectors import Projector
+make_history(users=6, commands=60)
+for kind in Projector.registry.values():
+    checkpoints.checkpoint_model(kind.service).objects.update(position=0)
+    for model in kind.models:
+        model._default_manager.all().delete()
+"""
+APPENDS = """
+from decimal import Decimal
+from uuid import uuid4
+from apps.eventlog import store
+from apps.orders.events import OrderCancelled, OrderLine, OrderPaid, OrderPlaced
+from apps.users.events import UserRegistered, UserRenamed
+for number in range({orders}):
+    user, lines = uuid4(), (OrderLine("A-1", 1 + number % 3, Decimal("1.25")),)
+    named = [UserRegistered(f"{{user}}@example.org", "Ann"), UserRenamed("Anna")]
+    store.append(f"user-{{user}}", named, expected_version=0)
+    last = OrderPaid("p") if number % 3 else OrderCancelled("why", "requested")
+    store.append(f"order-{{uuid4()}}", [OrderPlaced(user, "EUR", lines), last], expected_version=0)
+"""
+
+
+def impatient(deployment: Deployment) -> dict[str, str]:
+    """Short time limits, so that a stopped process is soon given up."""
+    short = "options=-c%20idle_in_transaction_session_timeout%3D100"
+    return {name: f"{url}{'&' if '?' in url else '?'}{short}" for name, url in deployment.urls().items() if url} | {
+        "SQLITE_TIMEOUT": "1"
+    }
+
+
+def is_stopped(process: subprocess.Popen[bytes]) -> bool:
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def all_is_projected(deployment: Deployment) -> bool:
+    """Has each projector come to the last event of the category it follows?"""
+    heads = dict(deployment.query("eventlog", "SELECT category, max(position) FROM eventlog_event GROUP BY category"))
+    places = dict(
+        deployment.query("users", "SELECT name, position FROM users_checkpoint")
+        + deployment.query("orders", "SELECT name, position FROM orders_checkpoint")
+    )
+    return all(places.get(name, 0) >= heads.get(category, 0) for name, category in FOLLOWED.items())
+
+
+def test_a_worker_stopped_in_a_projection_that_wakes_applies_nothing_twice(deployment: Deployment) -> None:
+    deployment.manage("shell", "-v0", "-c", FORGOTTEN)
+    environment = impatient(deployment)
+    with (
+        deployment.worker(FAILPOINT="projected:SIGSTOP", **environment) as holder,
+        deployment.worker(**environment) as other,
+    ):
+        eventually(lambda: is_stopped(holder))
+        if engine.POSTGRES:  # the server ends the holder's session, so the other takes over
+            eventually(lambda: all_is_projected(deployment), 60)
+        eventually(lambda: holder.send_signal(signal.SIGCONT) or all_is_projected(deployment), 60)
+        deployment.manage("shell", "-v0", "-c", APPENDS.format(orders=20))
+        eventually(lambda: holder.send_signal(signal.SIGCONT) or all_is_projected(deployment), 60)
+        assert (holder.poll(), other.poll()) == (None, None)
+    live, fold = rows(deployment)
+    assert live == fold
+
+
+@pytest.mark.parametrize("stops", [5, pytest.param(300, marks=[pytest.mark.nightly, pytest.mark.timeout(900)])])
+def test_workers_stopped_and_continued_at_random_apply_nothing_twice(deployment: Deployment, stops: int) -> None:
+    chance, environment = random.Random(stops), impatient(deployment)
+    script = APPENDS.format(orders=25 * stops)
+    with (
+        deployment.worker(**environment) as one,
+        deployment.worker(**environment) as two,
+        deployment.process("manage.py", "shell", "-v0", "-c", script) as writer,
+    ):
+        eventually(lambda: deployment.query("eventlog", "SELECT 1 FROM eventlog_event LIMIT 1"))
+        for _ in range(stops):
+            worker = chance.choice([one, two])
+            worker.send_signal(signal.SIGSTOP)
+            time.sleep(chance.uniform(0.01, 0.3))  # how long it stands still, not a wait for anything
+            worker.send_signal(signal.SIGCONT)
+        assert writer.wait(timeout=600) == 0
+        eventually(lambda: all_is_projected(deployment), seconds=60)
+        assert (one.poll(), two.poll()) == (None, None)
+    live, fold = rows(deployment)
+    assert live == fold
+
+
+def test_a_worker_says_how_far_each_projector_is(deployment: Deployment) -> None:
+    deployment.manage("shell", "-v0", "-c", APPENDS.format(orders=2))
+    log = deployment.directory / "processes.log"
+    with deployment.process("manage.py", "run_projectors", "--report", "0.1", PYTHONUNBUFFERED="1") as worker:
+        eventually(lambda: "SummaryProjector at 8, 0 behind, 0 set aside" in log.read_text())
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=10) == 0
+
+
+def test_a_worker_told_to_stop_leaves_a_backlog_behind(deployment: Deployment) -> None:
+    deployment.manage("shell", "-v0", "-c", APPENDS.format(orders=800))
+    with deployment.worker() as worker:
+        eventually(lambda: deployment.query("orders", "SELECT 1 FROM orders_order LIMIT 1"))
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=10) == 0
+    assert not all_is_projected(deployment)
+    deployment.manage("run_projectors", "--once")
+    assert all_is_projected(deployment)
+
+
+def test_a_service_whose_database_is_away_holds_up_no_other(deployment: Deployment) -> None:
+    deployment.manage("shell", "-v0", "-c", APPENDS.format(orders=2))
+    away = {"ORDERS_DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing"}
+    with deployment.worker(**away):
+        eventually(lambda: deployment.query("users", "SELECT 1 FROM users_user"))
+    assert deployment.query("orders", "SELECT count(*) FROM orders_order") == [(0,)]

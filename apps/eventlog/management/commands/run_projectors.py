@@ -12,9 +12,8 @@ from django.core.management.base import BaseCommand
 from django.db import Error, close_old_connections
 from django.utils import timezone
 
-from apps.eventlog import checkpoints, delivery, projectors, reactors, seals, store
-from apps.eventlog.dead_letters import open_letters
-from apps.eventlog.projectors import Projector
+from apps.eventlog import delivery, projectors, reactors, seals, store
+from apps.eventlog.management.standing import standing
 
 PAUSE = (0.001, 0.02)  # seconds between two looks at the end of the log: after an event, after a long idle time
 LOOK_ANYWAY = 1.0  # seconds; what another worker held or left behind shows at no new position
@@ -62,7 +61,7 @@ class Command(BaseCommand):
                     seen, looked = safe, now
                 pause = PAUSE[0] if sealer.tick() else pause
                 if now - told >= report:
-                    self._tell(services)
+                    self.stdout.write(f"{timezone.now():%Y-%m-%dT%H:%M:%SZ} {standing(services)}")
                     told = now
             except Error as error:
                 self._complain("a database", error)
@@ -80,16 +79,6 @@ class Command(BaseCommand):
     def _complain(self, what: str, error: Exception) -> None:
         self.stderr.write(f"{what} cannot be followed, trying again: {error}")
         close_old_connections()
-
-    def _tell(self, services: list[str]) -> None:
-        """One line: where each projector is, what waits for it, and what is set aside."""
-        parts = []
-        for service in services:
-            for name, place in checkpoints.places(service).items():
-                lag = checkpoints.lag(Projector.registry[name], place)
-                aside = open_letters(service).filter(projector=name).count()
-                parts.append(f"{name} at {place}, {lag} behind, {aside} set aside")
-        self.stdout.write(f"{timezone.now():%Y-%m-%dT%H:%M:%SZ} {'; '.join(parts)}")
 
 
 def _drain(service: str, stopped: Callable[[], bool] = lambda: False) -> None:

@@ -1,0 +1,143 @@
+#!/usr/bin/env python
+"""One contender of `make bench-replay`, in a process of its own: prints events, seconds and peak memory as JSON."""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+LOOP = 3000  # events of the two that take one at a time; their rate does not depend on how many there are
+FETCH = 2000
+RAW = (
+    "SELECT position, event_id, stream, stream_version, type, schema_version, {0}, recorded_at FROM eventlog_event"
+    " ORDER BY stream, stream_version"
+)
+
+Row = tuple[Any, ...]
+Measured = tuple[int, float]
+
+
+def _rows() -> Iterator[Row]:
+    """Every event in stream order, as the driver gives it: with `recorded_at` as a datetime, JSON as text."""
+    from django.db import connections
+
+    connection = connections["eventlog"]
+    connection.ensure_connection()
+    if connection.vendor == "sqlite":
+        yield from connection.connection.execute(RAW.format("data, metadata"))
+        return
+    with connection.connection.transaction(), connection.connection.cursor("bench", binary=True) as cursor:
+        cursor.itersize = FETCH
+        cursor.execute(RAW.format("data::text, metadata::text"))
+        yield from cursor
+
+
+def timed(work: Callable[[], int]) -> Measured:
+    began = time.perf_counter()
+    events = work()
+    return events, time.perf_counter() - began
+
+
+def raw_bytes() -> Measured:
+    return timed(lambda: sum(1 for _ in _rows()))
+
+
+def raw_decoded() -> Measured:
+    import msgspec
+
+    def work() -> int:
+        count, decode, convert = 0, msgspec.json.decode, msgspec.convert
+        for _, event_id, _, _, _, _, data, metadata, _ in _rows():
+            if type(event_id) is str:
+                convert(event_id, UUID)
+            decode(data)
+            decode(metadata)
+            count += 1
+        return count
+
+    return timed(work)
+
+
+def headrace(workers: int) -> Measured:
+    from apps.eventlog.rebuild import rebuild
+    from apps.orders.read.projectors import OrderProjector
+
+    return timed(lambda: rebuild(OrderProjector, workers=workers))
+
+
+def plain_loop() -> Measured:
+    """The usual way: one `update_or_create` an event."""
+    from apps.eventlog import store
+    from apps.orders.models import Order
+
+    statuses = {"Paid": "paid", "Shipped": "shipped", "Delivered": "delivered", "Cancelled": "cancelled"}
+
+    def work() -> int:
+        for recorded in store.read_all(limit=LOOP):
+            fields: dict[str, Any] = {"version": recorded.stream_version, "updated_at": recorded.recorded_at}
+            step = recorded.type.removeprefix("orders.Order")
+            if step == "Placed":
+                event: Any = recorded.event
+                fields |= {"customer_id": event.customer_id, "currency": event.currency, "total": str(event.total)}
+                fields |= {"lines": recorded.data["lines"], "status": "placed", "placed_at": recorded.recorded_at}
+                fields |= {"placed_position": recorded.position}
+            else:
+                fields |= recorded.data if step in ("Paid", "Shipped") else {}
+                fields["status"] = statuses[step]
+            Order.objects.update_or_create(id=recorded.stream_id, defaults=fields)
+        return LOOP
+
+    Order.objects.all().delete()
+    return timed(work)
+
+
+def pyeventsourcing() -> Measured:
+    from eventsourcing.projection import ProjectionRunner
+
+    from benchmarks import pyeventsourcing_orders as theirs
+
+    env, view = theirs.environment()
+    application = theirs.Orders(env)
+    theirs.fill(application, LOOP)
+    last = application.recorder.max_notification_id()
+    if "popo" in env["PERSISTENCE_MODULE"]:
+        theirs.Orders.construct_recorder = lambda self: application.recorder  # type: ignore[method-assign]
+    began = time.perf_counter()
+    classes: dict[str, Any] = {"application_class": theirs.Orders, "projection_class": theirs.OrderProjection}
+    with ProjectionRunner(**classes, view_class=view, env=env) as runner:
+        while (runner.view.max_tracking_id(application.name) or 0) < last:
+            time.sleep(0.02)
+        seconds = time.perf_counter() - began
+    application.close()
+    return LOOP, seconds
+
+
+CONTENDERS: dict[str, Callable[[], Measured]] = {
+    "raw driver, bytes only": raw_bytes,
+    "raw driver, decoded": raw_decoded,
+    "Headrace, 1 process": lambda: headrace(1),
+    "Headrace, 2 processes": lambda: headrace(2),
+    f"plain Django loop (first {LOOP:,})": plain_loop,
+    f"pyeventsourcing ({LOOP:,})": pyeventsourcing,
+}
+
+
+def main() -> None:
+    import django
+
+    django.setup()
+    events, seconds = CONTENDERS[sys.argv[1]]()
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.split("VmHWM:")[1].split()[0])  # unlike ru_maxrss, not that of the process that started this one
+    peak = max(peak, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+    print(json.dumps({"events": events, "seconds": seconds, "peak": peak // 1024}))
+
+
+if __name__ == "__main__":
+    main()

@@ -72,7 +72,7 @@ bench-seals: .venv/dev
 	$(BIN)/python benchmarks/seals.py --db=sqlite $(ARGS)
 	$(BIN)/python benchmarks/seals.py --db=postgres $(ARGS)
 
-bench-replay: .venv/dev
+bench-replay: .venv/bench
 	$(BIN)/python benchmarks/replay.py --db=sqlite $(ARGS)
 	$(BIN)/python benchmarks/replay.py --db=postgres $(ARGS)
 

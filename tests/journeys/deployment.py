@@ -82,7 +82,7 @@ class Deployment:
     def urls(self) -> dict[str, str]:
         return {name: url for name, url in self.environment.items() if name.endswith("_DATABASE_URL")}
 
-    def manage(self, *arguments: str, check: bool = True, **environment: str) -> str:
+    def manage(self, *arguments: str, check: bool = True, seconds: float = 60, **environment: str) -> str:
         """Run a management command; returns what it printed."""
         command = [sys.executable, "manage.py", *arguments]
         result = subprocess.run(
@@ -92,7 +92,7 @@ class Deployment:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=seconds,
         )
         assert result.returncode == 0 or not check, result.stderr
         return result.stdout

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from apps.eventlog import seals
+from apps.eventlog import evidence, seals
 from apps.eventlog.models import Seal, StoredEvent
 from tests import tamper
 from tests.eventlog.test_seals import export, refusal, verify
@@ -89,6 +89,15 @@ def test_a_missing_seal_and_one_that_was_made_anew_are_found(positions: list[int
         StoredEvent.objects.filter(position=seal.until).update(type="forged")
         Seal.objects.filter(number=3).delete()
         renewed.save(force_insert=True)
+        assert refusal() == (1, BAD.format(seal.after + 1))
+
+
+def test_an_event_that_was_changed_with_its_leaf_is_found_by_the_root(positions: list[int]) -> None:
+    seal = Seal.objects.get(number=3)
+    with tamper.unguarded():
+        StoredEvent.objects.filter(position=seal.until).update(type="forged")
+        [leaf] = evidence.leaves(after=seal.until - 1, end=seal.until, limit=1)
+        Seal.objects.filter(number=3).update(leaves=bytes(seal.leaves)[:-32] + leaf.hash)
         assert refusal() == (1, BAD.format(seal.after + 1))
 
 

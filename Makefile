@@ -9,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export DATA_DIR
 
-.PHONY: run test nightly check schemas bench-replay bench-stream bench-seals bench-admin screenshots help clean
+.PHONY: run test nightly check schemas bench-replay bench-replay-load bench-stream bench-seals bench-admin screenshots help clean
 
 help:
 	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, DATA_DIR=, DB=postgres, DEMO=0)"
@@ -75,6 +75,10 @@ bench-seals: .venv/dev
 bench-replay: .venv/bench
 	$(BIN)/python benchmarks/replay.py --db=sqlite $(ARGS)
 	$(BIN)/python benchmarks/replay.py --db=postgres $(ARGS)
+
+bench-replay-load: .venv/bench
+	$(BIN)/python benchmarks/replay_load.py --db=sqlite $(ARGS)
+	$(BIN)/python benchmarks/replay_load.py --db=postgres $(ARGS)
 
 bench-stream: .venv/bench
 	$(BIN)/python benchmarks/stream.py --own-view 100 1000 $(ARGS)

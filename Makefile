@@ -17,7 +17,7 @@ help:
 	@echo "make nightly the long forms of its loops, on both"
 	@echo "make check   style, types, import rules and the lock of event schemas"
 	@echo "make schemas lock the schemas of new events, and of new versions, in each events.lock.json"
-	@echo "make bench-replay, bench-stream, bench-seals, bench-admin; make screenshots"
+	@echo "make bench-replay, bench-replay-load, bench-stream, bench-seals, bench-admin; make screenshots"
 	@echo "             the figures of docs/performance.md, the pictures of the README"
 	@echo "make clean   remove the virtual environment and the caches; data stays"
 

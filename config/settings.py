@@ -123,7 +123,7 @@ def database(alias: str) -> dict[str, object]:
         if "postgresql" in parsed["ENGINE"]:
             # A process that was stopped in a transaction must not hold its locks for ever.
             limits = "-c idle_in_transaction_session_timeout=30s"
-            options = {"connect_timeout": 5, "options": limits, **parsed.get("OPTIONS", {})}
+            options = {"connect_timeout": 5, "options": limits, "prepare_threshold": 5, **parsed.get("OPTIONS", {})}
             host = unquote(parsed["HOST"])  # a unix socket's directory comes percent-encoded
             return {**parsed, "HOST": host, "OPTIONS": options, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
         name = Path(parsed["NAME"])

@@ -6,8 +6,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import DatabaseError, connections
@@ -16,6 +17,7 @@ from apps.eventlog import store
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.models import StoredEvent
 from tests.eventlog.events import Counted
+from tests.journeys.deployment import eventually
 
 WRITERS = 8
 
@@ -155,3 +157,41 @@ def test_following_under_an_older_snapshot_is_refused() -> None:
     with pytest.raises(DatabaseError, match="READ COMMITTED"), store.unit():
         connections["eventlog"].cursor().execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         store.safe_position()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("unit", [nullcontext, store.unit])
+def test_a_lost_race_is_told_apart_from_a_repeat_alone_and_in_a_unit(unit: Callable[[], Any]) -> None:
+    """The winner commits between the loser's look at the stream and its INSERT: the index refuses the second."""
+    ids = [uuid4()]
+    inserted, release = threading.Event(), threading.Event()
+
+    def win() -> store.Appended:
+        with store.unit():
+            won = store.append("thing-1", [Counted(1)], expected_version=0, event_ids=ids)
+            inserted.set()
+            release.wait(timeout=30)
+        return won
+
+    def lose(event_ids: list[UUID]) -> Any:
+        inserted.wait(timeout=30)
+        with unit():
+            try:
+                return store.append("thing-1", [Counted(1)], expected_version=0, event_ids=event_ids)
+            except store.WrongExpectedVersion as lost:
+                return lost.actual
+
+    def let_go() -> None:
+        eventually(lambda: waiting() == 2)
+        release.set()
+
+    work: list[Callable[[], Any]] = [win, lambda: lose(ids), lambda: lose([uuid4()]), let_go]
+    won, repeated, lost, _ = in_threads(4, lambda index: work[index]())
+    assert (repeated, lost) == (won, 1)
+
+
+def waiting() -> int:
+    """How many sessions wait for another's transaction to end."""
+    with connections["eventlog"].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
+        return cursor.fetchone()[0]

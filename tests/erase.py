@@ -1,5 +1,9 @@
 """Empty a database between tests, the append-only log included."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 from django.apps import apps
 from django.db import connections, router
 
@@ -17,28 +21,26 @@ def erase(alias: str) -> None:
     if alias == "default":
         tables.append("throttle_cache")
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            _erase_postgresql(cursor, tables)
-        else:
-            _erase_sqlite(cursor, tables)
+        with lifted(cursor):
+            for table in tables:
+                cursor.execute(f"DELETE FROM {table}")
+        if connection.vendor == "postgresql" and "eventlog_event" in tables:
+            cursor.execute("SELECT setval('eventlog_event_position_seq', 0)")
 
 
-def _erase_postgresql(cursor, tables: list[str]) -> None:  # type: ignore[no-untyped-def]
-    cursor.execute("SET session_replication_role = replica")  # no triggers, no foreign keys
-    for table in tables:
-        cursor.execute(f"DELETE FROM {table}")
-    cursor.execute("SET session_replication_role = DEFAULT")
-    if "eventlog_event" in tables:
-        cursor.execute("SELECT setval('eventlog_event_position_seq', 0)")
-
-
-def _erase_sqlite(cursor, tables: list[str]) -> None:  # type: ignore[no-untyped-def]
+@contextmanager
+def lifted(cursor: Any) -> Iterator[None]:
+    """No triggers and no foreign keys, as somebody could arrange who owns the database."""
+    if cursor.db.vendor == "postgresql":
+        cursor.execute("SET session_replication_role = replica")
+        yield
+        cursor.execute("SET session_replication_role = DEFAULT")
+        return
     triggers = cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
     for name, _ in triggers:
         cursor.execute(f"DROP TRIGGER {name}")
     cursor.execute("PRAGMA foreign_keys = OFF")
-    for table in tables:
-        cursor.execute(f"DELETE FROM {table}")
+    yield
     cursor.execute("PRAGMA foreign_keys = ON")
     for _, sql in triggers:
         cursor.execute(sql)

@@ -1,22 +1,26 @@
 """The read models as a plain fold of the log, written without the projectors, to compare with them."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 from apps.eventlog import store
+from apps.eventlog.dead_letters import open_letters
+from apps.eventlog.events import RecordedEvent
+from apps.eventlog.projectors import services
 from apps.orders.models import Customer, Order, OrderSummary
 from apps.users.models import User
 
 Rows = dict[str, Any]
 
 
-def folded() -> dict[str, Rows]:
-    """What the tables should hold, by table and key, from the stored events alone."""
+def folded(events: Iterable[RecordedEvent] | None = None) -> dict[str, Rows]:
+    """What the tables should hold, by table and key, from the stored events alone: all of them, or a prefix."""
     users: Rows = {}
     orders: Rows = {}
     days: dict[str, list[Any]] = defaultdict(lambda: [0, Decimal(0)])
-    for recorded in store.read_all():
+    for recorded in store.read_all() if events is None else events:
         service, _, name = recorded.type.partition(".")
         table, id, data = (users if service == "users" else orders), recorded.stream.partition("-")[2], recorded.data
         row = table.setdefault(id, {})
@@ -43,7 +47,7 @@ def folded() -> dict[str, Rows]:
     names = ("version", "name", "updated_at")
     customers = {id: {n: row[n] for n in names} | {"active": row["status"] == "active"} for id, row in users.items()}
     summary = {key: {"orders": count, "revenue": str(sum_)} for key, (count, sum_) in days.items() if count}
-    return {"users": users, "orders": orders, "customers": customers, "summary": summary}
+    return {"users": users, "orders": orders, "customers": customers, "summary": summary, "set aside": {}}
 
 
 def _count(days: dict[str, list[Any]], row: Rows, sign: int) -> None:
@@ -53,10 +57,12 @@ def _count(days: dict[str, list[Any]], row: Rows, sign: int) -> None:
 
 
 def projected() -> dict[str, Rows]:
-    """What the tables do hold."""
+    """What the tables do hold, and the events that were set aside."""
     orders = {id: row | {"customer_id": str(row["customer_id"])} for id, row in _rows(Order).items()}
     summary = {key: {name: row[name] for name in ("orders", "revenue")} for key, row in _rows(OrderSummary).items()}
-    return {"users": _rows(User), "orders": orders, "customers": _rows(Customer), "summary": summary}
+    rows = {"users": _rows(User), "orders": orders, "customers": _rows(Customer), "summary": summary}
+    letters = [letter for service in services() for letter in open_letters(service)]
+    return rows | {"set aside": {str(letter): {"error": letter.error} for letter in letters}}
 
 
 def _rows(model: Any) -> Rows:

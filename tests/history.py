@@ -1,11 +1,13 @@
-"""A varied history, made by commands, the same at every call of one seed."""
+"""A varied history, made by commands, the same at every call of one seed; and rows that know nothing of it."""
 
 import random
 from decimal import Decimal
 from uuid import UUID
 
+from apps.eventlog import checkpoints
 from apps.eventlog.aggregates import RuleBroken
 from apps.eventlog.dispatch import dispatch
+from apps.eventlog.projectors import Projector, services
 from apps.eventlog.repository import NotFound
 from apps.orders.events import OrderLine
 from apps.orders.write.commands import CancelOrder, DeliverOrder, PayOrder, PlaceOrder, ShipOrder
@@ -45,3 +47,12 @@ def make_history(users: int = 5, commands: int = 60, seed: int = 1) -> None:
             dispatch(command)
         except (RuleBroken, NotFound):  # of an order that was refused
             continue
+
+
+def forget_rows() -> None:
+    """As if nothing had been projected yet."""
+    for service in services():
+        checkpoints.checkpoint_model(service).objects.update(position=0)
+    for kind in Projector.registry.values():
+        for model in kind.models:
+            model._default_manager.all().delete()

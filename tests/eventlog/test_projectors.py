@@ -26,21 +26,12 @@ from apps.users.write.commands import RegisterUser, RenameUser
 from tests.erase import erase
 from tests.eventlog.events import Counted
 from tests.fold import folded, projected
-from tests.history import make_history
+from tests.history import forget_rows, make_history
 
 
 def catch_up(batch: int = delivery.BATCH) -> None:
     for service in services():
         delivery.catch_up(service, batch)
-
-
-def forget_rows() -> None:
-    """As if nothing had been projected yet."""
-    for service in services():
-        checkpoints.checkpoint_model(service).objects.update(position=0)
-    for kind in Projector.registry.values():
-        for model in kind.models:
-            model._default_manager.all().delete()
 
 
 def test_live_rows_equal_a_plain_fold() -> None:

@@ -50,7 +50,9 @@ def sound() -> tuple[History, Log]:
     send(history, "late", ann, UserRenamed("Too late"), expected=1)
     history.call("cut", UserRenamed("Who knows"))
     lines = (OrderLine("A-1", 1, Decimal(1)),)
-    for version, event in enumerate([OrderPlaced(uuid4(), "EUR", lines), OrderPaid("p"), OrderCancelled("no")]):
+    for version, event in enumerate(
+        [OrderPlaced(uuid4(), "EUR", lines), OrderPaid("p"), OrderCancelled("no", "requested")]
+    ):
         send(history, f"order {version}", order, event, expected=version)
     log = list(store.read_all())
     history.followers["reader"] = [[1, 2, 3], [], [3, 4, 5, 6, 7]]

@@ -6,15 +6,18 @@ DATA_DIR ?= var
 DB ?= sqlite
 DEMO ?= 1
 PYTHON ?= python3
+KILLS ?= 104
 BIN := .venv/bin
 export DATA_DIR
 
 .PHONY: run test nightly check schemas bench-replay bench-replay-load bench-stream bench-seals bench-admin screenshots help clean
+.PHONY: run test nightly soak check schemas bench-replay bench-stream screenshots help clean
 
 help:
 	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, DATA_DIR=, DB=postgres, DEMO=0)"
 	@echo "make test    the whole suite, on SQLite and on PostgreSQL"
 	@echo "make nightly the long forms of its loops, on both"
+	@echo "make soak    200 kills under load, and the loops of faults, on both: about ten minutes (KILLS=, SEED=)"
 	@echo "make check   style, types, import rules and the lock of event schemas"
 	@echo "make schemas lock the schemas of new events, and of new versions, in each events.lock.json"
 	@echo "make bench-replay, bench-replay-load, bench-stream, bench-seals, bench-admin; make screenshots"
@@ -40,6 +43,13 @@ test: .venv/dev .env
 nightly: .venv/dev .env
 	DB=sqlite $(BIN)/python -m pytest -q -m nightly $(ARGS)
 	DB=postgres $(BIN)/python -m pytest -q -m nightly $(ARGS)
+
+soak: .venv/dev .env
+	for db in sqlite postgres; do \
+		$(BIN)/python -m tests.soak --db $$db --kills $(KILLS) $(if $(SEED),--seed $(SEED)) && \
+		DB=$$db ROUNDS=10 EXAMPLES=60 $(BIN)/python -m pytest -q --timeout 600 \
+			tests/test_checker.py tests/journeys/test_faults.py tests/eventlog/test_log_machine.py || exit 1; \
+	done
 
 check: .venv/dev .env
 	$(BIN)/ruff format --check .

@@ -14,6 +14,7 @@ from tests import engine
 from tests.api import Api
 from tests.erase import erase
 from tests.projection import hardened  # noqa: F401
+from tests.journeys.faults import can_mount
 from tests.scenario import Scenario
 
 # Fast hashes, and databases emptied by a helper that lifts the append-only guards: flush would be refused.
@@ -25,16 +26,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Tests use all databases, committed for real, except those of the source tree and of
     a browser, whose loop keeps Django's connections away from its thread.
 
-    What is one engine's own (REPLACE, TRUNCATE) is left out of the other's run.
+    What is one engine's own (REPLACE, TRUNCATE) is left out of the other's run; so is what mounts where that is
+    not allowed, as the header of the run says.
     """
     other = "sqlite" if engine.POSTGRES else "postgres"
     foreign = [item for item in items if item.get_closest_marker(other)]
+    if any(item.get_closest_marker("mounts") for item in items) and not can_mount():
+        foreign += [item for item in items if item.get_closest_marker("mounts") and item not in foreign]
     config.hook.pytest_deselected(items=foreign)
     items[:] = [item for item in items if item not in foreign]
     for item in items:
         without = "architecture" in item.path.parts or item.get_closest_marker("browser")
         if not without and item.get_closest_marker("django_db") is None:
             item.add_marker(pytest.mark.django_db(transaction=True, databases="__all__"))
+
+
+def pytest_report_header() -> list[str]:
+    return [] if can_mount() else ["mounting is not allowed here: the tests of a full disk are left out"]
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from tools import postgres
 POSTGRES = os.environ.get("DB") == "postgres"
 DIRECTORY = Path(tempfile.mkdtemp(prefix="headrace-tests-"))
 URL = ""
+SERVER: postgres.Server | None = None  # the one it has brought along
 
 for name in [name for name in os.environ if name.endswith("_DATABASE_URL")]:
     del os.environ[name]
@@ -28,7 +29,7 @@ RUNS_TESTS = WORKER or not any(argument.startswith("-n") for argument in sys.arg
 if POSTGRES and RUNS_TESTS:
     URL = os.environ.get("POSTGRES_URL", "")
     if not URL:
-        server = postgres.Server(DIRECTORY / "postgres")
-        URL = server.start(fsync=False)
-        atexit.register(server.remove)
+        SERVER = postgres.Server(DIRECTORY / "postgres")
+        URL = SERVER.start(fsync=False)
+        atexit.register(SERVER.remove)
     os.environ.update(postgres.databases(URL))

@@ -67,6 +67,10 @@ def test_a_sound_run_passes() -> None:
 
 
 def change(at: int, **columns: Any) -> Callable[[History, Log], None]:
+    """Another value in an event of the log; `data` and `metadata` as JSON values."""
+    for name in {"data", "metadata"} & set(columns):
+        columns[f"_{name}"] = msgspec.Raw(msgspec.json.encode(columns.pop(name)))
+
     def plant(history: History, log: Log) -> None:
         log[at] = msgspec.structs.replace(log[at], **columns)
 

@@ -10,14 +10,17 @@ unix socket in a temporary directory and on no network port.
 """
 
 import argparse
+import contextlib
 import hashlib
 import importlib.util
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -88,6 +91,21 @@ class Server:
         """Stop it; `mode` is pg_ctl's: fast, or immediate for one that is thrown away."""
         self._run("pg_ctl", "-w", "-m", mode, "stop")
 
+    def kill(self) -> None:
+        """Kill all of its processes by SIGKILL, and come back when they are gone; the next `start` recovers."""
+        postmaster = int((self.data / "postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, signal.SIGSTOP)  # so that it starts no more of them
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        processes = [postmaster, *map(int, children)]
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        while any(_alive(process) for process in processes):
+            time.sleep(0.005)
+        # Where nobody reaps the dead, as in some containers, their numbers in these files would look taken.
+        for lock in (self.data / "postmaster.pid", *self.sockets.glob(".s.PGSQL.*.lock")):
+            lock.unlink()
+
     def remove(self) -> None:
         """Stop it and delete its files."""
         self.stop("immediate")
@@ -105,6 +123,13 @@ class Server:
             result = subprocess.run(command, check=False, user=self.user, stdout=output, stderr=output, cwd="/")
             output.seek(0)
             return subprocess.CompletedProcess(command, result.returncode, output.read(), "")
+
+
+def _alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def databases(url: str, prefix: str = "headrace") -> dict[str, str]:

@@ -109,6 +109,9 @@ def _place(kind: type[Reactor]) -> int:
 
 def _react(reactor: Reactor, recorded: RecordedEvent) -> None:
     begun = attempts.begin(reactor.service, [reactor.name])
+    if begun and begun[0].position >= recorded.position:  # another was faster, so this count is not this event's
+        attempts.withdraw(reactor.service, begun)
+        return
     try:
         if begun and attempts.hopeless(reactor.service, begun[0], GRACE):
             raise attempts.ProcessEnded

@@ -9,6 +9,7 @@ from django.db import DatabaseError, IntegrityError, connections, transaction
 
 from apps.eventlog import reservations, store
 from apps.eventlog.management.commands.import_events import Line
+from tests import checker
 from tests.eventlog.events import Counted
 
 LOG = connections["eventlog"]
@@ -204,3 +205,14 @@ def test_an_import_leaves_no_hole_in_a_stream() -> None:
     with pytest.raises(IntegrityError, match="only the next event fits"):
         store.restore([document | {"stream_version": 2}])
     assert store.head() == 0
+
+
+def test_the_clock_of_a_stream_never_goes_back_whatever_was_imported_around_it() -> None:
+    """An import keeps instants, so the last event of the log may be older than the last of a stream."""
+    document = {"type": "eventlog.Counted", "schema_version": 1, "stream_version": 1, "data": {"n": 1}, "metadata": {}}
+    for position, year in ((1, 2050), (2, 1999)):
+        at = datetime(year, 1, 1, tzinfo=UTC)
+        mine = {"event_id": uuid4(), "stream": f"thing-{year}", "position": position, "recorded_at": at}
+        store.restore([document | mine])
+    store.append("thing-2050", [Counted(2)], expected_version=1)
+    assert checker.in_one_order(list(store.read_all())) == []

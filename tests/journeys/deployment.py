@@ -1,5 +1,6 @@
 """A real deployment in a directory of its own: its databases, its server and its workers as processes."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,12 +11,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import psycopg
 
+from apps.eventlog.events import FIELDS, RecordedEvent
 from tests import engine
 from tools import postgres
 
@@ -24,6 +29,12 @@ STAFF_TOKEN = (
     "from django.contrib.auth import get_user_model; from knox.models import AuthToken;"
     "user = get_user_model().objects.create_superuser('admin', password='admin');"
     "print(AuthToken.objects.create(user)[1])"
+)
+
+
+ROWS = (
+    "import json; from tests.fold import projected, folded;"
+    "print(json.dumps([folded(), projected()], default=str, sort_keys=True))"
 )
 
 
@@ -96,6 +107,20 @@ class Deployment:
         )
         assert result.returncode == 0 or not check, result.stderr
         return result.stdout
+
+    def log(self) -> list[RecordedEvent]:
+        """The events of its log, as an operator lists them."""
+        lines = self.manage("replay_events", "--list", "--format", "json").splitlines()
+        documents = [msgspec.json.decode(line) for line in lines]
+        for document in documents:
+            document["recorded_at"] = datetime.fromisoformat(document["recorded_at"])
+            document.update({name: msgspec.Raw(msgspec.json.encode(document[name])) for name in ("data", "metadata")})
+        return [RecordedEvent(*[document[name] for name in FIELDS]) for document in documents]
+
+    def rows(self) -> tuple[Any, Any]:
+        """The plain fold of its log, and its read models, as JSON values."""
+        fold, live = json.loads(self.manage("shell", "-v0", "-c", ROWS).splitlines()[-1])
+        return fold, live
 
     @contextmanager
     def process(self, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:

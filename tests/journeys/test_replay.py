@@ -6,30 +6,20 @@ from pathlib import Path
 from tests.journeys.deployment import Deployment
 
 MAKE_HISTORY = "from tests.history import make_history; make_history(users=6, commands=100)"
-ROWS = (
-    "import json; from tests.fold import projected, folded;"
-    "print(json.dumps([projected(), folded()], default=str, sort_keys=True))"
-)
-
-
-def rows(deployment: Deployment) -> tuple[object, object]:
-    """The read models and the plain fold of the log, as JSON values."""
-    live, fold = json.loads(deployment.manage("shell", "-v0", "-c", ROWS).splitlines()[-1])
-    return live, fold
 
 
 def test_several_processes_build_the_same_rows(deployment: Deployment) -> None:
     deployment.manage("shell", "-v0", "-c", MAKE_HISTORY)
-    before, fold = rows(deployment)
+    fold, before = deployment.rows()
     assert before == fold
     deployment.manage("replay_events", "--workers", "2", "--batch", "5")
-    assert rows(deployment) == (before, fold)
+    assert deployment.rows() == (fold, before)
     assert "as the log says" in deployment.manage("replay_events", "--verify")
 
 
 def test_the_past_can_be_built_beside_and_opened(deployment: Deployment, tmp_path: Path) -> None:
     deployment.manage("shell", "-v0", "-c", MAKE_HISTORY)
-    now = rows(deployment)
+    now = deployment.rows()
     events = [
         json.loads(line) for line in deployment.manage("replay_events", "--list", "--format", "json").splitlines()
     ]
@@ -40,10 +30,10 @@ def test_the_past_can_be_built_beside_and_opened(deployment: Deployment, tmp_pat
         then = Deployment(
             directory, {f"{alias}_DATABASE_URL": "" for alias in ("DEFAULT", "USERS", "ORDERS", "EVENTLOG")}
         )
-        live, fold = rows(then)
+        fold, live = then.rows()
         assert live == fold != now[0]
         listed = then.manage("replay_events", "--list", "--format", "json").splitlines()
         assert [json.loads(line) for line in listed] == events[: middle["position"]]
-    assert rows(deployment) == now
+    assert deployment.rows() == now
     refused = deployment.manage("replay_events", "--into", str(directory), check=False)
     assert refused == ""

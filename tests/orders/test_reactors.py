@@ -11,6 +11,7 @@ from apps.eventlog import delivery, reactors, store
 from apps.eventlog.dispatch import dispatch
 from apps.orders.events import OrderCancelled, OrderLine, OrderPlaced
 from apps.orders.models import Checkpoint, Order
+from apps.orders.reactors import CancelOrdersOfInactiveCustomers
 from apps.orders.write.commands import PayOrder, PlaceOrder
 from apps.users.write.commands import DeactivateUser, ReactivateUser, RegisterUser
 from tests.fold import folded, projected
@@ -91,6 +92,17 @@ def test_the_cause_goes_with_the_cancellation() -> None:
     assert cancelled.metadata["causation_id"] == str(deactivated.event_id)
     assert cancelled.metadata["correlation_id"] == deactivated.metadata["correlation_id"]
     assert cancelled.metadata["actor"] == "system"
+
+
+def test_a_reactor_that_comes_too_late_to_an_event_leaves_no_attempt_behind() -> None:
+    """Another process has answered it and gone on; an attempt left at its new place would count against another."""
+    customer_with_orders(1)
+    *_, placed = store.read_all()
+    Checkpoint.objects.filter(name="CancelOrdersOfInactiveCustomers").update(position=placed.position)
+    for _ in range(4):
+        reactors._react(CancelOrdersOfInactiveCustomers(), placed)
+    assert Checkpoint.objects.get(name="CancelOrdersOfInactiveCustomers").attempts == 0
+    assert projected()["set aside"] == {}
 
 
 def test_a_replay_runs_no_reactor() -> None:

@@ -33,7 +33,10 @@ INSERT INTO eventlog_event (position, event_id, stream, stream_version, category
                             schema_version, data, metadata, correlation_id, recorded_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """.replace("?", "%s")
-LAST_OF_STREAM = "SELECT stream_version FROM eventlog_event WHERE stream = %s ORDER BY stream_version DESC LIMIT 1"
+LAST_OF_STREAM = """
+SELECT stream_version, CAST(recorded_at AS text) FROM eventlog_event WHERE stream = %s
+ORDER BY stream_version DESC LIMIT 1
+"""
 HEAD = "SELECT position, CAST(recorded_at AS text) FROM eventlog_event ORDER BY position DESC LIMIT 1"
 TWIN = "SELECT position, stream, stream_version, type, data FROM eventlog_event WHERE event_id = %s"
 
@@ -46,12 +49,12 @@ def append(
         twins = [twin for event in events for twin in cursor.execute(TWIN, [event["event_id"].hex]).fetchall()]
         if twins:
             return _repeated(twins, stream, events)
-        version = _first(cursor.execute(LAST_OF_STREAM, [stream]))
+        version, last_of_stream = cursor.execute(LAST_OF_STREAM, [stream]).fetchone() or (0, "")
         if version != expected_version:
             return "conflict", 0, version
         head, latest = cursor.execute(HEAD).fetchone() or (0, "")
-        # Never earlier than the event before, so the log's order and its clock agree.
-        now = max(latest, _instant(datetime.now(UTC)))
+        # Never earlier than the event before, in the log and (after an import the two differ) in the stream.
+        now = max(latest, last_of_stream, _instant(datetime.now(UTC)))
         rows = [
             _row(head + number, stream, version + number, event, metadata, now)
             for number, event in enumerate(events, start=1)

@@ -100,8 +100,11 @@ class Soak:
         That is the first command to be sent and acknowledged since, or for a worker, rows that show
         everything that was in the log when it was killed.
         """
+        from django.db import connections
+
         from apps.eventlog import checkpoints, store
 
+        connections.close_all()  # the kill may have been PostgreSQL's
         began, before = time.monotonic(), len(self.history.calls)
         head = store.head() if name.startswith("worker") else 0
         start()
@@ -208,9 +211,12 @@ class Soak:
 
     def verdict(self) -> list[str]:
         """Everything that is wrong; to be called when all is still."""
+        from django.db import connections
+
         from apps.eventlog import store
         from tests.fold import folded, projected
 
+        connections.close_all()
         self.deployment.manage("run_projectors", "--once")
         log = list(store.read_all())
         found = [*self.load.broken, *faults(self.history, log), *rows_differ(folded(), projected())]

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from django.db import connections, transaction
 
-from apps.eventlog import checkpoints, delivery, store
+from apps.eventlog import checkpoints, delivery, parking, store
 from apps.eventlog.events import DomainEvent, RecordedEvent
 from apps.eventlog.projectors import Projector, of_service
 from apps.orders.events import OrderCancelled, OrderLine, OrderPaid, OrderPlaced
@@ -141,17 +141,17 @@ def step_apart(first: str) -> Callable[[str], None]:
     """A step of live delivery that commits rows and checkpoint each by itself; the first time it dies in between."""
     deaths = iter([Killed])
 
-    def project(kind: type[Projector], events: Log, parking: delivery.Parking) -> None:
-        delivery.deliver(kind(), events, parking)
-        parking.save()
+    def project(kind: type[Projector], events: Log, letters: parking.Parking) -> None:
+        parking.deliver(kind(), events, letters)
+        letters.save()
 
     def step(service: str) -> None:
         for kind in of_service(service):
             place, _ = checkpoints.checkpoint_model(service).objects.get_or_create(name=kind.name)
             events = list(store.read_all(after=place.position, category=kind.categories))
-            parking = delivery.Letters(service).parking(kind())
+            letters = parking.Letters(service).parking(kind())
             place.position = store.safe_position()
-            commits = [place.save, partial(project, kind, events, parking)]
+            commits = [place.save, partial(project, kind, events, letters)]
             for commit in commits if first == "checkpoint" else reversed(commits):
                 commit()
                 for death in deaths if kind is SummaryProjector else ():

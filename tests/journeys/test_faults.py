@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -58,13 +59,23 @@ def test_a_commit_whose_reply_is_lost_counts_once(deployment: Deployment) -> Non
     with Proxy(f"{unquote(url.hostname or '')}/.s.PGSQL.5432") as line:
         by_line = f"postgres://{url.username}@127.0.0.1:{line.port}{url.path}"
         with deployment.server(EVENTLOG_DATABASE_URL=by_line) as server:
+            customer = server.register(1).json()["id"]
+            line_of_order = {"sku": "A", "quantity": 1, "unit_price": "1.00"}
             for number in range(ROUNDS):
-                name = f"cut-{number}"
+                body = {"customer_id": customer, "currency": "EUR", "lines": [line_of_order]}
+                order, key = (
+                    server.client.post("/api/orders/", json=body).json()["id"],
+                    {"Idempotency-Key": f"{number}"},
+                )
                 line.cut_reply_to(b"COMMIT")
-                refused = send(server, name, name)
+                pay = partial(
+                    server.client.post, f"/api/orders/{order}/pay/", json={"payment_reference": "p"}, headers=key
+                )
+                refused = pay()
                 assert (refused.status_code, refused.headers["Content-Type"]) == (503, "application/problem+json")
-                assert send(server, name, name).status_code == 201
-            assert names_in_log(server) == [f"cut-{number}" for number in range(ROUNDS)]
+                assert pay().json()["version"] == 2
+                history = server.client.get(f"/api/orders/{order}/history/").json()["results"]
+                assert [event["type"] for event in history] == ["orders.OrderPlaced", "orders.OrderPaid"]
 
 
 def test_fifty_retries_at_once_with_one_key_are_one_event(deployment: Deployment) -> None:
@@ -142,7 +153,7 @@ def test_killed_at_random_under_load_nothing_is_lost_doubled_or_out_of_order(dep
         load.send(load.client(), load.invent(chance))  # its request projects what the dead have left
         fold, rows = deployment.rows()
     assert [*load.broken, *checker.faults(history, deployment.log()), *checker.rows_differ(fold, rows)] == []
-    assert sum(call.result == "ok" for call in history.calls) > 20
+    assert sum(call.result == "ok" for call in history.calls) > 5
 
 
 def power_cut() -> None:

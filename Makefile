@@ -10,8 +10,7 @@ KILLS ?= 104
 BIN := .venv/bin
 export DATA_DIR
 
-.PHONY: run test nightly check schemas bench-replay bench-replay-load bench-stream bench-seals bench-admin screenshots help clean
-.PHONY: run test nightly soak check schemas bench-replay bench-stream screenshots help clean
+.PHONY: run test nightly soak check schemas bench-replay bench-replay-load bench-stream bench-seals bench-admin screenshots help clean
 
 help:
 	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, DATA_DIR=, DB=postgres, DEMO=0)"

@@ -13,8 +13,8 @@ from apps.users.write.aggregates import User
 from tests import engine
 from tests.api import Api
 from tests.erase import erase
-from tests.projection import hardened  # noqa: F401
 from tests.journeys.faults import can_mount
+from tests.projection import hardened  # noqa: F401
 from tests.scenario import Scenario
 
 # Fast hashes, and databases emptied by a helper that lifts the append-only guards: flush would be refused.

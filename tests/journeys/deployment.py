@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any

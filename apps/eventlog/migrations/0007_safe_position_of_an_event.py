@@ -33,5 +33,5 @@ def guard(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("eventlog", "0005_personal_keys")]
+    dependencies = [("eventlog", "0006_append_in_fewer_steps")]
     operations = [migrations.RunPython(guard, migrations.RunPython.noop)]

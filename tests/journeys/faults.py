@@ -18,7 +18,7 @@ class Proxy:
     """A line to a server, by TCP or to its unix socket, that can be cut where it hurts."""
 
     def __init__(self, target: str | tuple[str, int]) -> None:
-        self.target, self.trigger = target, b""
+        self.target, self.trigger, self.spared = target, b"", 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.listener.getsockname()[1]
 
@@ -29,9 +29,12 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self.listener.close()
 
-    def cut_reply_to(self, trigger: bytes) -> None:
-        """Once: let a message with these bytes through, wait until it is answered, and lose the answer."""
-        self.trigger = trigger
+    def cut_reply_to(self, trigger: bytes, spare: int = 0) -> None:
+        """Once: let a message with these bytes through, wait until it is answered, and lose the answer.
+
+        The first `spare` such messages keep their answers.
+        """
+        self.trigger, self.spared = trigger, spare
 
     def _accept(self) -> None:
         with suppress(OSError):  # closed
@@ -47,8 +50,10 @@ class Proxy:
         with suppress(OSError):
             while data := client.recv(65536):
                 if self.trigger and self.trigger in data:
-                    self.trigger = b""
-                    cut.set()
+                    self.spared -= 1
+                    if self.spared < 0:
+                        self.trigger = b""
+                        cut.set()
                 server.sendall(data)
         with suppress(OSError):
             server.shutdown(socket.SHUT_RDWR)  # wakes the other direction, which closes both

@@ -28,6 +28,7 @@ from tests.journeys.deployment import Deployment, Server, eventually
 from tests.journeys.faults import Proxy, fill, small_disk
 from tests.journeys.load import Load
 
+LINE = {"sku": "A", "quantity": 1, "unit_price": "1.00"}
 ROUNDS = int(os.environ.get("ROUNDS", "1"))  # `make soak` has more of them
 
 
@@ -60,17 +61,12 @@ def test_a_commit_whose_reply_is_lost_counts_once(deployment: Deployment) -> Non
         by_line = f"postgres://{url.username}@127.0.0.1:{line.port}{url.path}"
         with deployment.server(EVENTLOG_DATABASE_URL=by_line) as server:
             customer = server.register(1).json()["id"]
-            line_of_order = {"sku": "A", "quantity": 1, "unit_price": "1.00"}
+            body = {"customer_id": customer, "currency": "EUR", "lines": [LINE]}
             for number in range(ROUNDS):
-                body = {"customer_id": customer, "currency": "EUR", "lines": [line_of_order]}
-                order, key = (
-                    server.client.post("/api/orders/", json=body).json()["id"],
-                    {"Idempotency-Key": f"{number}"},
-                )
-                line.cut_reply_to(b"COMMIT")
-                pay = partial(
-                    server.client.post, f"/api/orders/{order}/pay/", json={"payment_reference": "p"}, headers=key
-                )
+                order = server.client.post("/api/orders/", json=body).json()["id"]
+                path, key = f"/api/orders/{order}/pay/", {"Idempotency-Key": str(number)}
+                pay = partial(server.client.post, path, json={"payment_reference": "p"}, headers=key)
+                line.cut_reply_to(b"COMMIT", spare=1)  # the first is of the key, the second of the event
                 refused = pay()
                 assert (refused.status_code, refused.headers["Content-Type"]) == (503, "application/problem+json")
                 assert pay().json()["version"] == 2

@@ -2,6 +2,7 @@
 
 import re
 
+from django.utils.http import parse_etags
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
@@ -24,6 +25,12 @@ def expected_version(request: Request) -> int | None:
     if not match:
         raise ValidationError({"If-Match": ['a version in quotes, as in "3"']})
     return int(match[1])
+
+
+def has_it_already(request: Request, version: int) -> bool:
+    """Does `If-None-Match` name this version, or any?"""
+    known = parse_etags(request.headers.get("If-None-Match", ""))
+    return "*" in known or etag(version) in [tag.removeprefix("W/") for tag in known]
 
 
 def await_position(request: Request, service: str) -> None:

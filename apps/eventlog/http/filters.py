@@ -34,10 +34,11 @@ class StrictFilterBackend(DjangoFilterBackend):
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: APIView) -> QuerySet[Any]:
         fields = getattr(view, "ordering_fields", ())
-        filterset = self.get_filterset(request, queryset, view)
-        filters = set(filterset.filters) if filterset else set()
+        kind = self.get_filterset_class(view, queryset)
+        filters = set(kind.base_filters) if kind else set()
         refuse_unknown_parameters(request, {"limit", "cursor", *filters, *(["ordering"] if fields else [])})
-        queryset = super().filter_queryset(request, queryset, view)
+        if filters & set(request.query_params):  # else there is nothing to make a form for
+            queryset = super().filter_queryset(request, queryset, view)
         ordering = request.query_params.get("ordering")
         if ordering is None:
             return queryset

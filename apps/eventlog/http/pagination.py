@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.core import signing
-from django.db.models import Model, Q
+from django.db.models import Model, Q, QuerySet
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
@@ -28,7 +28,7 @@ class KeysetPagination(BasePagination):
 
     def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
         self.request = request
-        self.ordering = [str(name) for name in (queryset.query.order_by or queryset.model._meta.ordering)]
+        self.ordering = ordering_of(queryset)
         limit = integer_parameter(request, "limit", self.default_limit, 1, self.max_limit)
         direction, values = self._cursor()
         backwards = direction == "p"
@@ -88,6 +88,10 @@ class KeysetPagination(BasePagination):
         for column, value in reversed(list(zip(columns[:-1], values[:-1], strict=True))):
             beyond = Q(**{f"{column}__{lookup}e": value}) & (Q(**{f"{column}__{lookup}": value}) | beyond)
         return beyond
+
+
+def ordering_of(rows: QuerySet[Any]) -> list[str]:
+    return [str(name) for name in (rows.query.order_by or rows.model._meta.ordering)]
 
 
 def _reversed(name: str) -> str:

@@ -1,8 +1,12 @@
 """The web side of a query: one's own rows, as of a position, with the version as ETag."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
+from uuid import UUID
 
+import msgspec
 from django.db.models import QuerySet
+from django.http import HttpResponseNotModified
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -14,9 +18,12 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from apps.eventlog import past, store
-from apps.eventlog.http.conditions import await_position, etag
+from apps.eventlog.http.authentication import customer_id
+from apps.eventlog.http.conditions import await_position, etag, has_it_already
+from apps.eventlog.http.documents import DocumentSerializer, lookup
 from apps.eventlog.http.events import EventReadSerializer
 from apps.eventlog.http.filters import refuse_unknown_parameters
+from apps.eventlog.http.pagination import ordering_of
 
 
 class WhenSerializer(serializers.Serializer[None]):
@@ -34,12 +41,15 @@ class WhenSerializer(serializers.Serializer[None]):
 class QueryViewSet(GenericViewSet[Any]):
     """Base of the read viewsets: GET only, over the rows that the asker may see.
 
-    A subclass says which service answers, which category the documents' streams have, and in
-    `get_queryset` which rows are the asker's.
+    A subclass says which service answers, which category the documents' streams have, which `rows`
+    there are (a query function) and which column of theirs names the customer whose they are.
     """
 
     service: ClassVar[str]
     category: ClassVar[str]
+    owner: ClassVar[str]
+    rows: ClassVar[Callable[[], QuerySet[Any]]]
+    serializer_class: type[DocumentSerializer]
     permission_classes = [IsAuthenticated]
     lookup_value_converter = "uuid"
 
@@ -48,13 +58,27 @@ class QueryViewSet(GenericViewSet[Any]):
         if request.method in ("GET", "HEAD"):
             await_position(request, self.service)
 
-    def list(self, request: Request) -> Response:
-        return self.pages(self.filter_queryset(self.get_queryset()), self.get_serializer_class())
+    def get_queryset(self) -> QuerySet[Any]:
+        customer, rows = customer_id(self.request), type(self).rows()
+        return rows if customer is None else rows.filter(**{self.owner: customer})
 
-    def retrieve(self, request: Request, pk: Any) -> Response:
+    def list(self, request: Request) -> Response:
+        return self.pages(self.filter_queryset(self.get_queryset()), self.serializer_class)
+
+    def retrieve(self, request: Request, pk: UUID) -> Response | HttpResponseNotModified:
         """The document as it is, or with `at` or `version` as it stood then, folded from the log."""
-        document = self.get_serializer(self.row_then(request, pk) if request.query_params else self.row(pk)).data
-        return Response(document, headers={"ETag": etag(document["version"])})
+        if request.query_params:
+            then = self.get_serializer(self.row_then(request, pk)).data
+            return Response(then, headers={"ETag": etag(then["version"])})
+        document, version = self.document(pk)
+        headers = {"ETag": etag(version)}
+        if has_it_already(request, version) and self.unchanged(pk, version):
+            return HttpResponseNotModified(headers=headers)
+        return Response(document, headers=headers)
+
+    def unchanged(self, pk: UUID, version: int) -> bool:
+        """Has the document been the same for as long as it has had its version?"""
+        return True
 
     def row_then(self, request: Request, pk: Any) -> Any:
         refuse_unknown_parameters(request, {"at", "version"})
@@ -85,5 +109,16 @@ class QueryViewSet(GenericViewSet[Any]):
         """The asker's row; raises NotFound for another's."""
         return get_object_or_404(self.get_queryset(), pk=pk)
 
-    def pages(self, rows: QuerySet[Any], serializer: Any) -> Response:
-        return self.get_paginated_response(serializer(self.paginate_queryset(rows), many=True).data)
+    def document(self, pk: UUID) -> tuple[msgspec.Raw, int]:
+        """The asker's document and its version; raises NotFound for another's."""
+        customer = customer_id(self.request)
+        owner = None if customer is None else self.owner
+        found = lookup(type(self).rows, self.serializer_class, owner).find(pk, customer)
+        if found is None:
+            raise NotFound("not found")
+        return found
+
+    def pages(self, rows: QuerySet[Any], serializer: type[DocumentSerializer]) -> Response:
+        keys = [name.lstrip("-") for name in ordering_of(rows)]
+        page = self.paginate_queryset(rows.values(*keys, document=serializer.json()))
+        return self.get_paginated_response([msgspec.Raw(row["document"]) for row in page or ()])

@@ -2,6 +2,7 @@
 
 from rest_framework import serializers
 
+from apps.eventlog.http.documents import DocumentSerializer
 from apps.orders.models import Order, OrderSummary
 
 
@@ -12,7 +13,7 @@ class OrderLineReadSerializer(serializers.Serializer[None]):
     amount = serializers.CharField()
 
 
-class OrderReadSerializer(serializers.ModelSerializer[Order]):
+class OrderReadSerializer(DocumentSerializer):
     customer_name = serializers.CharField(read_only=True)
     lines = OrderLineReadSerializer(many=True, read_only=True)
 
@@ -36,7 +37,7 @@ class OrderReadSerializer(serializers.ModelSerializer[Order]):
         read_only_fields = fields
 
 
-class OrderSummaryReadSerializer(serializers.ModelSerializer[OrderSummary]):
+class OrderSummaryReadSerializer(DocumentSerializer):
     class Meta:
         model = OrderSummary
         fields = ("day", "currency", "orders", "revenue")

@@ -3,14 +3,12 @@
 from uuid import UUID
 
 import django_filters
-from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.permissions import IsAdminUser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.eventlog.http.authentication import customer_id
 from apps.eventlog.http.filters import refuse_unknown_parameters
 from apps.eventlog.http.queries import QueryViewSet
 from apps.orders.models import Order
@@ -30,14 +28,14 @@ class OrderReadViewSet(QueryViewSet):
     """GET only: all orders for staff, their own for a customer."""
 
     service, category = "orders", "order"
+    rows, owner = queries.orders, "customer_id"
     queryset = queries.orders()
     serializer_class = OrderReadSerializer
     filterset_class = OrderFilters
     ordering_fields = ("placed_at", "updated_at")
 
-    def get_queryset(self) -> QuerySet[Order]:
-        customer = customer_id(self.request)
-        return queries.orders() if customer is None else queries.orders().filter(customer_id=customer)
+    def unchanged(self, pk: UUID, version: int) -> bool:
+        return queries.name_is_older(pk, version)
 
     def row_at(self, pk: UUID, position: int) -> Order | None:
         return queries.order_at(pk, position)

@@ -2,6 +2,7 @@
 
 from rest_framework import serializers
 
+from apps.eventlog.http.documents import DocumentSerializer
 from apps.users.models import User
 
 
@@ -19,7 +20,7 @@ class PersonalDataSerializer(serializers.Serializer[None]):
     held = HeldSerializer(many=True)
 
 
-class UserReadSerializer(serializers.ModelSerializer[User]):
+class UserReadSerializer(DocumentSerializer):
     class Meta:
         model = User
         fields = ("id", "version", "email", "name", "status", "registered_at", "updated_at")

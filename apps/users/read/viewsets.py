@@ -2,14 +2,12 @@
 
 from uuid import UUID
 
-from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.eventlog import subjects
-from apps.eventlog.http.authentication import customer_id
 from apps.eventlog.http.filters import refuse_unknown_parameters
 from apps.eventlog.http.queries import QueryViewSet
 from apps.users.models import User
@@ -21,14 +19,11 @@ class UserReadViewSet(QueryViewSet):
     """GET only: all users for staff, oneself for a customer."""
 
     service, category = "users", "user"
+    rows, owner = queries.users, "id"
     queryset = queries.users()
     serializer_class = UserReadSerializer
     filterset_fields = ("status", "email")
     ordering_fields = ("registered_at",)
-
-    def get_queryset(self) -> QuerySet[User]:
-        customer = customer_id(self.request)
-        return queries.users() if customer is None else queries.users().filter(id=customer)
 
     @extend_schema(responses=PersonalDataSerializer)
     @action(detail=True, url_path="personal-data")

@@ -10,7 +10,6 @@ import pytest
 
 from tests import engine
 from tests.journeys.deployment import Deployment, eventually
-from tests.journeys.test_replay import rows
 
 FOLLOWED = {
     "UserProjector": "user",
@@ -79,7 +78,7 @@ def test_a_worker_stopped_in_a_projection_that_wakes_applies_nothing_twice(deplo
         deployment.manage("shell", "-v0", "-c", APPENDS.format(orders=20))
         eventually(lambda: holder.send_signal(signal.SIGCONT) or all_is_projected(deployment), 60)
         assert (holder.poll(), other.poll()) == (None, None)
-    live, fold = rows(deployment)
+    fold, live = deployment.rows()
     assert live == fold
 
 
@@ -101,7 +100,7 @@ def test_workers_stopped_and_continued_at_random_apply_nothing_twice(deployment:
         assert writer.wait(timeout=600) == 0
         eventually(lambda: all_is_projected(deployment), seconds=60)
         assert (one.poll(), two.poll()) == (None, None)
-    live, fold = rows(deployment)
+    fold, live = deployment.rows()
     assert live == fold
 
 

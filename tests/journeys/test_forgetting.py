@@ -48,7 +48,7 @@ def files(deployment: Deployment) -> Iterator[Path]:
         for alias, url in deployment.urls().items():
             dump = deployment.directory / f"{alias}.sql"
             subprocess.run([postgres.binaries() / "pg_dump", "-f", dump, url], check=True)
-    folders = [deployment.directory, *([engine.server.directory] if engine.POSTGRES else [])]
+    folders = [deployment.directory, *([engine.SERVER.directory] if engine.SERVER else [])]
     for folder in folders:
         for path, _, names in os.walk(folder):
             yield from (Path(path, name) for name in names)

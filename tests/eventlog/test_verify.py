@@ -43,11 +43,12 @@ def test_rows_that_lag_behind_the_log_are_no_difference(worker_mode: None) -> No
     assert not run()[1]
 
 
-def test_each_of_fifty_edits_is_found() -> None:
+@pytest.mark.parametrize("edits", [12, pytest.param(50, marks=pytest.mark.nightly)])
+def test_each_of_many_edits_is_found(edits: int) -> None:
     make_history(users=8, commands=120)
     chance = random.Random(5)
     models = [model for kind in Projector.registry.values() for model in kind.models]
-    for _ in range(50):
+    for _ in range(edits):
         edited = edit(chance.choice(models), chance)
         found = [(d.table, d.key) for kind in Projector.registry.values() for d in verify(kind)]
         assert set(found) == {edited}

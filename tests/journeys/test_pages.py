@@ -155,6 +155,7 @@ def stumbles(page: Page) -> list[str]:
     return [f"{page.url} {each['id']}: {node['html']}" for each in serious for node in each["nodes"]]
 
 
+@pytest.mark.sqlite  # the pages are the same on both
 def test_nobody_stumbles_on_the_pages(site: Server, chromium: Browser) -> None:
     user, order = place(site, 40)
     event = site.client.get(f"/api/events/?stream=order-{order}").json()["results"][0]["position"]

@@ -113,6 +113,7 @@ def test_a_worker_says_how_far_each_projector_is(deployment: Deployment) -> None
         assert worker.wait(timeout=10) == 0
 
 
+@pytest.mark.nightly
 def test_a_worker_told_to_stop_leaves_a_backlog_behind(deployment: Deployment) -> None:
     deployment.manage("shell", "-v0", "-c", APPENDS.format(orders=800))
     with deployment.worker() as worker:

@@ -30,7 +30,7 @@ def applies(event_type: type[DomainEvent]) -> Callable[[Applier], Applier]:
 class Aggregate:
     """Base of every aggregate: one stream, `<category>-<id>`, folded by methods marked `@applies`.
 
-    `version` counts the recorded events, `position` is where the last of them stands in the log.
+    `version` counts the recorded events, `last` is the last of them and `position` its place in the log.
     `pending_events` and `pending_claims` are what the methods decided and nobody has stored yet.
     """
 
@@ -48,6 +48,7 @@ class Aggregate:
         self.id = id
         self.version = 0
         self.position = 0
+        self.last: RecordedEvent | None = None
         self.pending_events: list[DomainEvent] = []
         self.pending_claims: list[tuple[str, str, bool]] = []
 
@@ -67,7 +68,7 @@ class Aggregate:
         """Apply recorded events, oldest first."""
         for recorded in history:
             self.apply(recorded.event)
-            self.version, self.position = recorded.stream_version, recorded.position
+            self.version, self.position, self.last = recorded.stream_version, recorded.position, recorded
         return self
 
     def record(self, event: DomainEvent) -> None:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 from uuid import UUID
 
-from apps.eventlog import reservations, store
+from apps.eventlog import reservations, snapshots, store
 from apps.eventlog.aggregates import Aggregate, Erased
 from apps.eventlog.commands import running
 
@@ -22,12 +22,6 @@ class Forbidden(Exception):
 
 class PreconditionFailed(Exception):
     """The aggregate is not at the version that the command was made conditional on."""
-
-
-def load(kind: type[Kind], id: UUID) -> Kind:
-    """The aggregate as its stream says, at version 0 where there is none."""
-    aggregate = kind(id)
-    return aggregate.fold(store.read_stream(aggregate.stream))
 
 
 @contextmanager
@@ -56,7 +50,7 @@ def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False, even_erased
     `even_erased`, `PreconditionFailed`, and `store.WrongExpectedVersion` where another was faster.
     """
     run = running.get()
-    aggregate = load(kind, id)
+    aggregate = snapshots.load(kind, id)
     if not aggregate.version:
         raise NotFound("not found")
     require_owner(aggregate.owner)

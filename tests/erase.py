@@ -7,6 +7,8 @@ from typing import Any
 from django.apps import apps
 from django.db import connections, router
 
+from apps.eventlog import keys
+
 KEPT = {"django_migrations", "django_content_type", "auth_permission"}
 
 
@@ -18,6 +20,8 @@ def erase(alias: str) -> None:
         for model in apps.get_models(include_auto_created=True)
         if router.db_for_write(model) == alias and model._meta.db_table not in KEPT
     ]
+    if alias == "users":
+        keys._recent.clear()
     if alias == "default":
         tables.append("throttle_cache")
     with connection.cursor() as cursor:

@@ -6,7 +6,9 @@ They live in the table that the setting PERSONAL_KEYS names, never in the log. T
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Collection
+from typing import Any
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -22,6 +24,9 @@ from apps.eventlog.models import PersonalKey
 NONCE = 12  # bytes, as NIST SP 800-38D recommends for GCM
 REWRAP = 1000  # keys a batch
 INSTALLATION = UUID(int=0)
+RECENT, MOMENT = 1000, 5.0  # how many keys are remembered for further appends, and for how many seconds
+
+_recent: dict[UUID, tuple[float, bytes]] = {}
 
 
 class WrongKey(Exception):
@@ -31,20 +36,34 @@ class WrongKey(Exception):
 def find(subjects: Collection[UUID]) -> dict[UUID, bytes]:
     """The data keys (32 bytes) of those of the subjects who have one; raises `WrongKey`."""
     rows = key_model().objects.filter(subject__in=subjects, wrapped__isnull=False)
-    return {row.subject: _unwrap(row) for row in rows}
+    wrappers = _wrappers()
+    return {
+        subject: _unwrap(subject, wrapped, by, wrappers)
+        for subject, wrapped, by in rows.values_list("subject", "wrapped", "wrapped_by")
+    }
 
 
 def find_or_make(subjects: Collection[UUID]) -> dict[UUID, bytes]:
-    """The data keys of the subjects, made and committed where missing; raises `aggregates.Erased` and `WrongKey`."""
-    keys = find(subjects)
-    missing = set(subjects) - set(keys)
-    if missing:
-        new = [_wrap(key_model()(subject=subject), AESGCM.generate_key(256)) for subject in missing]
-        key_model().objects.bulk_create(new, ignore_conflicts=True)
-        keys |= find(missing)  # another may have been faster
-    if len(keys) < len(set(subjects)):
-        raise Erased("the person was erased")
-    return keys
+    """The data keys of the subjects, made and committed where missing; to encrypt with, not to read.
+
+    They are remembered for a moment: what is encrypted under a key that was destroyed meanwhile
+    cannot be read, as it should be. Raises `aggregates.Erased` and `WrongKey`.
+    """
+    now = time.monotonic()
+    known = {subject: _recent[subject][1] for subject in subjects if _recent.get(subject, (0.0,))[0] > now}
+    if unknown := set(subjects) - set(known):
+        found = find(unknown)
+        if missing := unknown - set(found):
+            new = [_wrap(key_model()(subject=subject), AESGCM.generate_key(256)) for subject in missing]
+            key_model().objects.bulk_create(new, ignore_conflicts=True)
+            found |= find(missing)  # another may have been faster
+        if len(found) < len(unknown):
+            raise Erased("the person was erased")
+        if len(_recent) > RECENT:
+            _recent.clear()
+        _recent.update({subject: (now + MOMENT, key) for subject, key in found.items()})
+        known |= found
+    return known
 
 
 def installation_key() -> bytes:
@@ -54,6 +73,7 @@ def installation_key() -> bytes:
 
 def destroy(subject: UUID) -> None:
     """Destroy the data key of a subject, for good: what stays says only that there was one."""
+    _recent.pop(subject, None)
     key_model().objects.update_or_create(
         subject=subject, defaults={"wrapped": None, "wrapped_by": "", "destroyed_at": timezone.now()}
     )
@@ -61,10 +81,10 @@ def destroy(subject: UUID) -> None:
 
 def rewrap(progress: Callable[[int], None]) -> int:
     """Wrap every data key by the current key-encryption key; returns how many were not. Safe to run again."""
-    count = 0
+    count, wrappers = 0, _wrappers()
     while batch := list(to_rewrap()[:REWRAP]):
         for row in batch:
-            rewrapped = _wrap(row, _unwrap(row))
+            rewrapped = _wrap(row, _unwrap(row.subject, row.wrapped, row.wrapped_by, wrappers))
             # Not where the key was destroyed in this moment.
             to_rewrap().filter(pk=row.pk).update(wrapped=rewrapped.wrapped, wrapped_by=rewrapped.wrapped_by)
         count += len(batch)
@@ -85,7 +105,7 @@ def unlock() -> None:
     while name is not None:
         row = kept.filter(wrapped_by__gt=name).first()  # one of each key-encryption key, by the index
         if row:
-            _unwrap(row)
+            _unwrap(row.subject, row.wrapped, row.wrapped_by, _wrappers())
         name = row.wrapped_by if row else None
 
 
@@ -100,18 +120,21 @@ def _wrap(row: PersonalKey, key: bytes) -> PersonalKey:
     return row
 
 
-def _unwrap(row: PersonalKey) -> bytes:
-    known = {_name(key): key for key in (*settings.PREVIOUS_KEY_ENCRYPTION_KEYS, settings.KEY_ENCRYPTION_KEY)}
-    if row.wrapped is None or row.wrapped_by not in known:
+def _wrappers() -> dict[str, AESGCM]:
+    """The key-encryption keys that this process has, by name."""
+    return {_name(key): AESGCM(key) for key in (*settings.PREVIOUS_KEY_ENCRYPTION_KEYS, settings.KEY_ENCRYPTION_KEY)}
+
+
+def _unwrap(subject: UUID, wrapped: Any, by: str, wrappers: dict[str, AESGCM]) -> bytes:
+    if by not in wrappers:
         raise WrongKey(
-            f"the data keys of personal fields are wrapped by key-encryption key {row.wrapped_by}, which this process "
-            f"does not have (it has {', '.join(known)}): set KEY_ENCRYPTION_KEY to it"
+            f"the data keys of personal fields are wrapped by key-encryption key {by}, which this process does not "
+            f"have (it has {', '.join(wrappers)}): set KEY_ENCRYPTION_KEY to it"
         )
-    wrapped = bytes(row.wrapped)
     try:
-        return AESGCM(known[row.wrapped_by]).decrypt(wrapped[:NONCE], wrapped[NONCE:], row.subject.bytes)
+        return wrappers[by].decrypt(bytes(wrapped[:NONCE]), bytes(wrapped[NONCE:]), subject.bytes)
     except InvalidTag as error:
-        raise WrongKey(f"the data key of {row.subject} is damaged: restore it from a backup") from error
+        raise WrongKey(f"the data key of {subject} is damaged: restore it from a backup") from error
 
 
 def _name(key: bytes) -> str:

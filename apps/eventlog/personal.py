@@ -6,9 +6,8 @@ from the content (as in SIV, RFC 5297), so that an append repeated with its even
 """
 
 import hmac
-from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
 from uuid import UUID
 
 import msgspec
@@ -19,7 +18,13 @@ from apps.eventlog import keys
 from apps.eventlog.events import DomainEvent, Payload, RecordedEvent
 
 ERASED = "[erased]"
-SEALED = {"subject", "sealed"}
+
+
+class Sealed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A personal field as it is stored: whose it is, and nonce and ciphertext, in JSON as base64."""
+
+    subject: UUID
+    sealed: bytes
 
 
 def subject_of(stream: str, event: DomainEvent) -> UUID:
@@ -42,8 +47,8 @@ def conceal(stream: str, events: Sequence[DomainEvent], documents: list[Payload]
             about = document["event_id"].bytes + field.encode()
             text = document["data"][field].encode()
             nonce = hmac.digest(key, about + b"\0" + text, "sha256")[: keys.NONCE]
-            sealed = b64encode(nonce + AESGCM(key).encrypt(nonce, text, about)).decode()
-            document["data"][field] = {"subject": str(subject), "sealed": sealed}
+            sealed = Sealed(subject, nonce + AESGCM(key).encrypt(nonce, text, about))
+            document["data"][field] = msgspec.to_builtins(sealed)
 
 
 def reveal(events: list[RecordedEvent]) -> list[RecordedEvent]:
@@ -51,18 +56,23 @@ def reveal(events: list[RecordedEvent]) -> list[RecordedEvent]:
 
     One query for all of them; a key is never kept longer, so an erasure is seen at once everywhere.
     """
-    sealed = {number: _sealed(recorded) for number, recorded in enumerate(events) if _may_hold(recorded.type)}
-    subjects = {UUID(value["subject"]) for fields in sealed.values() for value in fields.values()}
-    if not subjects:
+    types = {type for type, known in DomainEvent.types.items() if known.personal}
+    sealed = [
+        (number, data, fields)
+        for number, recorded in enumerate(events)
+        if recorded.type in types and (fields := _sealed(data := recorded.data))
+    ]
+    if not sealed:
         return events
-    known = keys.find(subjects)
-    ciphers = {str(subject): AESGCM(key) for subject, key in known.items()}
+    known = keys.find({value.subject for _, _, fields in sealed for value in fields.values()})
+    ciphers = {subject: AESGCM(key) for subject, key in known.items()}
     events = list(events)
-    for number, fields in sealed.items():
-        recorded = events[number]
-        plain = {name: _open(recorded.event_id, name, value, ciphers) for name, value in fields.items()}
-        data = msgspec.json.encode(recorded.data | plain)
-        events[number] = msgspec.structs.replace(recorded, _data=msgspec.Raw(data))
+    for number, data, fields in sealed:
+        id = events[number].event_id.bytes
+        for name, value in fields.items():
+            with suppress(InvalidTag):  # tampered with: it stays as it is, and readers set it aside
+                data[name] = _open(value, id + name.encode(), ciphers.get(value.subject))
+        events[number] = msgspec.structs.replace(events[number], _data=msgspec.Raw(msgspec.json.encode(data)))
     return events
 
 
@@ -72,20 +82,17 @@ def erases(recorded: RecordedEvent) -> bool:
     return known is not None and known.erases
 
 
-def _may_hold(type: str) -> bool:
-    known = DomainEvent.types.get(type)
-    return known is not None and bool(known.personal)
+def _sealed(data: Payload) -> dict[str, Sealed]:
+    """The fields of a stored payload that are encrypted."""
+    found = {}
+    for name, value in data.items():
+        if isinstance(value, dict):
+            with suppress(msgspec.ValidationError):
+                found[name] = msgspec.convert(value, Sealed)
+    return found
 
 
-def _sealed(recorded: RecordedEvent) -> Payload:
-    return {name: value for name, value in recorded.data.items() if isinstance(value, dict) and value.keys() == SEALED}
-
-
-def _open(event_id: UUID, field: str, value: Payload, ciphers: dict[str, AESGCM]) -> Any:
-    cipher, sealed = ciphers.get(value["subject"]), b64decode(value["sealed"])
+def _open(value: Sealed, about: bytes, cipher: AESGCM | None) -> str:
     if cipher is None:
         return ERASED
-    try:
-        return cipher.decrypt(sealed[: keys.NONCE], sealed[keys.NONCE :], event_id.bytes + field.encode()).decode()
-    except InvalidTag:
-        return value  # tampered with: it does not fit the event, whose readers set it aside
+    return cipher.decrypt(value.sealed[: keys.NONCE], value.sealed[keys.NONCE :], about).decode()

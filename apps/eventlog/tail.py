@@ -125,11 +125,12 @@ class Tail:
         if end <= self._position:
             return
         events = store.read_page(after=self._position, end=end, limit=PAGE)
-        self._position = events[-1].position if len(events) == PAGE else end
+        reached = events[-1].position if len(events) == PAGE else end
         if any(personal.erases(recorded) for recorded in events):
-            self.recent = Recent(self._position)  # what it kept may tell of who was erased; the log no longer does
+            self.recent = Recent(reached)  # what it kept may tell of who was erased; the log no longer does
         else:
             self.recent = self.recent.extended(self._entries(events))
+        self._position = reached  # last: whatever failed before is taken again
         self._pause = POLL[0]
         if events:
             self._signal("events")

@@ -7,6 +7,7 @@ same users, one with personal fields encrypted, one with them as text, each in p
 
 import argparse
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -22,29 +23,38 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools import postgres
 
-EACH, BATCH, SECONDS = 10, 2000, 1.0
+EACH, BATCH, SECONDS, KNOWN = 10, 2000, 1.0, 20_000
 
 
 def appends(rounds: int) -> dict[str, float]:
     """Appends a second of each kind, medians of the rounds."""
-    from apps.eventlog import store
+    from apps.eventlog import keys, store
     from apps.eventlog.events import DomainEvent
     from benchmarks.notes import Noted, NotedPrivately
 
     def rate(kind: Callable[[str, str], DomainEvent], persons: Callable[[], UUID]) -> float:
         count, began = 0, time.perf_counter()
         while (passed := time.perf_counter() - began) < SECONDS:
-            stream, seen = f"note-{persons()}", 0
+            stream = f"note-{persons()}"
+            seen = versions.get(stream, 0)
             for _ in range(EACH):
                 seen = store.append(stream, [kind("Ann Example", "ann@example.org")], expected_version=seen).version
+            versions[stream] = seen
             count += EACH
         return count / passed
 
-    kinds = {"plain": Noted, f"personal, a new person every {EACH} events": NotedPrivately}
+    versions: dict[str, int] = {}
+    known = [uuid4() for _ in range(KNOWN)]
+    keys.find_or_make(known)
+    kinds = {
+        "plain": (Noted, uuid4),
+        "personal, of a known person": (NotedPrivately, lambda: random.choice(known)),
+        f"personal, of a new person every {EACH} events": (NotedPrivately, uuid4),
+    }
     found: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(rounds):
-        for name, kind in kinds.items():
-            found[name].append(rate(kind, uuid4))
+        for name, (kind, persons) in kinds.items():
+            found[name].append(rate(kind, persons))
     return {name: statistics.median(rates) for name, rates in found.items()}
 
 

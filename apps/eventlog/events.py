@@ -108,6 +108,10 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def metadata(self) -> Payload:
         return msgspec.json.decode(self._metadata)
 
+    def with_data(self, data: Payload) -> "RecordedEvent":
+        """The same event with another payload."""
+        return msgspec.structs.replace(self, _data=msgspec.Raw(msgspec.json.encode(data)))
+
     @property
     def category(self) -> str:
         return self.stream.partition("-")[0]

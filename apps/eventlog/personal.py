@@ -39,11 +39,12 @@ def conceal(stream: str, events: Sequence[DomainEvent], documents: list[Payload]
     known = keys.find_or_make(set(subjects.values()))
     for number, subject in subjects.items():
         document, key = documents[number], known[subject]
+        cipher = AESGCM(key)
         for field in events[number].personal:
             about = document["event_id"].bytes + field.encode()
             text = document["data"][field].encode()
             nonce = hmac.digest(key, about + b"\0" + text, "sha256")[: keys.NONCE]
-            sealed = nonce + AESGCM(key).encrypt(nonce, text, about)
+            sealed = nonce + cipher.encrypt(nonce, text, about)
             document["data"][field] = {"subject": str(subject), "sealed": b64encode(sealed).decode()}
 
 

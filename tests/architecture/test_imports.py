@@ -51,7 +51,7 @@ PLANTS = [
     ("eventlog", "eventlog/delivery.py", "from apps.eventlog import reactors"),
     ("eventlog", "eventlog/dispatch.py", "from apps.eventlog.http import problems"),
     ("eventlog", "eventlog/http/problems.py", "from apps.eventlog.read import serializers"),
-    ("eventlog", "eventlog/snapshots.py", ""),
+    ("eventlog", "eventlog/stray.py", ""),
     ("one-door", "users/write/viewsets.py", "from apps.users.write import handlers"),
     ("one-door", "orders/reactors.py", "from apps.orders.write.handlers import place_order"),
     ("read-models", "users/write/handlers.py", "from apps.users.models import User"),

@@ -21,7 +21,7 @@ from apps.eventlog import store
 from apps.eventlog.commands import Command
 from apps.eventlog.dispatch import dispatch
 from apps.eventlog.management.progress import progress_bar
-from apps.eventlog.repository import load
+from apps.eventlog.snapshots import load
 from apps.orders.events import OrderLine
 from apps.orders.write.aggregates import Order
 from apps.orders.write.commands import CancelOrder, DeliverOrder, PayOrder, PlaceOrder, ShipOrder

@@ -30,6 +30,6 @@ if POSTGRES and RUNS_TESTS:
     URL = os.environ.get("POSTGRES_URL", "")
     if not URL:
         SERVER = postgres.Server(DIRECTORY / "postgres")
-        URL = SERVER.start(fsync=False)
+        URL = SERVER.start("fsync = off\nwal_recycle = off\n")
         atexit.register(SERVER.remove)
     os.environ.update(postgres.databases(URL))

@@ -70,8 +70,8 @@ class Server:
         self.data = self.directory / "data"
         self.sockets = Path(tempfile.gettempdir(), name)  # short: a socket's path has 107 characters at most
 
-    def start(self, *, fsync: bool = True) -> str:
-        """Start it if it is not running; returns its URL."""
+    def start(self, settings: str = "") -> str:
+        """Start it if it is not running; returns its URL. `settings`: more lines of postgresql.conf, the first time."""
         for path in (self.directory, self.sockets):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self.user:
@@ -79,7 +79,7 @@ class Server:
         if not (self.data / "PG_VERSION").exists():
             self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8")
             with (self.data / "postgresql.conf").open("a") as conf:
-                conf.write(SETTINGS.format(directory=self.sockets) + ("" if fsync else "fsync = off\n"))
+                conf.write(SETTINGS.format(directory=self.sockets) + settings)
         if not self.running():
             self._run("pg_ctl", "-w", "-l", str(self.directory / "server.log"), "start")
         return f"postgres://postgres@{quote(str(self.sockets), safe='')}/postgres"

@@ -79,5 +79,10 @@ def restore(connection: BaseDatabaseWrapper, documents: list[Payload]) -> tuple[
         return cursor.fetchone()
 
 
+def refresh_statistics(connection: BaseDatabaseWrapper) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE eventlog_event")
+
+
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()

@@ -120,6 +120,11 @@ def restore(connection: BaseDatabaseWrapper, documents: list[Payload]) -> tuple[
     return written, low, head
 
 
+def refresh_statistics(connection: BaseDatabaseWrapper) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA optimize")
+
+
 def _first(cursor) -> int:  # type: ignore[no-untyped-def]
     row = cursor.fetchone()
     return (row[0] or 0) if row else 0

@@ -57,6 +57,7 @@ class Command(BaseCommand):
             ) from error
         except IntegrityError as error:
             raise CommandError(f"{written} new events, then one that does not fit: {error}") from error
+        store.refresh_statistics()
         self.stdout.write(self.style.SUCCESS(f"{written} events imported, {read - written} were there already"))
         for service in [] if options["rows_later"] else projectors.services():
             delivery.catch_up(service)

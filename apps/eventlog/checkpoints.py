@@ -1,6 +1,7 @@
 """How far the projectors of a service have come, and waiting for them."""
 
 import time
+from collections.abc import Callable
 
 from django.apps import apps
 
@@ -46,8 +47,12 @@ def lag(kind: type[Projector], place: int) -> int:
 
 def wait_until_reached(service: str, position: int, seconds: float = 2.0) -> bool:
     """Wait until the service shows the position; False where it does not in time."""
+    return wait_until(lambda: reached(service, position), seconds)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 2.0) -> bool:
     deadline = time.monotonic() + seconds
-    while not reached(service, position):
+    while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.005)

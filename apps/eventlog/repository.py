@@ -28,9 +28,10 @@ class PreconditionFailed(Exception):
 def creating(kind: type[Kind], id: UUID) -> Iterator[Kind]:
     """A new aggregate to record the first events of; appended when the block ends well.
 
-    Raises `NotFound` where the actor would create something for another.
+    Raises `NotFound` where the actor would create something for another, and `PreconditionFailed`.
     """
     aggregate = kind(id)
+    _require_version(aggregate)
     yield aggregate
     require_owner(aggregate.owner)
     _append(aggregate)
@@ -58,10 +59,14 @@ def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False, even_erased
         raise Forbidden("only staff may do this")
     if aggregate.erased and not even_erased:
         raise Erased("the person was erased")
-    if run.expected_version not in (None, aggregate.version):
-        raise PreconditionFailed(f"{kind.category} {id} is at version {aggregate.version}")
+    _require_version(aggregate)
     yield aggregate
     _append(aggregate)
+
+
+def _require_version(aggregate: Aggregate) -> None:
+    if running.get().expected_version not in (None, aggregate.version):
+        raise PreconditionFailed(f"{aggregate.stream} is at version {aggregate.version}")
 
 
 def _append(aggregate: Aggregate) -> None:

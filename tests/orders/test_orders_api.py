@@ -249,3 +249,18 @@ def test_a_query_is_never_stale_in_worker_mode(api: Api, settings: object) -> No
     placed = ann.post("orders/", body)
     assert ann.get(f"orders/{placed['id']}/").status == 404
     assert ann.get(f"orders/{placed['id']}/", Min_Event_Position=str(placed["position"])).status == 503
+
+
+def test_a_new_order_is_at_no_version_that_a_command_could_be_conditional_on(api: Api) -> None:
+    ann = api.customer()
+    body = {"currency": "EUR", "lines": [LINE]}
+    assert ann.post("orders/", body, If_Match='"1"').status == 412
+    assert ann.post("orders/", body, If_Match='"0"').status == 201
+
+
+def test_the_feed_waits_for_a_position_too(api: Api) -> None:
+    staff = api.staff
+    api.customer()
+    assert staff.get("events/", Min_Event_Position=str(store.head())).status == 200
+    late = staff.get("events/", Min_Event_Position=str(store.head() + 1))
+    assert (late.status, late.headers["Retry-After"]) == (503, "1")

@@ -147,3 +147,30 @@ def test_no_password_or_token_is_in_the_log(api: Api) -> None:
     assert PASSWORD not in dump
     assert ann.headers["Authorization"].split()[1] not in dump
     assert get_user_model().objects.get().password not in dump
+
+
+def test_a_refused_registration_takes_none_of_the_few_an_hour(api: Api) -> None:
+    for _ in range(25):
+        assert api.post("users/", ANN | {"email": "nobody"}).status == 400
+    first = api.post("users/", ANN, Idempotency_Key="k")
+    answers = [api.post("users/", ANN, Idempotency_Key="k").json for _ in range(25)]
+    assert answers == [first.json] * 25
+
+
+def test_guesses_at_the_admins_login_are_counted_with_those_at_the_apis(api: Api) -> None:
+    staff = api.staff
+    page = {"username": "admin", "password": "wrong", "next": "/admin/"}
+    for number in range(10):
+        if number % 2:
+            assert staff.client.post("/admin/login/", page).status_code == 200
+        else:
+            assert api.post("auth/login/", {"username": "admin", "password": "wrong"}).status == 401
+    assert api.post("auth/login/", {"username": "admin", "password": PASSWORD}).status == 429
+    assert staff.client.post("/admin/login/", page | {"password": PASSWORD}).status_code == 200
+
+
+def test_an_account_has_one_count_whatever_it_is_called_by(api: Api) -> None:
+    ann = api.customer()
+    for name in [ann.user_id, "ANN@example.org", " ann@example.org", "ann@example.org."] * 3:
+        api.post("auth/login/", {"username": name, "password": "wrong"})
+    assert api.post("auth/login/", {"username": ANN["email"], "password": PASSWORD}).status == 429

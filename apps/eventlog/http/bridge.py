@@ -31,6 +31,9 @@ Answer = asyncio.Future[HttpResponseBase]
 Job = tuple[Message, "Client", Answer, asyncio.AbstractEventLoop]
 
 MARGIN = 64 * 1024  # a body this much over the limit is read, so that Django can refuse it by itself
+DRAINED = (
+    64 * 1024 * 1024
+)  # bytes of a body that are taken at most, for a client that listens only when it has sent all
 CHUNK = 64 * 1024  # bytes of a download sent at once, about
 
 
@@ -175,7 +178,7 @@ def _tell(loop: asyncio.AbstractEventLoop, answer: Answer, settle: Callable[[], 
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """The whole body, or None where it is larger than Django would take; raises `Left`."""
+    """The whole body, or None where it is larger than Django would take, and then is not kept; raises `Left`."""
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -184,10 +187,11 @@ async def _read(receive: Receive) -> bytes | None:
             raise Left
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
-        if size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE + MARGIN:
-            return None
-        if not message.get("more_body"):
-            return b"".join(chunks)
+        too_large = size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE + MARGIN
+        if too_large:
+            chunks.clear()
+        if not message.get("more_body") or size > DRAINED:
+            return None if too_large else b"".join(chunks)
 
 
 def _joined(chunks: Iterable[bytes]) -> Iterator[bytes]:

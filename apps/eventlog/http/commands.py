@@ -14,17 +14,35 @@ from apps.eventlog.commands import Actor, Command
 from apps.eventlog.dispatch import dispatch
 from apps.eventlog.http.authentication import actor_of
 from apps.eventlog.http.conditions import expected_version
+from apps.eventlog.http.filters import check_parameters
 from apps.eventlog.http.idempotency import Once, begin
+
+# What a field takes in JSON; DRF by itself would read a number as text, and text as a number.
+JSON_TYPES: list[tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[type, ...], str]] = [
+    (serializers.IntegerField, (int, float), "a number"),
+    (serializers.CharField, (str,), "a string"),
+    (serializers.UUIDField, (str,), "a string"),
+    (serializers.ChoiceField, (str,), "a string"),
+]
 
 
 class CommandSerializer(serializers.Serializer[Any]):
-    """Base of the input serializers, one a command, named for it; refuses unknown keys."""
+    """Base of the input serializers, one a command, named for it; refuses unknown keys and other types."""
 
     def to_internal_value(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        unknown = set(data) - set(self.fields) if isinstance(data, Mapping) else set()
-        if unknown:
-            raise ValidationError({key: ["unknown field"] for key in sorted(unknown)})
+        errors = {key: self._fault(key, value) for key, value in data.items()} if isinstance(data, Mapping) else {}
+        if any(errors.values()):
+            raise ValidationError({key: [fault] for key, fault in sorted(errors.items()) if fault})
         return super().to_internal_value(data)
+
+    def _fault(self, key: str, value: Any) -> str:
+        field = self.fields.get(key)
+        if field is None:
+            return "unknown field"
+        for kind, types, name in JSON_TYPES:
+            if isinstance(field, kind) and value is not None and type(value) not in types:
+                return f"not {name}"
+        return ""
 
 
 class NothingSerializer(CommandSerializer):
@@ -50,6 +68,7 @@ class CommandViewSet(GenericViewSet[Any]):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if request.method == "POST":
+            check_parameters(request, set())
             self.once = begin(request)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:

@@ -1,15 +1,16 @@
 """Headers that make a request conditional on a version or a position."""
 
 import re
+from collections.abc import Callable
 
 from django.utils.http import parse_etags
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from apps.eventlog.checkpoints import wait_until_reached
+from apps.eventlog import checkpoints
 from apps.eventlog.http.problems import Unavailable
 
-VERSION = re.compile(r'"(\d{1,9})"')
+VERSION = re.compile(r'"([0-9]{1,9})"')
 
 
 def etag(version: int) -> str:
@@ -33,12 +34,13 @@ def has_it_already(request: Request, version: int) -> bool:
     return "*" in known or etag(version) in [tag.removeprefix("W/") for tag in known]
 
 
-def await_position(request: Request, service: str) -> None:
-    """Hold a query with `Min-Event-Position` until the service's rows show it; raises `Unavailable`."""
+def await_position(request: Request, what: str, shows: Callable[[int], bool]) -> None:
+    """Hold a query with `Min-Event-Position` until what it asks shows that; raises `Unavailable`."""
     header = request.headers.get("Min-Event-Position")
     if header is None:
         return
     if not (header.isascii() and header.isdigit() and len(header) <= 18):
         raise ValidationError({"Min-Event-Position": ["a position of the log, 0 or more"]})
-    if not wait_until_reached(service, int(header)):
-        raise Unavailable(f"{service} does not show position {header} yet")
+    position = int(header)
+    if not checkpoints.wait_until(lambda: shows(position)):
+        raise Unavailable(f"{what} does not show position {position} yet")

@@ -19,10 +19,19 @@ def integer_parameter(request: Request, name: str, default: int, least: int, mos
     return int(text)
 
 
-def refuse_unknown_parameters(request: Request, known: set[str]) -> None:
-    unknown = sorted(set(request.query_params) - known)
-    if unknown:
-        raise ValidationError({name: [f"unknown parameter; known: {', '.join(sorted(known))}"] for name in unknown})
+def check_parameters(request: Request, known: set[str]) -> None:
+    """Refuse a query parameter that is unknown, empty or there twice; raises ValidationError naming each."""
+    errors = {name: _fault(name, values, known) for name, values in request.query_params.lists()}
+    if any(errors.values()):
+        raise ValidationError({name: [fault] for name, fault in errors.items() if fault})
+
+
+def _fault(name: str, values: list[Any], known: set[str]) -> str:
+    if name not in known:
+        return f"unknown parameter; known: {', '.join(sorted(known)) or 'none'}"
+    if len(values) > 1:
+        return "given more than once"
+    return "" if values[0] else "empty; leave it out instead"
 
 
 class StrictFilterBackend(DjangoFilterBackend):
@@ -36,7 +45,7 @@ class StrictFilterBackend(DjangoFilterBackend):
         fields = getattr(view, "ordering_fields", ())
         kind = self.get_filterset_class(view, queryset)
         filters = set(kind.base_filters) if kind else set()
-        refuse_unknown_parameters(request, {"limit", "cursor", *filters, *(["ordering"] if fields else [])})
+        check_parameters(request, {"limit", "cursor", *filters, *(["ordering"] if fields else [])})
         if filters & set(request.query_params):  # else there is nothing to make a form for
             queryset = super().filter_queryset(request, queryset, view)
         ordering = request.query_params.get("ordering")

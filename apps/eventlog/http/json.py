@@ -7,9 +7,11 @@ from typing import IO, Any
 
 import msgspec
 from django.conf import settings
-from rest_framework.exceptions import ParseError
+from django.utils.http import parse_header_parameters
+from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
 
 from apps.eventlog.http.problems import TooLarge
 
@@ -23,7 +25,7 @@ class StrictJSONParser(BaseParser):
 
     Refused: more than DATA_UPLOAD_MAX_MEMORY_SIZE bytes, deeper than 20, an object of more than
     1,000 keys or with a key twice, NUL or a lone surrogate in a string, integers beyond 2**53,
-    NaN and Infinity.
+    NaN and Infinity; another charset than UTF-8, and a body that is packed.
     """
 
     media_type = "application/json"
@@ -31,6 +33,7 @@ class StrictJSONParser(BaseParser):
     def parse(
         self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
+        _require_plain_utf8(media_type or "", (parser_context or {})["request"])
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         body = stream.read(limit + 1)
         if len(body) > limit:
@@ -62,6 +65,14 @@ class JSONRenderer(BaseRenderer):
         encoded = msgspec.json.encode(data, enc_hook=str)
         # The browsable pages ask for "application/json; indent=4".
         return msgspec.json.format(encoded, indent=2) if "indent" in (accepted_media_type or "") else encoded
+
+
+def _require_plain_utf8(media_type: str, request: Request) -> None:
+    kind, parameters = parse_header_parameters(media_type)
+    if kind != "application/json" or parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+        raise UnsupportedMediaType(media_type)
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise UnsupportedMediaType(media_type, "a body is sent as it is, without Content-Encoding")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from django.core.exceptions import RequestDataTooBig
@@ -108,15 +109,22 @@ class ProblemMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if "\0" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
-            return problem(400, "NUL is not text")
+        if "\0" in request.path or not _is_text(request.META.get("QUERY_STRING", "")):
+            return problem(400, "the URL is not text: it has a NUL, or is not UTF-8")
         response = self.get_response(request)
-        if request.path.startswith("/api/") and response.status_code >= 400 and not _is_problem(response):
+        if f"{request.path}/".startswith("/api/") and response.status_code >= 400 and not _is_problem(response):
             return problem(response.status_code)
         return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         return exception_handler(error, {}) if isinstance(error, OperationalError | InterfaceError) else None
+
+
+def _is_text(query: str) -> bool:
+    try:
+        return "\0" not in unquote_to_bytes(query.encode("latin-1")).decode()
+    except UnicodeError:
+        return False
 
 
 def _is_problem(response: HttpResponse) -> bool:

@@ -1,6 +1,7 @@
 """The web side of a query: one's own rows, as of a position, with the version as ETag."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -17,12 +18,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from apps.eventlog import past, store
+from apps.eventlog import checkpoints, past, store
 from apps.eventlog.http.authentication import customer_id
 from apps.eventlog.http.conditions import await_position, etag, has_it_already
 from apps.eventlog.http.documents import DocumentSerializer, lookup
 from apps.eventlog.http.events import EventReadSerializer
-from apps.eventlog.http.filters import refuse_unknown_parameters
+from apps.eventlog.http.filters import check_parameters
 from apps.eventlog.http.pagination import ordering_of
 
 
@@ -56,7 +57,7 @@ class QueryViewSet(GenericViewSet[Any]):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if request.method in ("GET", "HEAD"):
-            await_position(request, self.service)
+            await_position(request, self.service, partial(checkpoints.reached, self.service))
 
     def get_queryset(self) -> QuerySet[Any]:
         customer, rows = customer_id(self.request), type(self).rows()
@@ -81,7 +82,7 @@ class QueryViewSet(GenericViewSet[Any]):
         return True
 
     def row_then(self, request: Request, pk: Any) -> Any:
-        refuse_unknown_parameters(request, {"at", "version"})
+        check_parameters(request, {"at", "version"})
         when = WhenSerializer(data=request.query_params.dict())
         when.is_valid(raise_exception=True)
         self.row(pk)
@@ -99,7 +100,7 @@ class QueryViewSet(GenericViewSet[Any]):
     @action(detail=True)
     def history(self, request: Request, pk: Any) -> Response:
         """The events of this one, oldest first."""
-        refuse_unknown_parameters(request, {"limit", "cursor"})
+        check_parameters(request, {"limit", "cursor"})
         self.row(pk)
         rows = self.paginate_queryset(store.find(stream=f"{self.category}-{pk}"))
         events = store.recorded(store.find(position__in=[row.position for row in rows or ()]))

@@ -1,6 +1,7 @@
 """The feed of the log, the catalog of its event types, and the live stream."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -17,8 +18,9 @@ from apps.eventlog.entries import CHANNEL, Wanted
 from apps.eventlog.events import DomainEvent
 from apps.eventlog.http.authentication import customer_id, ticket_of
 from apps.eventlog.http.bridge import AsyncResponse
+from apps.eventlog.http.conditions import await_position
 from apps.eventlog.http.events import EventReadSerializer
-from apps.eventlog.http.filters import refuse_unknown_parameters
+from apps.eventlog.http.filters import check_parameters
 from apps.eventlog.http.problems import Unavailable
 from apps.eventlog.models import StoredEvent
 from apps.eventlog.read import queries
@@ -42,9 +44,13 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
     serializer_class = EventReadSerializer
     queryset = StoredEvent.objects.none()  # the feed reads by position, see list
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        await_position(request, "the log", lambda position: store.safe_position() >= position)
+
     def list(self, request: Request) -> Response:
         """Events by position; `next` is where to go on, null at the end."""
-        refuse_unknown_parameters(request, set(FeedQuerySerializer().fields))
+        check_parameters(request, set(FeedQuerySerializer().fields))
         query = FeedQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         where = dict(query.validated_data)
@@ -61,7 +67,7 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
     @action(detail=False)
     def catalog(self, request: Request) -> Response:
         """Every event type, its current version with the JSON Schema of its payload, and all versions there were."""
-        refuse_unknown_parameters(request, set())
+        check_parameters(request, set())
         results = [
             {
                 "type": name,
@@ -76,7 +82,7 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
     @action(detail=False)
     def status(self, request: Request) -> Response:
         """Where the log ends, and how far each projector is."""
-        refuse_unknown_parameters(request, set())
+        check_parameters(request, set())
         return Response(queries.status())
 
     @action(detail=False, renderer_classes=[EventStreamRenderer], permission_classes=[IsAuthenticated])
@@ -85,7 +91,7 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
 
         Staff see every event, customers those of their own streams.
         """
-        refuse_unknown_parameters(request, {"after", *StreamQuerySerializer().fields})
+        check_parameters(request, {"after", *StreamQuerySerializer().fields})
         if not request.META.get("asgi"):
             raise Unavailable("the live stream needs the ASGI server: uvicorn config.asgi:application")
         query = StreamQuerySerializer(data=request.query_params.dict())

@@ -3,13 +3,14 @@
 from uuid import UUID
 
 import django_filters
+from django.core.validators import RegexValidator
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.permissions import IsAdminUser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.eventlog.http.filters import refuse_unknown_parameters
+from apps.eventlog.http.filters import check_parameters
 from apps.eventlog.http.queries import QueryViewSet
 from apps.orders.models import Order
 from apps.orders.read import queries
@@ -19,7 +20,7 @@ from apps.orders.read.serializers import OrderReadSerializer, OrderSummaryReadSe
 class OrderFilters(django_filters.FilterSet):
     status = django_filters.ChoiceFilter(choices=Order.Status.choices)
     customer = django_filters.UUIDFilter(field_name="customer_id")
-    currency = django_filters.CharFilter(max_length=3)
+    currency = django_filters.CharFilter(validators=[RegexValidator("^[A-Z]{3}$", "three capital letters, as in EUR")])
     placed_after = django_filters.IsoDateTimeFilter(field_name="placed_at", lookup_expr="gt")
     placed_before = django_filters.IsoDateTimeFilter(field_name="placed_at", lookup_expr="lt")
 
@@ -44,5 +45,5 @@ class OrderReadViewSet(QueryViewSet):
     @action(detail=False, permission_classes=[IsAdminUser])
     def summary(self, request: Request) -> Response:
         """Orders and revenue by day of placing and currency, newest first."""
-        refuse_unknown_parameters(request, {"limit", "cursor"})
+        check_parameters(request, {"limit", "cursor"})
         return self.pages(queries.summaries(), OrderSummaryReadSerializer)

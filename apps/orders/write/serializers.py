@@ -1,8 +1,10 @@
 """Input of the commands of the orders service."""
 
+import re
 from decimal import Decimal
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from iso4217 import Currency
 from rest_framework import serializers
 
@@ -13,16 +15,18 @@ from apps.orders.events import OrderLine
 CURRENCIES = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
 
 
-class MoneyField(serializers.DecimalField):
+# Digits with the point among them, for each number of decimals that a currency has.
+MONEY = "|".join(rf"^[0-9]{{1,{12 - n}}}[.][0-9]{{{n}}}$" if n else "^[0-9]{1,12}$" for n in range(5))
+
+
+@extend_schema_field({"type": "string", "pattern": MONEY})
+class MoneyField(serializers.Field[Decimal, str, str, Decimal]):
     """A decimal string of up to 12 digits, 0 or more; a JSON number is refused, for it may have been a float."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_digits=12, decimal_places=None, min_value=0, **kwargs)
-
     def to_internal_value(self, data: Any) -> Decimal:
-        if not isinstance(data, str):
-            raise serializers.ValidationError('money is a decimal string, as in "14.00"')
-        return super().to_internal_value(data)
+        if not isinstance(data, str) or not re.search(MONEY, data) or data.endswith("\n"):
+            raise serializers.ValidationError('money is a decimal string of up to 12 digits, as in "14.00"')
+        return Decimal(data)
 
 
 class OrderLineSerializer(CommandSerializer):

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.eventlog import subjects
-from apps.eventlog.http.filters import refuse_unknown_parameters
+from apps.eventlog.http.filters import check_parameters
 from apps.eventlog.http.queries import QueryViewSet
 from apps.users.models import User
 from apps.users.read import queries
@@ -29,7 +29,7 @@ class UserReadViewSet(QueryViewSet):
     @action(detail=True, url_path="personal-data")
     def personal_data(self, request: Request, pk: UUID) -> Response:
         """Everything that is held about the person, each value with its source."""
-        refuse_unknown_parameters(request, set())
+        check_parameters(request, set())
         self.row(pk)
         return Response({"subject": pk, "held": list(subjects.held_about(pk))})
 

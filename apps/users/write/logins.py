@@ -4,17 +4,23 @@ A customer's auth username is the user id; the e-mail address leads there by the
 keeps it unique, which is never late.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import authenticate as check_password
 from django.contrib.auth import get_user_model
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AbstractBaseUser
+from django.core.exceptions import PermissionDenied
 from django.db import Error
 from knox.models import AuthToken
+from rest_framework.exceptions import Throttled
 
 from apps.eventlog import reservations
+from apps.eventlog.http.throttles import Slots, address_of
 from apps.users.write.aggregates import EMAIL, email_key
 
 
@@ -49,11 +55,35 @@ def remove(user_id: UUID) -> None:
     get_user_model().objects.filter(username=str(user_id)).delete()
 
 
-def authenticate(username: str, password: str) -> AbstractBaseUser | None:
+def authenticate(username: str, password: str, address: str) -> AbstractBaseUser | None:
     """The login of an e-mail address (or of a member of staff) and its password, or None.
 
-    An unknown name costs as much as a wrong password.
+    An unknown name costs as much as a wrong password. Raises Throttled after too many failures of this account
+    from this address.
     """
     stream = reservations.reserved_by(EMAIL, email_key(username))
     name = stream.removeprefix("user-") if stream else username
-    return check_password(username=name, password=password)
+    return _counted(name, address, lambda: check_password(username=name, password=password))
+
+
+class PageBackend(ModelBackend):
+    """Checks passwords; what a page sends (the admin's login) is counted with what the API is sent."""
+
+    def authenticate(self, request: Any, username: Any = None, password: Any = None, **more: Any) -> Any:
+        """The login, or None; raises PermissionDenied after too many failures, a refusal like any other."""
+        check = partial(super().authenticate, request, username, password, **more)
+        if request is None or username is None:
+            return check()
+        try:
+            return _counted(username, address_of(request), check)
+        except Throttled:
+            raise PermissionDenied from None
+
+
+def _counted(name: str, address: str, check: Callable[[], AbstractBaseUser | None]) -> AbstractBaseUser | None:
+    slots = Slots("login", f"{name}:{address}")
+    slots.take()
+    login = check()
+    if login is not None:
+        slots.give_back()
+    return login

@@ -9,17 +9,16 @@ from django.contrib.auth.models import AbstractBaseUser
 from drf_spectacular.utils import extend_schema
 from knox.models import AuthToken
 from rest_framework.decorators import action
-from rest_framework.exceptions import APIException, Throttled
+from rest_framework.exceptions import APIException
 from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.throttling import BaseThrottle
 from rest_framework.viewsets import ViewSet
 
 from apps.eventlog.commands import Actor
 from apps.eventlog.http.authentication import actor_of
 from apps.eventlog.http.commands import AnswerSerializer, CommandViewSet, NothingSerializer
-from apps.eventlog.http.throttles import RegistrationThrottle, Slots
+from apps.eventlog.http.throttles import Slots, address_of
 from apps.users.write import logins
 from apps.users.write.commands import ChangeEmail, DeactivateUser, EraseUser, ReactivateUser, RegisterUser, RenameUser
 from apps.users.write.serializers import (
@@ -49,15 +48,14 @@ class UserWriteViewSet(CommandViewSet):
     def get_permissions(self) -> Sequence[Any]:
         return [AllowAny()] if self.action == "create" else super().get_permissions()
 
-    def get_throttles(self) -> list[BaseThrottle]:
-        return [RegistrationThrottle()] if self.action == "create" else super().get_throttles()
-
     @extend_schema(request=RegisterUserSerializer, responses={201: AnswerSerializer})
     def create(self, request: Request) -> Response:
         fields = self.fields(RegisterUserSerializer)
         password, user_id = fields.pop("password"), uuids.uuid7()
         if self.once and self.once.answer:
             return self.answer(*self.once.answer, created=True)
+        if not request.user.is_staff:
+            Slots("registration", address_of(request)).take()
         actor = actor_of(request) if request.user.is_authenticated else Actor.customer(user_id)
         with logins.opening(user_id, password):
             return self.send(RegisterUser(user_id, **fields), actor=actor, created=True)
@@ -93,14 +91,10 @@ class UserWriteViewSet(CommandViewSet):
 
 
 def authenticated(request: Request, username: str, password: str) -> AbstractBaseUser:
-    """The login of a name and its password; raises `WrongCredentials`, and `Throttled` after too many tries."""
-    slots = Slots("login", f"{logins.email_key(username)}:{RegistrationThrottle().get_ident(request)}")
-    if not slots.take():
-        raise Throttled(slots.wait())
-    login = logins.authenticate(username, password)
+    """The login of a name and its password; raises `WrongCredentials` and `Throttled`."""
+    login = logins.authenticate(username, password, address_of(request))
     if login is None:
         raise WrongCredentials
-    slots.give_back()
     return login
 
 

@@ -9,7 +9,7 @@ from iso4217 import Currency
 from rest_framework import serializers
 
 from apps.eventlog.http.authentication import customer_id
-from apps.eventlog.http.commands import CommandSerializer
+from apps.eventlog.http.inputs import CommandSerializer
 from apps.orders.events import OrderLine
 
 CURRENCIES = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}

@@ -9,7 +9,8 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.eventlog.http.commands import AnswerSerializer, CommandViewSet, NothingSerializer
+from apps.eventlog.http.commands import AnswerSerializer, CommandViewSet
+from apps.eventlog.http.inputs import NothingSerializer
 from apps.orders.write.commands import CancelOrder, DeliverOrder, PayOrder, PlaceOrder, ShipOrder
 from apps.orders.write.serializers import (
     CancelOrderSerializer,

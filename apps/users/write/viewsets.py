@@ -17,7 +17,8 @@ from rest_framework.viewsets import ViewSet
 
 from apps.eventlog.commands import Actor
 from apps.eventlog.http.authentication import actor_of
-from apps.eventlog.http.commands import AnswerSerializer, CommandViewSet, NothingSerializer
+from apps.eventlog.http.commands import AnswerSerializer, CommandViewSet
+from apps.eventlog.http.inputs import NothingSerializer
 from apps.eventlog.http.throttles import Slots, address_of
 from apps.users.write import logins
 from apps.users.write.commands import ChangeEmail, DeactivateUser, EraseUser, ReactivateUser, RegisterUser, RenameUser

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from apps.eventlog.events import Payload
@@ -33,11 +33,14 @@ INSERT INTO eventlog_event (position, event_id, stream, stream_version, category
                             schema_version, data, metadata, correlation_id, recorded_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """.replace("?", "%s")
-LAST_OF_STREAM = """
-SELECT stream_version, CAST(recorded_at AS text) FROM eventlog_event WHERE stream = %s
-ORDER BY stream_version DESC LIMIT 1
+# The last event of the log and that of a stream: one row, with nothing where there is none.
+LAST = """
+SELECT h.position, CAST(h.recorded_at AS text), s.stream_version, CAST(s.recorded_at AS text)
+FROM (SELECT max(position) AS head, (SELECT max(stream_version) FROM eventlog_event WHERE stream = %s) AS version
+      FROM eventlog_event)
+LEFT JOIN eventlog_event h ON h.position = head
+LEFT JOIN eventlog_event s ON s.stream = %s AND s.stream_version = version
 """
-HEAD = "SELECT position, CAST(recorded_at AS text) FROM eventlog_event ORDER BY position DESC LIMIT 1"
 TWIN = "SELECT position, stream, stream_version, type, data FROM eventlog_event WHERE event_id = %s"
 
 
@@ -45,26 +48,32 @@ def append(
     connection: BaseDatabaseWrapper, stream: str, expected_version: int, events: list[Payload], metadata: Payload
 ) -> tuple[str, int, int]:
     """Append under the write lock; returns (outcome, position, version), see `store.append`."""
-    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-        twins = [twin for event in events for twin in cursor.execute(TWIN, [event["event_id"].hex]).fetchall()]
-        if twins:
-            return _repeated(twins, stream, events)
-        version, last_of_stream = cursor.execute(LAST_OF_STREAM, [stream]).fetchone() or (0, "")
-        if version != expected_version:
-            return "conflict", 0, version
-        head, latest = cursor.execute(HEAD).fetchone() or (0, "")
-        # Never earlier than the event before, in the log and (after an import the two differ) in the stream.
-        now = max(latest, last_of_stream, _instant(datetime.now(UTC)))
-        rows = [
-            _row(head + number, stream, version + number, event, metadata, now)
-            for number, event in enumerate(events, start=1)
-        ]
-        cursor.executemany(INSERT, rows)
+    try:
+        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+            head, latest, version, last_of_stream = cursor.execute(LAST, [stream, stream]).fetchone()
+            head, version = head or 0, version or 0
+            if version != expected_version:
+                return _twins(connection, stream, events) or ("conflict", 0, version)
+            # Never earlier than the event before, in the log and (after an import the two differ) in the stream.
+            now = max(latest or "", last_of_stream or "", _instant(datetime.now(UTC)))
+            rows = [
+                _row(head + number, stream, version + number, event, metadata, now)
+                for number, event in enumerate(events, start=1)
+            ]
+            cursor.executemany(INSERT, rows)
+    except IntegrityError:
+        if answer := _twins(connection, stream, events):
+            return answer
+        raise
     return "appended", head + len(rows), version + len(rows)
 
 
-def _repeated(twins: list[tuple[int, str, int, str, str]], stream: str, events: list[Payload]) -> tuple[str, int, int]:
+def _twins(connection: BaseDatabaseWrapper, stream: str, events: list[Payload]) -> tuple[str, int, int] | None:
     """The answer where event ids are in the log already: all of them with this content, or somebody else's."""
+    with connection.cursor() as cursor:
+        twins = [twin for event in events for twin in cursor.execute(TWIN, [event["event_id"].hex]).fetchall()]
+    if not twins:
+        return None
     known = [(twin_stream, type, msgspec.json.decode(data)) for _, twin_stream, _, type, data in twins]
     sent = [(stream, event["type"], event["data"]) for event in events]
     return ("repeated" if known == sent else "taken"), twins[-1][0], twins[-1][2]

@@ -40,6 +40,8 @@ def stream_id(number: int) -> UUID:
 
 def grow(engine: Any, sizes: list[int], rounds: int) -> None:
     """Fill a log for each size, then measure them in turns and print the medians."""
+    if not sizes:
+        return
     crowds = {size: _filled(engine, size) for size in sizes}
     ids = {size: [stream_id(n) for n in random.Random(1).choices(range(size // EACH), k=SAMPLE)] for size in sizes}
     table = {

@@ -114,23 +114,24 @@ TEMPLATES = [
 def database(alias: str) -> dict[str, object]:
     """The database of an alias: `<ALIAS>_DATABASE_URL`, or a SQLite file under DATA_DIR.
 
-    The log is the truth, so SQLite syncs each of its commits (FULL); read databases can be
-    rebuilt and need not (NORMAL), but for the one with the data keys of personal fields.
+    The log is the truth, so each of its commits is synced. Read databases can be rebuilt, and catch up from
+    the checkpoint that a crash leaves them, so theirs are not, but for the one with the data keys of personal fields.
     """
+    kept = alias not in SERVICES or alias == PERSONAL_KEYS.partition(".")[0].lower()
     url = env.str(f"{alias.upper()}_DATABASE_URL", default="")
     if url:
         parsed = env.db_url_config(url)
         if "postgresql" in parsed["ENGINE"]:
             # A process that was stopped in a transaction must not hold its locks for ever.
-            limits = "-c idle_in_transaction_session_timeout=30s"
-            options = {"connect_timeout": 5, "options": limits, "prepare_threshold": 5, **parsed.get("OPTIONS", {})}
+            server = "-c idle_in_transaction_session_timeout=30s" + ("" if kept else " -c synchronous_commit=off")
+            # Bound by the server, statements are prepared there and planned once.
+            bound = {"server_side_binding": True, "prepare_threshold": 5}
+            options = {"connect_timeout": 5, "options": server, **bound, **parsed.get("OPTIONS", {})}
             host = unquote(parsed["HOST"])  # a unix socket's directory comes percent-encoded
-            return {**parsed, "HOST": host, "OPTIONS": options, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+            return {**parsed, "HOST": host, "OPTIONS": options, "CONN_MAX_AGE": 60}
         name = Path(parsed["NAME"])
     else:
         name = DATA_DIR / f"{alias}.sqlite3"
-    kept = alias == PERSONAL_KEYS.partition(".")[0].lower()  # data keys cannot be rebuilt
-    synchronous = "NORMAL" if alias in SERVICES and not kept else "FULL"
     name.parent.mkdir(parents=True, exist_ok=True)
     return {
         "ENGINE": "django.db.backends.sqlite3",
@@ -139,7 +140,7 @@ def database(alias: str) -> dict[str, object]:
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
             "timeout": env.int("SQLITE_TIMEOUT", default=20),
-            "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}",
+            "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={'FULL' if kept else 'NORMAL'}",
         },
     }
 

@@ -1,7 +1,10 @@
 """The event log as a Django app: finds the handlers, projectors and reactors of every service."""
 
 from django.apps import AppConfig
+from django.core.signals import request_started
 from django.utils.module_loading import autodiscover_modules
+
+from apps.eventlog.http.connections import close_dead_connections
 
 
 class EventlogConfig(AppConfig):
@@ -9,6 +12,7 @@ class EventlogConfig(AppConfig):
     verbose_name = "Event log"
 
     def ready(self) -> None:
+        request_started.connect(close_dead_connections)
         autodiscover_modules("events", "write.handlers", "read.projectors", "reactors")
         # The rooms of the admin, whose __init__.py stays empty.
         autodiscover_modules("admin.log", "admin.persons", "admin.projectors", "admin.tokens")

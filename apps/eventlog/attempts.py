@@ -8,13 +8,14 @@ its count behind; whoever comes next takes the events of that batch singly, and 
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from django.db import Error, connections
 from django.utils import timezone
 
 from apps.eventlog import checkpoints
-from apps.eventlog.models import Checkpoint
+from apps.eventlog.statements import marks, rows, run
 
 LIMIT = 3
 GRACE = 0.5  # seconds in which a living process that has begun takes the checkpoint or gives up its attempt
@@ -44,50 +45,70 @@ class Attempt(NamedTuple):
         return self.attempts > 1 or self.singly
 
 
+@dataclass(slots=True)
+class Held:
+    """A checkpoint that is locked, and where it stands."""
+
+    name: str
+    position: int
+
+
 def begin(service: str, names: Sequence[str]) -> list[Attempt]:
     """Count an attempt for each of these projectors (or reactors) whose checkpoint nobody holds, committed at once.
 
     On PostgreSQL the commit is not waited for: a process that dies does not take it along, only a server does.
     """
-    connection = connections[service]
-    table = checkpoints.checkpoint_model(service)._meta.db_table
-    columns = ", ".join(Attempt._fields)
-    free = f"SELECT name FROM {table} WHERE name IN ({', '.join(['%s'] * len(names))})"  # noqa: S608
-    if connection.vendor == "postgresql":
-        free += " FOR UPDATE SKIP LOCKED"
+    table, columns = checkpoints.table(service), ", ".join(Attempt._fields)
+    if connections[service].vendor == "postgresql":
         columns += ", set_config('synchronous_commit', 'off', true)"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {table} SET attempts = attempts + 1 WHERE name IN ({free}) RETURNING {columns}",  # noqa: S608
-            list(names),
-        )
-        return [Attempt(*row[:4]) for row in cursor.fetchall()]
+    free = f"SELECT name FROM {table} WHERE name IN {marks(names)}{_lock(service)}"  # noqa: S608
+    counted = f"UPDATE {table} SET attempts = attempts + 1 WHERE name IN ({free}) RETURNING {columns}"  # noqa: S608
+    return [Attempt(*row[:4]) for row in rows(service, counted, names)]
 
 
 def withdraw(service: str, begun: Sequence[Attempt]) -> None:
     """Give up attempts whose process lives on."""
+    back = f"UPDATE {checkpoints.table(service)} SET attempts = attempts - 1"  # noqa: S608
     with suppress(Error), connections[service].cursor() as cursor:  # where the database fails, they stay counted
-        table = checkpoints.checkpoint_model(service)._meta.db_table
         cursor.executemany(
-            f"UPDATE {table} SET attempts = attempts - 1 WHERE name = %s AND position = %s AND attempts > 0",  # noqa: S608
-            [(one.name, one.position) for one in begun],
+            f"{back} WHERE name = %s AND position = %s AND attempts > 0", [(one.name, one.position) for one in begun]
         )
 
 
-def hold(service: str, begun: Sequence[Attempt]) -> list[Checkpoint]:
+def hold(service: str, begun: Sequence[Attempt]) -> list[Held]:
     """Lock the checkpoints in the open transaction, by position; without those that another has, or has moved."""
     positions = {one.name: one.position for one in begun}
-    free = checkpoints.checkpoint_model(service).objects.select_for_update(skip_locked=True)
-    held = free.filter(name__in=positions).order_by("position")
+    if not positions:
+        return []
+    free = (
+        f"SELECT name, position FROM {checkpoints.table(service)} WHERE name IN {marks(positions)}"  # noqa: S608
+        f" ORDER BY position{_lock(service)}"
+    )
+    held = [Held(*row) for row in rows(service, free, list(positions))]
     return [checkpoint for checkpoint in held if checkpoint.position == positions[checkpoint.name]]
 
 
-def end(service: str, held: Sequence[Checkpoint], position: int) -> None:
+def end(service: str, held: Sequence[Held], position: int) -> None:
     """Move held checkpoints, with no attempt open."""
     for checkpoint in held:
         checkpoint.position = position
-    moved = checkpoints.checkpoint_model(service).objects.filter(name__in=[checkpoint.name for checkpoint in held])
-    moved.update(position=position, attempts=0, updated_at=timezone.now())
+    move(service, [checkpoint.name for checkpoint in held], position)
+
+
+def move(service: str, names: Sequence[str], position: int) -> None:
+    """Move these checkpoints on to a position, with no attempt open; those that are beyond it stay."""
+    now = connections[service].ops.adapt_datetimefield_value(timezone.now())
+    run(
+        service,
+        f"UPDATE {checkpoints.table(service)} SET position = %s, attempts = 0, updated_at = %s"  # noqa: S608
+        f" WHERE position <= %s AND name IN {marks(names)}",
+        [position, now, position, *names],
+    )
+
+
+def _lock(service: str) -> str:
+    """Lock the rows that nobody else has locked; on SQLite a transaction that writes has everything."""
+    return " FOR UPDATE SKIP LOCKED" if connections[service].vendor == "postgresql" else ""
 
 
 def go_singly(service: str, begun: Attempt, until: int) -> Attempt:

@@ -1,6 +1,6 @@
 """Many new rows at once: blank ones to fold into, and COPY (PostgreSQL) or executemany (SQLite) to write them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -10,6 +10,8 @@ from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.db.models.base import ModelState
+
+from apps.eventlog.statements import marks
 
 
 def _sqlite_instant(value: datetime) -> str:
@@ -52,20 +54,40 @@ def insert(model: type[Model], rows: Sequence[Any]) -> None:
     if not rows:
         return
     connection = connections[model._meta.app_label]
-    fields = model._meta.concrete_fields
-    names = ", ".join(f'"{field.column}"' for field in fields)
-    values = itemgetter(*[field.attname for field in fields])
-    columns = zip(*[values(row.__dict__) for row in rows], strict=True)
-    adapted = [_adapt(field, column, connection) for field, column in zip(fields, columns, strict=True)]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
+            names = ", ".join(f'"{field.column}"' for field in model._meta.concrete_fields)
             with cursor.copy(f'COPY "{model._meta.db_table}" ({names}) FROM STDIN') as copy:
-                for row in zip(*adapted, strict=True):
+                for row in _adapted(model, rows, connection):
                     copy.write_row(row)
         else:
-            marks = ", ".join(["%s"] * len(fields))
-            into = f'INSERT INTO "{model._meta.db_table}" ({names}) VALUES ({marks})'  # noqa: S608
-            cursor.executemany(into, list(zip(*adapted, strict=True)))
+            cursor.executemany(_insertion(model), list(_adapted(model, rows, connection)))
+
+
+def upsert(model: type[Model], rows: Sequence[Any]) -> None:
+    """Insert rows, or write them over those that have their primary keys; in a fraction of `bulk_create`'s time."""
+    if not rows:
+        return
+    connection = connections[model._meta.app_label]
+    columns = [field.column for field in model._meta.concrete_fields if not field.primary_key]
+    changes = ", ".join(f'"{column}" = excluded."{column}"' for column in columns)
+    statement = f'{_insertion(model)} ON CONFLICT ("{model._meta.pk.column}") DO UPDATE SET {changes}'
+    adapted = list(_adapted(model, rows, connection))
+    with connection.cursor() as cursor:
+        cursor.execute(statement, adapted[0]) if len(adapted) == 1 else cursor.executemany(statement, adapted)
+
+
+def _insertion(model: type[Model]) -> str:
+    columns = [f'"{field.column}"' for field in model._meta.concrete_fields]
+    return f'INSERT INTO "{model._meta.db_table}" ({", ".join(columns)}) VALUES {marks(columns)}'  # noqa: S608
+
+
+def _adapted(model: type[Model], rows: Sequence[Any], connection: BaseDatabaseWrapper) -> Iterator[tuple[Any, ...]]:
+    """The values of rows as the driver takes them, in the order of the columns."""
+    fields = model._meta.concrete_fields
+    values = itemgetter(*[field.attname for field in fields])
+    columns = zip(*[values(row.__dict__) for row in rows], strict=True)
+    return zip(*[_adapt(field, column, connection) for field, column in zip(fields, columns, strict=True)], strict=True)
 
 
 def _adapt(field: Any, column: Sequence[Any], connection: BaseDatabaseWrapper) -> Iterable[Any]:

@@ -8,13 +8,18 @@ from django.apps import apps
 from apps.eventlog import store
 from apps.eventlog.models import Checkpoint, DeadLetter
 from apps.eventlog.projectors import Projector, of_service
+from apps.eventlog.statements import rows
 
 
 def places(service: str) -> dict[str, int]:
     """The position of each projector of a service; one that has taken nothing yet is at 0."""
-    names = [projector.name for projector in of_service(service)]
-    known = checkpoint_model(service).objects.filter(name__in=names).values_list("name", "position")
-    return dict.fromkeys(names, 0) | dict(known)
+    known = all_places(service)
+    return {projector.name: known.get(projector.name, 0) for projector in of_service(service)}
+
+
+def all_places(service: str) -> dict[str, int]:
+    """The position of each projector and reactor of a service that has taken something."""
+    return dict(rows(service, f"SELECT name, position FROM {table(service)}"))  # noqa: S608
 
 
 def enter(service: str) -> bool:
@@ -61,6 +66,11 @@ def wait_until(condition: Callable[[], bool], seconds: float = 2.0) -> bool:
 
 def checkpoint_model(service: str) -> type[Checkpoint]:
     return apps.get_model(service, "Checkpoint")  # type: ignore[return-value]
+
+
+def table(service: str) -> str:
+    """The name of the table of the checkpoints."""
+    return checkpoint_model(service)._meta.db_table
 
 
 def dead_letter_model(service: str) -> type[DeadLetter]:

@@ -8,12 +8,11 @@ from operator import attrgetter
 from threading import Lock
 from typing import NamedTuple
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 from apps.eventlog import attempts, checkpoints, store
-from apps.eventlog.attempts import Attempt
+from apps.eventlog.attempts import Attempt, Held
 from apps.eventlog.failpoints import failpoint
-from apps.eventlog.models import Checkpoint
 from apps.eventlog.parking import Letters, deliver
 from apps.eventlog.projectors import Projector, of_service
 
@@ -51,7 +50,7 @@ def behind(service: str) -> bool:
 
 
 def _more(service: str, lowest: int) -> bool:
-    return store.find(category__in=_categories(of_service(service)), position__gt=lowest).exists()
+    return store.any_after(lowest, category=_categories(of_service(service)))
 
 
 def _categories(kinds: Iterable[type[Projector]]) -> set[str]:
@@ -89,21 +88,31 @@ def _step(service: str, batch: int) -> Step | None:
     return Step(events, min(checkpoint.position for checkpoint in held), safe) if held else None
 
 
-def _together(service: str, begun: list[Attempt], safe: int, batch: int) -> tuple[list[Checkpoint], int]:
-    """The next batch for all projectors at once; those that stand at one position share the reading.
+def _together(service: str, begun: list[Attempt], safe: int, batch: int) -> tuple[list[Held], int]:
+    """The next batch for all projectors at once. Where one fails, they begin again, each in a savepoint of its own.
 
     Returns the checkpoints that it moved, and the number of events.
     """
+    try:
+        return _batch(service, begun, safe, batch, apart=False)
+    except (OperationalError, InterfaceError, RowsAheadOfLog):
+        raise
+    except Exception:
+        return _batch(service, begun, safe, batch, apart=True)
+
+
+def _batch(service: str, begun: list[Attempt], safe: int, batch: int, *, apart: bool) -> tuple[list[Held], int]:
+    """One transaction; projectors that stand at one position share the reading."""
     events = 0
     with transaction.atomic(using=service):
         held = attempts.hold(service, begun)
         for position, group in groupby(held, key=attrgetter("position")):
-            events += _deliver(service, list(group), position, safe, batch)
+            events += _deliver(service, list(group), position, safe, batch, apart=apart)
         failpoint("projected")
     return held, events
 
 
-def _deliver(service: str, held: list[Checkpoint], position: int, safe: int, batch: int) -> int:
+def _deliver(service: str, held: list[Held], position: int, safe: int, batch: int, *, apart: bool) -> int:
     """Hand the next events to the projectors that stand at one position, and move their checkpoints."""
     projectors = [Projector.registry[checkpoint.name]() for checkpoint in held]
     categories = _categories(type(projector) for projector in projectors)
@@ -116,13 +125,14 @@ def _deliver(service: str, held: list[Checkpoint], position: int, safe: int, bat
     letters = Letters(service)
     for projector in projectors:
         parking = letters.parking(projector)
-        deliver(projector, [recorded for recorded in events if recorded.category in projector.categories], parking)
+        mine = [recorded for recorded in events if recorded.category in projector.categories]
+        deliver(projector, mine, parking, apart=apart)
         parking.save()
     attempts.end(service, held, events[-1].position if len(events) == batch else safe)
     return len(events)
 
 
-def _singly(service: str, begun: Attempt, safe: int, batch: int) -> tuple[list[Checkpoint], int]:
+def _singly(service: str, begun: Attempt, safe: int, batch: int) -> tuple[list[Held], int]:
     """After an attempt that did not end: one event, and no other, so that the count is that event's own.
 
     One that has been tried often enough is set aside without another try.

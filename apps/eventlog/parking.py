@@ -1,6 +1,7 @@
 """Events that a projector cannot take in are set aside, stream by stream, and everything else goes on."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from django.db import transaction
 from django.db.utils import InterfaceError, OperationalError
@@ -9,6 +10,7 @@ from apps.eventlog import checkpoints
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector
+from apps.eventlog.statements import marks, rows
 
 OPEN = (DeadLetter.Status.WAITING, DeadLetter.Status.FAILED)
 
@@ -17,8 +19,12 @@ class Letters:
     """The dead letters of a service that bear on what may be projected: those waiting, and those skipped."""
 
     def __init__(self, service: str) -> None:
-        relevant = checkpoints.dead_letter_model(service).objects.filter(status__in=[*OPEN, DeadLetter.Status.SKIPPED])
-        self.rows = list(relevant.values_list("projector", "stream", "position", "status"))
+        table, relevant = checkpoints.dead_letter_model(service)._meta.db_table, [*OPEN, DeadLetter.Status.SKIPPED]
+        self.rows = rows(
+            service,
+            f"SELECT projector, stream, position, status FROM {table} WHERE status IN {marks(relevant)}",  # noqa: S608
+            [str(status) for status in relevant],
+        )
 
     def parking(self, projector: Projector, *, replay: bool = False) -> "Parking":
         """Where the projector sets events aside; in a replay nothing waits yet, but what was skipped stays so."""
@@ -55,6 +61,8 @@ class Parking:
 
     def save(self) -> None:
         """Enter the letters; one that was retried well before and fails again is open again."""
+        if not self.letters:
+            return
         self.model.objects.bulk_create(
             self.letters,
             update_conflicts=True,
@@ -64,20 +72,23 @@ class Parking:
         self.letters = []
 
 
-def deliver(projector: Projector, events: Sequence[RecordedEvent], parking: Parking) -> None:
+def deliver(projector: Projector, events: Sequence[RecordedEvent], parking: Parking, *, apart: bool = True) -> None:
     """Project events in the open transaction; what cannot be projected is parked, stream by stream.
 
-    A database that fails is not the event's fault: `OperationalError` passes through.
+    A database that fails is not the event's fault: `OperationalError` passes through. Without `apart` there is no
+    savepoint, and every error passes through.
     """
     events = [recorded for recorded in events if recorded.position not in parking.skipped]
     free = [recorded for recorded in events if recorded.stream not in parking.streams]
     try:
         if free:
-            with transaction.atomic(using=projector.service):
+            with transaction.atomic(using=projector.service) if apart else nullcontext():
                 projector.project(free)
     except (OperationalError, InterfaceError):
         raise
     except Exception:
+        if not apart:
+            raise
         _deliver_singly(projector, events, parking)
     else:
         for recorded in events:

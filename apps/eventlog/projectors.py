@@ -5,6 +5,7 @@ from typing import Any, ClassVar, TypeVar
 
 from django.db.models import Model
 
+from apps.eventlog import bulk
 from apps.eventlog.events import DomainEvent, RecordedEvent
 
 Method = TypeVar("Method", bound=Callable[..., None])
@@ -76,14 +77,12 @@ class RowProjector(Projector, abstract=True):
 
     def project(self, events: Sequence[RecordedEvent]) -> None:
         table = self.table(self.model)
-        rows = table.objects.in_bulk({recorded.stream_id for recorded in events})
+        new = {recorded.stream_id for recorded in events if recorded.stream_version == 1}
+        rows = table.objects.in_bulk({recorded.stream_id for recorded in events} - new)
         for recorded in events:
             row = rows.get(recorded.stream_id) or table(pk=recorded.stream_id)
             rows[recorded.stream_id] = self.fold(row, [recorded])
-        columns = [field.name for field in table._meta.concrete_fields if not field.primary_key]
-        table.objects.bulk_create(
-            rows.values(), update_conflicts=True, unique_fields=[table._meta.pk.name], update_fields=columns
-        )
+        bulk.upsert(table, list(rows.values()))
 
     def fold(self, row: Any, events: Iterable[RecordedEvent]) -> Any:
         """The row after these events of its stream, one or more, oldest first."""

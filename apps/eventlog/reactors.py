@@ -7,7 +7,6 @@ from threading import Lock
 from typing import ClassVar
 
 from django.db.utils import InterfaceError, OperationalError
-from django.utils import timezone
 
 from apps.eventlog import attempts, checkpoints, store
 from apps.eventlog.events import DomainEvent, RecordedEvent
@@ -54,33 +53,28 @@ def services_taking(types: set[str]) -> list[str]:
 
 def catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> None:
     """React to everything in the log that this service's reactors have not seen, or until `stopped` says so."""
-    for kind in Reactor.registry.values():
-        # A reaction's own command leads back here, finds its reactor busy and leaves it the rest.
-        while kind.service == service and not stopped() and _busy[kind.name].acquire(blocking=False):
+    for kind in [kind for kind in Reactor.registry.values() if kind.service == service]:
+        place = _place(kind)
+        # Whoever finds it busy, as a reaction's own command does, leaves it the work: it looks again once it is free.
+        while not stopped() and store.any_after(place, types=_types(kind)) and _busy[kind.name].acquire(blocking=False):
             try:
-                place, ahead = _drain(kind(), stopped)
+                place, ahead = _drain(kind(), place, stopped)
             finally:
                 _busy[kind.name].release()
-            # Whoever found it busy meanwhile has left it the work, so look again now that it is free.
-            if not (checkpoints.reached(service, ahead) if ahead else _more(kind, place)):
+            if ahead and not checkpoints.reached(service, ahead):
                 break
 
 
-def _more(kind: type[Reactor], place: int, until: int | None = None) -> bool:
-    later = store.find(type__in=_types(kind), position__gt=place)
-    return (later if until is None else later.filter(position__lte=until)).exists()
-
-
-def _drain(reactor: Reactor, stopped: Callable[[], bool]) -> tuple[int, int]:
+def _drain(reactor: Reactor, place: int, stopped: Callable[[], bool]) -> tuple[int, int]:
     """React to what the rows show already; returns the place reached, and the event that is ahead of them or 0."""
-    place = _place(type(reactor))
-    row = checkpoints.checkpoint_model(reactor.service).objects.filter(name=reactor.name)
-    for recorded in store.read_all(after=place, types=_types(type(reactor))):
-        if stopped() or not checkpoints.reached(reactor.service, recorded.position):
+    shown = min(checkpoints.places(reactor.service).values(), default=0)  # which was a safe position
+    types = _types(type(reactor))
+    known = store.read_page(after=place, end=shown, limit=store.PAGE, types=types) if shown > place else []
+    for recorded in known or store.read_all(after=place, types=types):
+        if stopped() or not (recorded.position <= shown or checkpoints.reached(reactor.service, recorded.position)):
             return place, recorded.position
         _react(reactor, recorded)
-        moved = {"position": recorded.position, "attempts": 0, "updated_at": timezone.now()}
-        row.filter(position__lt=recorded.position).update(**moved)
+        attempts.move(reactor.service, [reactor.name], recorded.position)
         place = recorded.position
     return place, 0
 
@@ -93,7 +87,7 @@ def pass_over(before: int, last: int) -> None:
     for kind in Reactor.registry.values():
         row = checkpoints.checkpoint_model(kind.service).objects.filter(name=kind.name)
         catch_up(kind.service)
-        if _more(kind, _place(kind), before):
+        if store.find(type__in=_types(kind), position__gt=_place(kind), position__lte=before).exists():
             raise StillBehind(f"{kind.name} has yet to answer events up to position {before}")
         row.filter(position__lt=last).update(position=last)
 
@@ -103,8 +97,10 @@ def _types(kind: type[Reactor]) -> list[str]:
 
 
 def _place(kind: type[Reactor]) -> int:
-    row, _ = checkpoints.checkpoint_model(kind.service).objects.get_or_create(name=kind.name)
-    return row.position
+    place = checkpoints.all_places(kind.service).get(kind.name)
+    if place is None:
+        place = checkpoints.checkpoint_model(kind.service).objects.get_or_create(name=kind.name)[0].position
+    return place
 
 
 def _react(reactor: Reactor, recorded: RecordedEvent) -> None:

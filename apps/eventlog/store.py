@@ -13,8 +13,8 @@ import uuid_utils.compat as uuids
 from django.db import connections, transaction
 from django.db.models import Max, QuerySet
 
-from apps.eventlog import personal
-from apps.eventlog.engines import postgresql, sqlite
+from apps.eventlog import personal, statements
+from apps.eventlog.engines import postgresql, queries, sqlite
 from apps.eventlog.events import FIELDS, DomainEvent, Payload, RecordedEvent
 from apps.eventlog.models import StoredEvent
 
@@ -24,7 +24,8 @@ STREAMS_PAGE = 2000
 _decode = msgspec.json.Decoder(list[RecordedEvent]).decode
 
 Until = int | datetime | None
-Form = Callable[[QuerySet[StoredEvent]], list[RecordedEvent]]
+Rows = QuerySet[StoredEvent] | queries.Query
+Form = Callable[[Rows], list[RecordedEvent]]
 
 
 class WrongExpectedVersion(Exception):
@@ -111,10 +112,7 @@ def position_at(until: int | datetime) -> int:
 
 def read_stream(stream: str, *, after_version: int = 0, until: Until = None) -> Iterator[RecordedEvent]:
     """The events of one stream, oldest first, up to a position or an instant."""
-    rows = StoredEvent.objects.filter(stream=stream, stream_version__gt=after_version).order_by("stream_version")
-    if until is not None:
-        rows = rows.filter(position__lte=position_at(until))
-    return iter(recorded(rows))
+    return iter(recorded(queries.of_stream(stream, after_version, None if until is None else position_at(until))))
 
 
 def read_all(
@@ -155,14 +153,15 @@ def read_page(
     form: Form | None = None,
 ) -> list[RecordedEvent]:
     """One page of `read_all`, up to an `end` that was at or before the safe position."""
-    rows = StoredEvent.objects.filter(position__gt=after).order_by("position")
-    if category is not None:
-        rows = rows.filter(category__in=[category] if isinstance(category, str) else category)
-    if types is not None:
-        rows = rows.filter(type__in=types)
-    page = (form or recorded)(rows[:limit])
+    query = queries.page(after, limit, [category] if isinstance(category, str) else category, types)
+    page = (form or recorded)(query)
     # `end` is not in the query: PostgreSQL takes a range that it has no statistics of for few rows, and sorts them all.
     return [event for event in page if event.position <= end]
+
+
+def any_after(position: int, *, category: Collection[str] | None = None, types: Collection[str] | None = None) -> bool:
+    """Is there an event beyond a position, safe to read already or not?"""
+    return bool(statements.rows(ALIAS, *queries.one_beyond(position, category, types)))
 
 
 def read_streams(category: str, *, until: int, first: str = "", end: str = "") -> Iterator[RecordedEvent]:
@@ -223,7 +222,7 @@ def refresh_statistics() -> None:
     _engine().refresh_statistics(connections[ALIAS])
 
 
-def recorded(rows: QuerySet[StoredEvent]) -> list[RecordedEvent]:
+def recorded(rows: Rows) -> list[RecordedEvent]:
     """The events of `find`, in their recorded form.
 
     They come as one JSON value, which is decoded straight into events: several times faster than
@@ -232,9 +231,9 @@ def recorded(rows: QuerySet[StoredEvent]) -> list[RecordedEvent]:
     return personal.reveal(stored(rows))
 
 
-def stored(rows: QuerySet[StoredEvent]) -> list[RecordedEvent]:
+def stored(rows: Rows) -> list[RecordedEvent]:
     """The events of `find` to the letter, personal fields encrypted: for exports."""
-    query, parameters = rows.values_list(*FIELDS).query.sql_with_params()
+    query, parameters = rows if isinstance(rows, tuple) else rows.values_list(*FIELDS).query.sql_with_params()
     page = _engine().page(connections[ALIAS], query, parameters)
     return _decode(page) if page else []
 

@@ -6,7 +6,10 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
+from django.core.signals import request_started
+from django.db import connections
 
+from apps.orders.models import Order
 from tests import engine
 from tests.journeys.deployment import Deployment, Server, eventually
 
@@ -74,3 +77,12 @@ def test_the_probe_of_readiness_names_the_database_that_is_away(deployment: Depl
             assert (answer.status_code, answer.json()["orders"], answer.json()["users"]) == (503, False, True)
             assert server.client.get("/api/orders/").status_code == 503
         eventually(lambda: server.client.get("/readyz").status_code == 200)
+
+
+@pytest.mark.postgres
+def test_a_connection_that_the_server_has_ended_is_none_that_a_request_uses() -> None:
+    with connections["orders"].cursor() as ours, connections["users"].cursor() as other:
+        ours.execute("SELECT pg_backend_pid()")
+        other.execute("SELECT pg_terminate_backend(%s, 5000)", ours.fetchone())
+    request_started.send(sender=None)
+    assert Order.objects.count() == 0

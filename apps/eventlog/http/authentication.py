@@ -16,7 +16,7 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from apps.eventlog.commands import Actor
-from apps.eventlog.http.prepared import Prepared
+from apps.eventlog.statements import Prepared
 from apps.eventlog.tickets import Ticket
 
 User = get_user_model()

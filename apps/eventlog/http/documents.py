@@ -8,8 +8,8 @@ import msgspec
 from django.db.models import F, QuerySet
 from rest_framework import serializers
 
-from apps.eventlog.http.prepared import Prepared
 from apps.eventlog.http.row_json import Json
+from apps.eventlog.statements import Prepared
 
 
 class DocumentSerializer(serializers.ModelSerializer[Any]):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
+from apps.eventlog import bulk
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.personal import ERASED
 from apps.eventlog.projectors import Projector, RowProjector, on
@@ -75,10 +76,10 @@ class SummaryProjector(Projector):
     models, categories = (OrderSummary, SummarizedOrder), ("order",)
 
     def project(self, events: Sequence[RecordedEvent]) -> None:
-        summaries, summarized = self.table(OrderSummary).objects, self.table(SummarizedOrder).objects
+        summaries, summarized = self.table(OrderSummary).objects, self.table(SummarizedOrder)
         news = [(recorded, recorded.event) for recorded in events]
         cancelled = [recorded.stream_id for recorded, event in news if isinstance(event, OrderCancelled)]
-        entries = summarized.in_bulk(cancelled)
+        entries = summarized.objects.in_bulk(cancelled) if cancelled else {}
         changes: dict[str, tuple[int, Decimal]] = {}
 
         def change(key: str, orders: int, revenue: Decimal) -> None:
@@ -93,9 +94,11 @@ class SummaryProjector(Projector):
             elif isinstance(event, OrderCancelled):
                 entry = entries.pop(recorded.stream_id)
                 change(entry.key, -1, -Decimal(entry.total))
-        summarized.filter(order_id__in=cancelled).delete()
-        summarized.bulk_create(entries.values())
-        self._write(summaries.in_bulk(changes), changes)
+        if cancelled:
+            summarized.objects.filter(order_id__in=cancelled).delete()
+        bulk.upsert(summarized, list(entries.values()))
+        if changes:
+            self._write(summaries.in_bulk(changes), changes)
 
     def _entry(self, recorded: RecordedEvent, event: OrderPlaced) -> SummarizedOrder:
         key = f"{recorded.recorded_at:%Y-%m-%d} {event.currency}"
@@ -107,8 +110,6 @@ class SummaryProjector(Projector):
             day, currency = key.split()
             row = rows.setdefault(key, table(key=key, day=day, currency=currency, orders=0, revenue="0"))
             row.orders, row.revenue = row.orders + orders, str(Decimal(row.revenue) + revenue)
-        table.objects.filter(pk__in=[key for key, row in rows.items() if not row.orders]).delete()
-        kept = [row for row in rows.values() if row.orders]
-        table.objects.bulk_create(
-            kept, update_conflicts=True, unique_fields=["key"], update_fields=["orders", "revenue"]
-        )
+        if empty := [key for key, row in rows.items() if not row.orders]:
+            table.objects.filter(pk__in=empty).delete()
+        bulk.upsert(table, [row for row in rows.values() if row.orders])

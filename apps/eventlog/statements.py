@@ -1,11 +1,29 @@
-"""Queries whose SQL is built once: for those in nearly every request, building costs more than running."""
+"""Statements that nearly every request runs: plain, or built once, for building them costs more than running."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.db import connections
 from django.db.models import QuerySet, UUIDField
+
+
+def rows(alias: str, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """The rows that a plain statement answers; parameters in the form that the engine's driver takes."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchall()
+
+
+def run(alias: str, statement: str, parameters: Sequence[Any] = ()) -> None:
+    """A plain statement that answers nothing."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute(statement, parameters)
+
+
+def marks(values: Iterable[Any]) -> str:
+    """A list of placeholders, one a value, to stand behind IN."""
+    return f"({', '.join('%s' for _ in values)})"
 
 
 class Prepared:

@@ -1,0 +1,38 @@
+"""Plain queries on the event table, for what each request reads: a queryset costs more to make than to run."""
+
+from collections.abc import Collection
+from typing import Any
+
+from apps.eventlog.events import FIELDS
+from apps.eventlog.statements import marks
+
+Query = tuple[str, list[Any]]
+SELECT = f"SELECT {', '.join(FIELDS)} FROM eventlog_event"  # noqa: S608
+
+
+def of_stream(stream: str, after_version: int, end: int | None) -> Query:
+    """The events of a stream beyond a version, up to a position."""
+    query, parameters = f"{SELECT} WHERE stream = %s AND stream_version > %s", [stream, after_version]
+    if end is not None:
+        query, parameters = f"{query} AND position <= %s", [*parameters, end]
+    return f"{query} ORDER BY stream_version", parameters
+
+
+def page(after: int, limit: int, categories: Collection[str] | None, types: Collection[str] | None) -> Query:
+    """So many events beyond a position, of these categories and of these types."""
+    where, parameters = _beyond(after, categories, types)
+    return f"{SELECT} WHERE {where} ORDER BY position LIMIT {limit}", parameters
+
+
+def one_beyond(after: int, categories: Collection[str] | None, types: Collection[str] | None) -> Query:
+    """A row where there is any such event."""
+    where, parameters = _beyond(after, categories, types)
+    return f"SELECT 1 FROM eventlog_event WHERE {where} LIMIT 1", parameters  # noqa: S608
+
+
+def _beyond(after: int, categories: Collection[str] | None, types: Collection[str] | None) -> Query:
+    where, parameters = "position > %s", [after, *(categories or ()), *(types or ())]
+    for column, values in (("category", categories), ("type", types)):
+        if values is not None:
+            where += f" AND {column} IN {marks(values)}" if values else " AND false"
+    return where, parameters

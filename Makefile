@@ -10,7 +10,7 @@ KILLS ?= 104
 BIN := .venv/bin
 export DATA_DIR
 
-.PHONY: run test nightly soak check schemas bench-log bench-personal bench-replay bench-replay-load bench-stream bench-seals bench-admin screenshots help clean
+.PHONY: run test nightly soak check schemas bench-api bench-log bench-personal bench-replay bench-replay-load bench-stream bench-seals bench-admin screenshots help clean
 
 help:
 	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, DATA_DIR=, DB=postgres, DEMO=0)"
@@ -19,7 +19,7 @@ help:
 	@echo "make soak    200 kills under load, and the loops of faults, on both: about ten minutes (KILLS=, SEED=)"
 	@echo "make check   style, types, import rules and the lock of event schemas"
 	@echo "make schemas lock the schemas of new events, and of new versions, in each events.lock.json"
-	@echo "make bench-log, bench-personal, bench-replay, bench-replay-load, bench-stream, bench-seals, bench-admin; make screenshots"
+	@echo "make bench-api, bench-log, bench-personal, bench-replay, bench-replay-load, bench-stream, bench-seals, bench-admin; make screenshots"
 	@echo "             the figures of docs/performance.md, the pictures of the README"
 	@echo "make clean   remove the virtual environment and the caches; data stays"
 
@@ -80,6 +80,10 @@ schemas: .venv/run .env
 bench-seals: .venv/dev
 	$(BIN)/python benchmarks/seals.py --db=sqlite $(ARGS)
 	$(BIN)/python benchmarks/seals.py --db=postgres $(ARGS)
+
+bench-api: .venv/bench
+	$(BIN)/python benchmarks/api.py --db=sqlite $(ARGS)
+	$(BIN)/python benchmarks/api.py --db=postgres $(ARGS)
 
 bench-log: .venv/bench
 	$(BIN)/python benchmarks/log.py --db=sqlite $(ARGS)

@@ -177,7 +177,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PAGINATION_CLASS": "apps.eventlog.http.pagination.KeysetPagination",
     "DEFAULT_FILTER_BACKENDS": ["apps.eventlog.http.filters.StrictFilterBackend"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "apps.eventlog.http.schema.ApiSchema",
     "EXCEPTION_HANDLER": "apps.eventlog.http.problems.exception_handler",
     "DEFAULT_THROTTLE_RATES": {"login": "10/minute", "registration": "20/hour"},
     "URL_FORMAT_OVERRIDE": None,

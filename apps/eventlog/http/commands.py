@@ -31,11 +31,12 @@ class CommandViewSet(GenericViewSet[Any]):
     Knows `If-Match: "<version>"`, `Idempotency-Key` and the answer `{id, version, position}`.
     """
 
+    sends_commands = True
     once: Once | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        if request.method == "POST":
+        if request.method == "POST" and self.action:
             check_parameters(request, set())
             self.once = begin(request)
 
@@ -52,12 +53,13 @@ class CommandViewSet(GenericViewSet[Any]):
 
     def send(self, command: Command, *, actor: Actor | None = None, created: bool = False) -> Response:
         """Dispatch the command and answer; `actor` where it is not who sent the request."""
+        version = expected_version(self.request)
         if self.once and self.once.answer:
             return self.answer(*self.once.answer, created=created)
         run = dispatch(
             command,
             actor=actor or actor_of(self.request),
-            expected_version=expected_version(self.request),
+            expected_version=version,
             complete=self.once.complete if self.once else None,
         )
         return self.answer(run.stream, run.version, run.position, created=created)

@@ -59,7 +59,12 @@ class KeysetPagination(BasePagination):
         limit = {"type": "integer", "minimum": 1, "maximum": self.max_limit, "default": self.default_limit}
         return [
             {"name": "limit", "in": "query", "schema": limit},
-            {"name": "cursor", "in": "query", "schema": {"type": "string"}, "description": "from `next` or `previous`"},
+            {
+                "name": "cursor",
+                "in": "query",
+                "schema": {"type": "string", "minLength": 1},
+                "description": "from `next` or `previous`",
+            },
         ]
 
     def _cursor(self) -> tuple[str, list[Any]]:

@@ -64,8 +64,10 @@ class QueryViewSet(GenericViewSet[Any]):
         return rows if customer is None else rows.filter(**{self.owner: customer})
 
     def list(self, request: Request) -> Response:
+        """One's own, page by page."""
         return self.pages(self.filter_queryset(self.get_queryset()), self.serializer_class)
 
+    @extend_schema(parameters=[WhenSerializer])
     def retrieve(self, request: Request, pk: UUID) -> Response | HttpResponseNotModified:
         """The document as it is, or with `at` or `version` as it stood then, folded from the log."""
         if request.query_params:
@@ -97,7 +99,7 @@ class QueryViewSet(GenericViewSet[Any]):
         raise NotImplementedError
 
     @extend_schema(responses=EventReadSerializer(many=True))
-    @action(detail=True)
+    @action(detail=True, filter_backends=[])
     def history(self, request: Request, pk: Any) -> Response:
         """The events of this one, oldest first."""
         check_parameters(request, {"limit", "cursor"})

@@ -1,10 +1,12 @@
 """The feed of the log, the catalog of its event types, and the live stream."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound, Throttled, ValidationError
 from rest_framework.permissions import IsAdminUser, IsAuthenticated
@@ -24,9 +26,18 @@ from apps.eventlog.http.filters import check_parameters
 from apps.eventlog.http.problems import Unavailable
 from apps.eventlog.models import StoredEvent
 from apps.eventlog.read import queries
-from apps.eventlog.read.serializers import FeedQuerySerializer, StreamQuerySerializer
+from apps.eventlog.read.serializers import (
+    CatalogSerializer,
+    FeedQuerySerializer,
+    FeedSerializer,
+    StatusSerializer,
+    StreamPlaceSerializer,
+    StreamQuerySerializer,
+)
 from apps.eventlog.tickets import Ticket
 
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)  # no event is older
+LAST_SEEN = OpenApiParameter("Last-Event-ID", str, "header", description="the id of the last event that was seen")
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -43,11 +54,14 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
     permission_classes = [IsAdminUser]
     serializer_class = EventReadSerializer
     queryset = StoredEvent.objects.none()  # the feed reads by position, see list
+    filter_backends, pagination_class = [], None
+    problems = {"stream": (404, 429)}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         await_position(request, "the log", lambda position: store.safe_position() >= position)
 
+    @extend_schema(parameters=[FeedQuerySerializer], responses=FeedSerializer)
     def list(self, request: Request) -> Response:
         """Events by position; `next` is where to go on, null at the end."""
         check_parameters(request, set(FeedQuerySerializer().fields))
@@ -56,7 +70,7 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
         where = dict(query.validated_data)
         after, limit, end = where.pop("after"), where.pop("limit"), store.safe_position()
         if since := where.pop("since", None):
-            after = max(after, store.position_at(since - timedelta(microseconds=1)))
+            after = max(after, store.position_at(max(since, BEGINNING) - timedelta(microseconds=1)))
         if until := where.pop("until", None):
             end = min(end, store.position_at(until))
         events = store.recorded(store.find(**where, position__gt=after, position__lte=end)[: limit + 1])
@@ -64,6 +78,7 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
         results = [recorded.document() for recorded in events]
         return Response({"results": results, "next": events[-1].position if more else None})
 
+    @extend_schema(responses=CatalogSerializer)
     @action(detail=False)
     def catalog(self, request: Request) -> Response:
         """Every event type, its current version with the JSON Schema of its payload, and all versions there were."""
@@ -79,19 +94,23 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
         ]
         return Response({"results": results, "next": None, "previous": None})
 
+    @extend_schema(responses=StatusSerializer)
     @action(detail=False)
     def status(self, request: Request) -> Response:
         """Where the log ends, and how far each projector is."""
         check_parameters(request, set())
         return Response(queries.status())
 
+    @extend_schema(
+        parameters=[StreamPlaceSerializer, LAST_SEEN], responses={(200, "text/event-stream"): OpenApiTypes.STR}
+    )
     @action(detail=False, renderer_classes=[EventStreamRenderer], permission_classes=[IsAuthenticated])
     def stream(self, request: Request) -> AsyncResponse:
         """Events as they are appended, as Server-Sent Events; `Last-Event-ID` or `after` resume from the log.
 
         Staff see every event, customers those of their own streams.
         """
-        check_parameters(request, {"after", *StreamQuerySerializer().fields})
+        check_parameters(request, set(StreamPlaceSerializer().fields))
         if not request.META.get("asgi"):
             raise Unavailable("the live stream needs the ASGI server: uvicorn config.asgi:application")
         query = StreamQuerySerializer(data=request.query_params.dict())

@@ -14,7 +14,7 @@ class OrderLineReadSerializer(serializers.Serializer[None]):
 
 
 class OrderReadSerializer(DocumentSerializer):
-    customer_name = serializers.CharField(read_only=True)
+    customer_name = serializers.CharField(read_only=True, allow_null=True, help_text="null until the copy is there")
     lines = OrderLineReadSerializer(many=True, read_only=True)
 
     class Meta:

@@ -4,25 +4,29 @@ from uuid import UUID
 
 import django_filters
 from django.core.validators import RegexValidator
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework.decorators import action
 from rest_framework.permissions import IsAdminUser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.eventlog.http.filters import check_parameters
+from apps.eventlog.http.filters import check_parameters, in_utc
 from apps.eventlog.http.queries import QueryViewSet
 from apps.orders.models import Order
 from apps.orders.read import queries
 from apps.orders.read.serializers import OrderReadSerializer, OrderSummaryReadSerializer
 
+CURRENCY = "^[A-Z]{3}$"
+
 
 class OrderFilters(django_filters.FilterSet):
     status = django_filters.ChoiceFilter(choices=Order.Status.choices)
     customer = django_filters.UUIDFilter(field_name="customer_id")
-    currency = django_filters.CharFilter(validators=[RegexValidator("^[A-Z]{3}$", "three capital letters, as in EUR")])
-    placed_after = django_filters.IsoDateTimeFilter(field_name="placed_at", lookup_expr="gt")
-    placed_before = django_filters.IsoDateTimeFilter(field_name="placed_at", lookup_expr="lt")
+    currency = extend_schema_field({"type": "string", "pattern": CURRENCY})(
+        django_filters.CharFilter(validators=[RegexValidator(CURRENCY, "three capital letters, as in EUR")])
+    )
+    placed_after = django_filters.IsoDateTimeFilter(field_name="placed_at", lookup_expr="gt", validators=[in_utc])
+    placed_before = django_filters.IsoDateTimeFilter(field_name="placed_at", lookup_expr="lt", validators=[in_utc])
 
 
 class OrderReadViewSet(QueryViewSet):
@@ -42,7 +46,7 @@ class OrderReadViewSet(QueryViewSet):
         return queries.order_at(pk, position)
 
     @extend_schema(responses=OrderSummaryReadSerializer(many=True))
-    @action(detail=False, permission_classes=[IsAdminUser])
+    @action(detail=False, permission_classes=[IsAdminUser], filter_backends=[])
     def summary(self, request: Request) -> Response:
         """Orders and revenue by day of placing and currency, newest first."""
         check_parameters(request, {"limit", "cursor"})

@@ -24,27 +24,33 @@ class OrderWriteViewSet(CommandViewSet):
     """POST only."""
 
     permission_classes = [IsAuthenticated]
+    problems = {"create": (404,)}
 
     @extend_schema(request=PlaceOrderSerializer, responses={201: AnswerSerializer})
     def create(self, request: Request) -> Response:
+        """Place an order, for oneself or by staff for a customer."""
         return self.send(PlaceOrder(uuids.uuid7(), **self.fields(PlaceOrderSerializer)), created=True)
 
     @extend_schema(request=PayOrderSerializer, responses={202: AnswerSerializer})
     @action(detail=True, methods=["post"])
     def pay(self, request: Request, pk: UUID) -> Response:
+        """Pay a placed order."""
         return self.send(PayOrder(pk, **self.fields(PayOrderSerializer)))
 
     @extend_schema(request=ShipOrderSerializer, responses={202: AnswerSerializer})
     @action(detail=True, methods=["post"])
     def ship(self, request: Request, pk: UUID) -> Response:
+        """Ship a paid order; for staff."""
         return self.send(ShipOrder(pk, **self.fields(ShipOrderSerializer)))
 
     @extend_schema(request=NothingSerializer, responses={202: AnswerSerializer})
     @action(detail=True, methods=["post"])
     def deliver(self, request: Request, pk: UUID) -> Response:
+        """Say that a shipped order has arrived; for staff."""
         return self.send(DeliverOrder(pk, **self.fields(NothingSerializer)))
 
     @extend_schema(request=CancelOrderSerializer, responses={202: AnswerSerializer})
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: UUID) -> Response:
+        """Cancel an order that was not shipped."""
         return self.send(CancelOrder(pk, **self.fields(CancelOrderSerializer)))

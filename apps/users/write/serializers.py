@@ -13,7 +13,12 @@ class RegisterUserSerializer(CommandSerializer):
     email = serializers.EmailField(max_length=254)
     name = serializers.CharField(max_length=200)
     password = serializers.CharField(
-        max_length=128, trim_whitespace=False, write_only=True, required=False, help_text="only staff may leave it out"
+        min_length=8,
+        max_length=128,
+        trim_whitespace=False,
+        write_only=True,
+        required=False,
+        help_text="only staff may leave it out; not a common one, nor digits alone",
     )
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:

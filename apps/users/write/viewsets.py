@@ -18,6 +18,7 @@ from rest_framework.viewsets import ViewSet
 from apps.eventlog.commands import Actor
 from apps.eventlog.http.authentication import actor_of
 from apps.eventlog.http.commands import AnswerSerializer, CommandViewSet
+from apps.eventlog.http.filters import check_parameters
 from apps.eventlog.http.inputs import NothingSerializer
 from apps.eventlog.http.throttles import Slots, address_of
 from apps.users.write import logins
@@ -45,12 +46,15 @@ class UserWriteViewSet(CommandViewSet):
     """POST only."""
 
     permission_classes = [IsAuthenticated]
+    problems = dict.fromkeys(("rename", "change_email", "deactivate", "reactivate"), (410,))
+    problems |= {"create": (429,), "erase": (429,)}
 
     def get_permissions(self) -> Sequence[Any]:
         return [AllowAny()] if self.action == "create" else super().get_permissions()
 
     @extend_schema(request=RegisterUserSerializer, responses={201: AnswerSerializer})
     def create(self, request: Request) -> Response:
+        """Register a user, oneself or by staff, with a login."""
         fields = self.fields(RegisterUserSerializer)
         password, user_id = fields.pop("password"), uuids.uuid7()
         if self.once and self.once.answer:
@@ -64,21 +68,25 @@ class UserWriteViewSet(CommandViewSet):
     @extend_schema(request=RenameUserSerializer, responses={202: AnswerSerializer})
     @action(detail=True, methods=["post"])
     def rename(self, request: Request, pk: UUID) -> Response:
+        """Give a user another name."""
         return self.send(RenameUser(pk, **self.fields(RenameUserSerializer)))
 
     @extend_schema(request=ChangeEmailSerializer, responses={202: AnswerSerializer})
     @action(detail=True, methods=["post"], url_path="change-email")
     def change_email(self, request: Request, pk: UUID) -> Response:
+        """Give a user another address, which is also what they log in with."""
         return self.send(ChangeEmail(pk, **self.fields(ChangeEmailSerializer)))
 
     @extend_schema(request=DeactivateUserSerializer, responses={202: AnswerSerializer})
     @action(detail=True, methods=["post"])
     def deactivate(self, request: Request, pk: UUID) -> Response:
+        """End a user's login and every token; unpaid orders are cancelled."""
         return self.send(DeactivateUser(pk, **self.fields(DeactivateUserSerializer)))
 
     @extend_schema(request=NothingSerializer, responses={202: AnswerSerializer})
     @action(detail=True, methods=["post"])
     def reactivate(self, request: Request, pk: UUID) -> Response:
+        """Let a deactivated user log in again; for staff."""
         return self.send(ReactivateUser(pk, **self.fields(NothingSerializer)))
 
     @extend_schema(request=EraseUserSerializer, responses={202: AnswerSerializer})
@@ -103,13 +111,19 @@ class LoginViewSet(ViewSet):
     """Bearer tokens: POST only."""
 
     permission_classes = [IsAuthenticated]
+    problems = {"login": (429,)}
 
     def get_permissions(self) -> Sequence[Any]:
-        return [AllowAny()] if self.action == "login" else super().get_permissions()
+        return [AllowAny()] if self.action in ("login", None) else super().get_permissions()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        check_parameters(request, set())
 
     @extend_schema(request=LoginSerializer, responses={200: TokenSerializer})
     @action(detail=False, methods=["post"], authentication_classes=[])
     def login(self, request: Request) -> Response:
+        """A token for an address (or the name of a member of staff) and its password."""
         body = LoginSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         token, secret = AuthToken.objects.create(authenticated(request, **body.validated_data))

@@ -1,0 +1,170 @@
+"""How the API describes itself: commands and queries, the headers they know, and every problem they answer."""
+
+from typing import Any
+
+from drf_spectacular.contrib.django_filters import DjangoFilterExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_serializer
+from rest_framework import serializers
+from rest_framework.permissions import AllowAny
+
+from apps.eventlog.http.inputs import CommandSerializer
+from apps.eventlog.http.problems import CONTENT_TYPE
+
+TEXT = r"^[^\x00]*[^\s\x00][^\x00]*$"  # something to read, and no NUL
+ALWAYS = {400, 401, 406, 503}
+OF_A_BODY = {413, 415}
+OF_A_COMMAND = {409, 412, 422}
+MEANS = {
+    400: "A field, parameter or header is not valid; `errors` names each",
+    401: "No token, or one that is not valid",
+    403: "Not for this login",
+    404: "Not there, or another's",
+    406: "Nothing that `Accept` asks for",
+    409: "A rule forbids it, a value is taken, or the first request with this `Idempotency-Key` is still running",
+    410: "The person was erased",
+    412: "Not at the version of `If-Match`",
+    413: "The body is too large",
+    415: "Not plain JSON in UTF-8",
+    422: "This `Idempotency-Key` was sent with another body",
+    429: "Too many tries",
+    503: "Not available yet, or a database is away; try again",
+}
+
+
+class FieldErrorSerializer(serializers.Serializer[None]):
+    pointer = serializers.CharField(help_text="JSON pointer (RFC 6901), or the name of a parameter or header")
+    detail = serializers.CharField()
+    code = serializers.CharField(required=False)
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "A field",
+            {
+                "type": "about:blank",
+                "title": "Bad Request",
+                "status": 400,
+                "detail": "some fields are not valid",
+                "errors": [{"pointer": "/lines/0/quantity", "detail": "not a number", "code": "invalid"}],
+            },
+            media_type=CONTENT_TYPE,
+            status_codes=[400],
+        )
+    ]
+)
+class ProblemSerializer(serializers.Serializer[None]):
+    """What went wrong (RFC 9457)."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField()
+    errors = FieldErrorSerializer(many=True, required=False)  # type: ignore[assignment]
+
+
+def _header(name: str, schema: dict[str, Any], description: str, response: list[int] | None = None) -> OpenApiParameter:
+    return OpenApiParameter(name, schema, "header", description=description, response=response or False)
+
+
+POSITION = {"type": "string", "pattern": "^[0-9]{1,18}$"}
+TEXTUAL = {"type": "string"}
+KEY = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}
+TAG = {"type": "string", "pattern": '^"[0-9]{1,9}"$'}
+
+WAIT = _header("Retry-After", {"type": "integer", "minimum": 1}, "seconds", [409, 429, 503])
+CHALLENGE = _header("WWW-Authenticate", TEXTUAL, "how to say who one is", [401])
+ONCE = _header("Idempotency-Key", KEY, "sent again with the same body: the first answer again, and one event")
+AT_VERSION = _header("If-Match", TAG, "only if it is still at this version, else 412")
+WHERE = _header("Event-Position", POSITION, "where the event stands in the log", [201, 202])
+CREATED = _header("Location", {"type": "string", "format": "uri"}, "the new one", [201])
+AS_OF = _header("Min-Event-Position", POSITION, "wait up to two seconds until the rows show this position, else 503")
+KNOWN = _header("If-None-Match", TEXTUAL, "the ETag of what one has; 304 if it is still that")
+VERSION = _header("ETag", TEXTUAL, "the version, in quotes", [200, 304])
+
+
+class ApiSchema(AutoSchema):
+    """One operation of the API.
+
+    A view may add to the problems that its kind answers: `problems`, statuses by the name of the action.
+    """
+
+    view: Any
+
+    @property
+    def is_command(self) -> bool:
+        return self.method == "POST" and getattr(self.view, "sends_commands", False)
+
+    @property
+    def is_query(self) -> bool:
+        return self.method == "GET"
+
+    @property
+    def is_detail(self) -> bool:
+        return "{" in self.path
+
+    def get_tags(self) -> list[str]:
+        side = ["commands"] if self.is_command else ["queries"] if self.is_query else []
+        return [*super().get_tags(), *side]
+
+    def get_operation_id(self) -> str:
+        return f"{super().get_tags()[0]}_{self.view.action}"
+
+    def get_override_parameters(self) -> list[Any]:
+        found = [WAIT, CHALLENGE]
+        if self.is_command:
+            found += [ONCE, WHERE, AT_VERSION if self.is_detail else CREATED]
+        if self.is_query:
+            found.append(AS_OF)
+        if self.is_query and self.view.action == "retrieve":
+            found += [KNOWN, VERSION]
+        return found
+
+    def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
+        bodies: dict[str, Any] = super()._get_response_bodies(direction)
+        if VERSION in self.get_override_parameters():
+            unchanged = OpenApiResponse(description="it is still as it was")
+            bodies["304"] = self._get_response_for_code(unchanged, "304", direction=direction)
+        for status in sorted(self._problems()):
+            answer = OpenApiResponse(ProblemSerializer, MEANS[status])
+            bodies[str(status)] = self._get_response_for_code(answer, str(status), [CONTENT_TYPE], direction)
+        return bodies
+
+    def _problems(self) -> set[int]:
+        found = ALWAYS | set(getattr(self.view, "problems", {}).get(self.view.action, ()))
+        found |= OF_A_BODY if self.method == "POST" else set()
+        found |= OF_A_COMMAND if self.is_command else set()
+        found |= {404} if self.is_detail else set()
+        public = all(isinstance(permission, AllowAny) for permission in self.view.get_permissions())
+        return found if public and not self.is_command else found | {403}
+
+    def _map_serializer_field(self, field: Any, direction: Any, bypass_extensions: bool = False) -> dict[str, Any]:
+        schema = super()._map_serializer_field(field, direction, bypass_extensions)
+        if direction == "request" and type(field) is serializers.CharField and not field.allow_blank:
+            # DRF trims before it counts.
+            schema = {"minLength": 1, "pattern": TEXT if field.trim_whitespace else r"^[^\x00]*$"} | schema
+        if isinstance(field, serializers.ListSerializer):
+            bounds = {"minItems": field.min_length, "maxItems": field.max_length}  # type: ignore[attr-defined]
+            schema |= {name: bound for name, bound in bounds.items() if bound is not None}
+        return schema
+
+    def _map_basic_serializer(self, serializer: Any, direction: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)
+        if isinstance(serializer, CommandSerializer):
+            schema["additionalProperties"] = False
+        return schema
+
+
+class StrictFilterExtension(DjangoFilterExtension):
+    """The filters of a list, and its `ordering`."""
+
+    target_class = "apps.eventlog.http.filters.StrictFilterBackend"
+    priority = 1
+
+    def get_schema_operation_parameters(self, auto_schema: Any, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        filters = super().get_schema_operation_parameters(auto_schema, *args, **kwargs)
+        for parameter in filters:
+            if parameter["schema"] == {"type": "string"}:
+                parameter["schema"] = {"type": "string", "minLength": 1, "pattern": TEXT}
+        return [*filters, *self.target.get_ordering_parameters(auto_schema.view)]

@@ -4,84 +4,19 @@ from typing import Any
 
 from drf_spectacular.contrib.django_filters import DjangoFilterExtension
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_serializer
+from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
 
+from apps.eventlog.http.headers import AS_OF, AT_VERSION, CHALLENGE, CREATED, KNOWN, ONCE, VERSION, WAIT, WHERE
 from apps.eventlog.http.inputs import CommandSerializer
+from apps.eventlog.http.problem_schema import MEANS, ProblemSerializer
 from apps.eventlog.http.problems import CONTENT_TYPE
 
 TEXT = r"^[^\x00]*[^\s\x00][^\x00]*$"  # something to read, and no NUL
 ALWAYS = {400, 401, 406, 503}
 OF_A_BODY = {413, 415}
 OF_A_COMMAND = {409, 412, 422}
-MEANS = {
-    400: "A field, parameter or header is not valid; `errors` names each",
-    401: "No token, or one that is not valid",
-    403: "Not for this login",
-    404: "Not there, or another's",
-    406: "Nothing that `Accept` asks for",
-    409: "A rule forbids it, a value is taken, or the first request with this `Idempotency-Key` is still running",
-    410: "The person was erased",
-    412: "Not at the version of `If-Match`",
-    413: "The body is too large",
-    415: "Not plain JSON in UTF-8",
-    422: "This `Idempotency-Key` was sent with another body",
-    429: "Too many tries",
-    503: "Not available yet, or a database is away; try again",
-}
-
-
-class FieldErrorSerializer(serializers.Serializer[None]):
-    pointer = serializers.CharField(help_text="JSON pointer (RFC 6901), or the name of a parameter or header")
-    detail = serializers.CharField()
-    code = serializers.CharField(required=False)
-
-
-@extend_schema_serializer(
-    examples=[
-        OpenApiExample(
-            "A field",
-            {
-                "type": "about:blank",
-                "title": "Bad Request",
-                "status": 400,
-                "detail": "some fields are not valid",
-                "errors": [{"pointer": "/lines/0/quantity", "detail": "not a number", "code": "invalid"}],
-            },
-            media_type=CONTENT_TYPE,
-            status_codes=[400],
-        )
-    ]
-)
-class ProblemSerializer(serializers.Serializer[None]):
-    """What went wrong (RFC 9457)."""
-
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    detail = serializers.CharField()
-    errors = FieldErrorSerializer(many=True, required=False)  # type: ignore[assignment]
-
-
-def _header(name: str, schema: dict[str, Any], description: str, response: list[int] | None = None) -> OpenApiParameter:
-    return OpenApiParameter(name, schema, "header", description=description, response=response or False)
-
-
-POSITION = {"type": "string", "pattern": "^[0-9]{1,18}$"}
-TEXTUAL = {"type": "string"}
-KEY = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}
-TAG = {"type": "string", "pattern": '^"[0-9]{1,9}"$'}
-
-WAIT = _header("Retry-After", {"type": "integer", "minimum": 1}, "seconds", [409, 429, 503])
-CHALLENGE = _header("WWW-Authenticate", TEXTUAL, "how to say who one is", [401])
-ONCE = _header("Idempotency-Key", KEY, "sent again with the same body: the first answer again, and one event")
-AT_VERSION = _header("If-Match", TAG, "only if it is still at this version, else 412")
-WHERE = _header("Event-Position", POSITION, "where the event stands in the log", [201, 202])
-CREATED = _header("Location", {"type": "string", "format": "uri"}, "the new one", [201])
-AS_OF = _header("Min-Event-Position", POSITION, "wait up to two seconds until the rows show this position, else 503")
-KNOWN = _header("If-None-Match", TEXTUAL, "the ETag of what one has; 304 if it is still that")
-VERSION = _header("ETag", TEXTUAL, "the version, in quotes", [200, 304])
 
 
 class ApiSchema(AutoSchema):

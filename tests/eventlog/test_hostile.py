@@ -173,6 +173,7 @@ PARAMETERS = {
         *["cursor=", "cursor=zzz", "cursor=eyJhIjoxfQ:1abc:forged", "cursor=" + "a" * 5000, "cursor=%00"],
         *["currency=EURO", "currency=eur", "currency=%00", "placed_after=yesterday", "placed_before=9999999999999"],
         *["placed_after=2026-13-01T00:00Z", "ordering=total", "ordering=--placed_at", "ordering=", "ordering=id;drop"],
+        *["placed_after=0001-01-01T00:00:00%2B14:00", "placed_before=9999-12-31T23:59:59-14:00"],
         *["ordering=customer__name", "colour=red", "%00=1", "%ff=1", "=", "format=xml", "page=1"],
     ],
     "orders/summary/": ["limit=201", "day=2026-01-01", "cursor=zzz"],
@@ -195,6 +196,14 @@ def test_a_hostile_parameter_is_a_problem(api: Api, path: str) -> None:
         answer = staff.get(f"{path}?{quote(query, safe='%=&;:[]-+')}")
         assert (query, answer.status) == (query, 400), answer
         refused(answer, 400)
+
+
+def test_the_edges_of_time_are_instants_like_any_other(api: Api) -> None:
+    staff, order = api.staff, api.customer().place()
+    for instant in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2026-01-01T00:00:00%2B16:42", "2026-01-01T00:00"):
+        for path in ("orders/?placed_after", "orders/?placed_before", "events/?since", "events/?until"):
+            assert staff.get(f"{path}={instant}").status == 200, (path, instant)
+        assert staff.get(f"orders/{order}/?at={instant}").status in {200, 404}
 
 
 def test_a_command_takes_no_parameters(api: Api) -> None:

@@ -1,5 +1,6 @@
-"""Events as the API shows them: in the feed, in histories and in the stream."""
+"""Events as the API shows them, in the feed, in histories and in the stream; the catalog, and how far the log is."""
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from apps.eventlog.events import FIELDS
@@ -11,3 +12,39 @@ class EventReadSerializer(serializers.ModelSerializer[StoredEvent]):
         model = StoredEvent
         fields = list(FIELDS)
         read_only_fields = list(FIELDS)
+
+
+@extend_schema_serializer(many=False)
+class FeedSerializer(serializers.Serializer[None]):
+    results = EventReadSerializer(many=True)
+    next = serializers.IntegerField(allow_null=True, help_text="go on after this position; null at the end")
+
+
+class EventVersionSerializer(serializers.Serializer[None]):
+    schema_version = serializers.IntegerField()
+    schema = serializers.DictField(help_text="JSON Schema of the payload")
+
+
+class EventTypeSerializer(EventVersionSerializer):
+    type = serializers.CharField()
+    versions = EventVersionSerializer(many=True)
+
+
+class CatalogSerializer(serializers.Serializer[None]):
+    results = EventTypeSerializer(many=True)
+    next = serializers.CharField(allow_null=True)
+    previous = serializers.CharField(allow_null=True)
+
+
+class ProjectorSerializer(serializers.Serializer[None]):
+    name = serializers.CharField()
+    service = serializers.CharField()
+    position = serializers.IntegerField()
+    lag = serializers.IntegerField(help_text="events that wait for it")
+    dead_letters = serializers.IntegerField()
+
+
+class StatusSerializer(serializers.Serializer[None]):
+    head = serializers.IntegerField()
+    projectors = ProjectorSerializer(many=True)
+    dead_letters = serializers.IntegerField()

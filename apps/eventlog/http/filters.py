@@ -5,6 +5,8 @@ from typing import Any
 
 from django.core.exceptions import ValidationError as InvalidInstant
 from django.db.models import QuerySet
+from django_filters import IsoDateTimeFilter
+from django_filters.fields import IsoDateTimeField
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -36,12 +38,19 @@ def _fault(name: str, values: list[Any], known: set[str]) -> str:
     return "" if values[0] else "empty; leave it out instead"
 
 
-def in_utc(instant: datetime) -> None:
-    """Refuse an instant before the year 1 or after 9999 of UTC, which no engine can be asked about."""
-    try:
-        instant.astimezone(UTC)
-    except OverflowError:
-        raise InvalidInstant("no instant of the years 1 to 9999") from None
+class InstantField(IsoDateTimeField):
+    """An instant, in UTC: engines differ in how far an offset may go."""
+
+    def to_python(self, value: Any) -> datetime | None:
+        instant = super().to_python(value)
+        try:
+            return instant and instant.astimezone(UTC)
+        except OverflowError:
+            raise InvalidInstant("no instant of the years 1 to 9999") from None
+
+
+class InstantFilter(IsoDateTimeFilter):
+    field_class = InstantField
 
 
 class StrictFilterBackend(DjangoFilterBackend):

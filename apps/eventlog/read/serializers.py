@@ -1,9 +1,6 @@
-"""What the log may be asked, and what it answers."""
+"""What the log may be asked."""
 
-from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
-
-from apps.eventlog.http.events import EventReadSerializer
 
 
 class FeedQuerySerializer(serializers.Serializer[None]):
@@ -31,39 +28,3 @@ class StreamPlaceSerializer(StreamQuerySerializer):
     """The filters, and where to begin."""
 
     after = serializers.RegexField(r"^[0-9]{1,18}$", required=False, help_text="a position; 0 for the beginning")
-
-
-@extend_schema_serializer(many=False)
-class FeedSerializer(serializers.Serializer[None]):
-    results = EventReadSerializer(many=True)
-    next = serializers.IntegerField(allow_null=True, help_text="go on after this position; null at the end")
-
-
-class EventVersionSerializer(serializers.Serializer[None]):
-    schema_version = serializers.IntegerField()
-    schema = serializers.DictField(help_text="JSON Schema of the payload")
-
-
-class EventTypeSerializer(EventVersionSerializer):
-    type = serializers.CharField()
-    versions = EventVersionSerializer(many=True)
-
-
-class CatalogSerializer(serializers.Serializer[None]):
-    results = EventTypeSerializer(many=True)
-    next = serializers.CharField(allow_null=True)
-    previous = serializers.CharField(allow_null=True)
-
-
-class ProjectorSerializer(serializers.Serializer[None]):
-    name = serializers.CharField()
-    service = serializers.CharField()
-    position = serializers.IntegerField()
-    lag = serializers.IntegerField(help_text="events that wait for it")
-    dead_letters = serializers.IntegerField()
-
-
-class StatusSerializer(serializers.Serializer[None]):
-    head = serializers.IntegerField()
-    projectors = ProjectorSerializer(many=True)
-    dead_letters = serializers.IntegerField()

@@ -21,19 +21,12 @@ from apps.eventlog.events import DomainEvent
 from apps.eventlog.http.authentication import customer_id, ticket_of
 from apps.eventlog.http.bridge import AsyncResponse
 from apps.eventlog.http.conditions import await_position
-from apps.eventlog.http.events import EventReadSerializer
+from apps.eventlog.http.events import CatalogSerializer, EventReadSerializer, FeedSerializer, StatusSerializer
 from apps.eventlog.http.filters import check_parameters
 from apps.eventlog.http.problems import Unavailable
 from apps.eventlog.models import StoredEvent
 from apps.eventlog.read import queries
-from apps.eventlog.read.serializers import (
-    CatalogSerializer,
-    FeedQuerySerializer,
-    FeedSerializer,
-    StatusSerializer,
-    StreamPlaceSerializer,
-    StreamQuerySerializer,
-)
+from apps.eventlog.read.serializers import FeedQuerySerializer, StreamPlaceSerializer, StreamQuerySerializer
 from apps.eventlog.tickets import Ticket
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)  # no event is older

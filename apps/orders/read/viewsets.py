@@ -10,7 +10,7 @@ from rest_framework.permissions import IsAdminUser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.eventlog.http.filters import check_parameters, in_utc
+from apps.eventlog.http.filters import InstantFilter, check_parameters
 from apps.eventlog.http.queries import QueryViewSet
 from apps.orders.models import Order
 from apps.orders.read import queries
@@ -25,8 +25,8 @@ class OrderFilters(django_filters.FilterSet):
     currency = extend_schema_field({"type": "string", "pattern": CURRENCY})(
         django_filters.CharFilter(validators=[RegexValidator(CURRENCY, "three capital letters, as in EUR")])
     )
-    placed_after = django_filters.IsoDateTimeFilter(field_name="placed_at", lookup_expr="gt", validators=[in_utc])
-    placed_before = django_filters.IsoDateTimeFilter(field_name="placed_at", lookup_expr="lt", validators=[in_utc])
+    placed_after = InstantFilter(field_name="placed_at", lookup_expr="gt")
+    placed_before = InstantFilter(field_name="placed_at", lookup_expr="lt")
 
 
 class OrderReadViewSet(QueryViewSet):

@@ -49,7 +49,7 @@ def pages(events: int) -> dict[str, str]:
 
 
 def oldest(query: str) -> str:
-    return browser().get(LIST + query).context["cl"].oldest
+    return browser().get(LIST + query).context["cl"].last
 
 
 def browser() -> Any:

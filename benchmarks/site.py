@@ -17,6 +17,7 @@ from tools import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 UVICORN = ("-m", "uvicorn", "--lifespan", "off", "--timeout-graceful-shutdown", "2", "--no-access-log")
+UVICORN += ("--log-level", "warning")
 
 
 @contextmanager
@@ -47,13 +48,14 @@ def deployment(engine: str) -> Iterator[None]:
 
 
 @contextmanager
-def process(*arguments: str, port: int, path: str = "/livez") -> Iterator[subprocess.Popen[bytes]]:
+def process(*arguments: str, port: int, quiet: bool = False) -> Iterator[subprocess.Popen[bytes]]:
     """A Python process that serves on a port, answering; stopped in the end."""
     environment = os.environ | {"PGAPPNAME": "server"}
-    server = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment)
+    output = subprocess.DEVNULL if quiet else None
+    server = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, stdout=output, stderr=output)
     try:
         deadline = time.monotonic() + 30
-        while not _answers(port, path):
+        while not _answers(port):
             if server.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"{' '.join(arguments)} does not serve")
             time.sleep(0.1)
@@ -102,9 +104,9 @@ def database_connections() -> int:
         return cursor.fetchone()[0]
 
 
-def _answers(port: int, path: str) -> bool:
+def _answers(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=5) as answer:
             return answer.status == 200
     except OSError:
         return False

@@ -77,7 +77,7 @@ def own_view(clients: int, rate: int, seconds: float) -> str:
     port = site.free_port()
     subprocess.run([sys.executable, "-m", "benchmarks.eventstream_project"], cwd=site.ROOT, check=True)
     run = (*site.UVICORN, "benchmarks.eventstream_project:application", "--port", str(port))
-    with site.process(*run, port=port) as server:
+    with site.process(*run, port=port, quiet=True) as server:  # it logs an error a client that it cannot serve
         memory, connections = site.memory(server.pid), site.database_connections()
         with listeners.listening(port, [listeners.request("/events/")] * clients, timeout=30) as crowd:
             if crowd.opened() < clients:

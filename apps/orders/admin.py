@@ -7,6 +7,7 @@ from django.utils.safestring import SafeString
 
 from apps.eventlog.admin.actions import act_with_reason, sending
 from apps.eventlog.admin.documents import DocumentAdmin
+from apps.eventlog.admin.filters import ValuesFilter
 from apps.eventlog.admin.followers import CheckpointAdmin, DeadLetterAdmin
 from apps.eventlog.admin.readonly import ReadOnlyAdmin, pretty
 from apps.orders.models import Checkpoint, Customer, DeadLetter, Order, OrderSummary, SummarizedOrder
@@ -17,7 +18,7 @@ from apps.orders.write.commands import CancelOrder
 class OrderAdmin(DocumentAdmin):
     category = "order"
     list_display = ("id", "status", "total", "currency", "placed_at")
-    list_filter = ("status", "currency", "placed_at")
+    list_filter = ("status", ("currency", ValuesFilter), "placed_at")
     search_fields = ("=id", "=customer_id")
     actions = ("cancel",)
     exclude = ("lines",)
@@ -42,7 +43,8 @@ class CustomerAdmin(ReadOnlyAdmin):
 @admin.register(OrderSummary)
 class OrderSummaryAdmin(ReadOnlyAdmin):
     list_display = ("day", "currency", "orders", "revenue")
-    list_filter = ("currency",)
+    search_fields = ("key",)
+    search_help_text = "A day, a month or a currency: 2026-11, EUR."
 
 
 @admin.register(SummarizedOrder)

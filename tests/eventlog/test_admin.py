@@ -8,7 +8,7 @@ import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.db import connections
+from django.db import connections, router
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -23,6 +23,8 @@ from apps.users.write.commands import DeactivateUser, RegisterUser
 from tests.history import make_history
 
 OURS = [model for model in admin.site._registry if model._meta.app_label in ("users", "orders", "eventlog")]
+
+WASTEFUL = ("COUNT", "DISTINCT", "OFFSET")
 
 
 @pytest.fixture
@@ -89,14 +91,14 @@ def test_a_token_cannot_be_made_in_the_admin_and_can_be_revoked(browser: Client)
 
 
 def positions(page: Any) -> list[int]:
-    return [event.position for event in page.context["cl"].result_list]
+    return [event.pk for event in page.context["cl"].result_list]
 
 
-def visited(browser: Client, start: str, step: str) -> list[list[int]]:
-    """The positions on each page of the event list, from one page on to the last by its links."""
+def visited(browser: Client, start: str, step: str, path: str = "/admin/eventlog/storedevent/") -> list[list[Any]]:
+    """The keys on each page of a list, by default that of the events, from one page on to the last by its links."""
     pages, link = [], start
     while True:
-        page = browser.get(f"/admin/eventlog/storedevent/{link}")
+        page = browser.get(f"{path}{link}")
         pages.append(positions(page))
         link = getattr(page.context["cl"], step)
         if not link:
@@ -111,13 +113,28 @@ def test_the_pages_of_the_log_hold_every_event_once(
     monkeypatch.setattr(EventAdmin, "list_per_page", 4)
     where = dict(part.split("=") for part in query[1:].split("&") if part.startswith("category"))
     every = list(store.find(**where).reverse().values_list("position", flat=True))
-    down = visited(browser, query, "older")
+    down = visited(browser, query, "next")
     assert [position for page in down for position in page] == every
-    oldest = browser.get(f"/admin/eventlog/storedevent/{query}").context["cl"].oldest
-    up = visited(browser, oldest, "newer")
+    last = browser.get(f"/admin/eventlog/storedevent/{query}").context["cl"].last
+    up = visited(browser, last, "previous")
     assert up[0] == every[-4:]
     assert sorted({position for page in up for position in page}, reverse=True) == every
     assert up[-1] == every[:4]
+
+
+def test_the_pages_of_every_list_hold_every_row_once_and_none_counts(
+    browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_history(users=3, commands=15)
+    for model in OURS:
+        monkeypatch.setattr(admin.site._registry[model], "list_per_page", 3)
+        with CaptureQueriesContext(connections[router.db_for_read(model)]) as captured:
+            pages = visited(browser, "?", "next", url(model, "changelist"))
+        rows = set(model._default_manager.values_list("pk", flat=True))
+        assert (model, len(pages)) == (model, max(1, -(-len(rows) // 3)))
+        assert {key for page in pages for key in page} == rows
+        assert not rows or captured.captured_queries
+        assert [q["sql"] for q in captured if any(word in q["sql"] for word in WASTEFUL)] == []
 
 
 def test_the_log_is_never_counted_and_never_searched_for_choices(browser: Client) -> None:
@@ -127,8 +144,19 @@ def test_the_log_is_never_counted_and_never_searched_for_choices(browser: Client
         with CaptureQueriesContext(connections["eventlog"]) as captured:
             assert browser.get(f"/admin/eventlog/storedevent/{query}").status_code == 200
         assert captured.captured_queries
-        assert [q["sql"] for q in captured if any(word in q["sql"] for word in ("COUNT", "DISTINCT", "OFFSET"))] == []
+        assert [q["sql"] for q in captured if any(word in q["sql"] for word in WASTEFUL)] == []
         assert all("LIMIT" in q["sql"] for q in captured)
+
+
+def test_a_row_is_found_by_its_id_and_an_order_by_its_customer(browser: Client) -> None:
+    ann, order = customer_with_order()
+    for path, terms in (("orders/order", (order, ann)), ("users/user", (ann, "Ann", "ANN@example.org"))):
+        for term in terms:
+            assert len(positions(browser.get(f"/admin/{path}/", {"q": term}))) == 1
+        for term in (uuid4(), "nobody"):
+            assert positions(browser.get(f"/admin/{path}/", {"q": term})) == []
+    assert positions(browser.get("/admin/orders/order/?currency=EUR")) == [order]
+    assert positions(browser.get("/admin/orders/order/?currency=USD")) == []
 
 
 def test_the_log_is_filtered_by_time_correlation_and_stream(browser: Client) -> None:

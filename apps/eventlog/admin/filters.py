@@ -32,6 +32,22 @@ class _Choice(admin.SimpleListFilter):
             yield choice | {"query_string": changelist.get_query_string(where, remove)}
 
 
+class ValuesFilter(admin.AllValuesFieldListFilter):
+    """The values of a column with an index: one look at it finds the next, where DISTINCT would read all rows."""
+
+    def __init__(self, field: Any, request: HttpRequest, params: Any, model: Any, page: Any, field_path: str) -> None:
+        super().__init__(field, request, params, model, page, field_path)
+        rows = page.get_queryset(request).order_by(field_path)
+        self.lookup_choices: Any = list(_values(rows, field_path))
+
+
+def _values(rows: QuerySet[Any], column: str) -> Iterator[Any]:
+    value = rows.values_list(column, flat=True).first()
+    while value is not None:
+        yield value
+        value = rows.filter(**{f"{column}__gt": value}).values_list(column, flat=True).first()
+
+
 class CategoryFilter(_Choice):
     title, parameter_name, other = "category", "category", "type"
 

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 
 from apps.eventlog import dead_letters, parking
 from apps.eventlog.admin.actions import Refused, act_with_reason
+from apps.eventlog.admin.filters import ValuesFilter
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector
@@ -21,7 +22,7 @@ class CheckpointAdmin(ReadOnlyAdmin):
 
 class DeadLetterAdmin(ReadOnlyAdmin):
     list_display = ("projector", "position", "stream", "status", "attempts", "error", "parked_at")
-    list_filter = ("status", "projector")
+    list_filter = ("status", ("projector", ValuesFilter))
     search_fields = ("=stream",)
     actions = ("retry", "skip")
 

@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 
 from apps.eventlog import store
 from apps.eventlog.admin.changelist import EventChangeList
-from apps.eventlog.admin.filters import CategoryFilter, CorrelationFilter, TimeFilter, TypeFilter
+from apps.eventlog.admin.filters import CategoryFilter, CorrelationFilter, TimeFilter, TypeFilter, ValuesFilter
 from apps.eventlog.admin.readonly import ReadOnlyAdmin, pretty
 from apps.eventlog.models import IdempotencyRecord, Reservation, Seal, StoredEvent
 
@@ -22,11 +22,10 @@ RELATED = 500  # events of one correlation on one page
 @admin.register(StoredEvent)
 class EventAdmin(ReadOnlyAdmin):
     change_form_template = "eventlog/admin/event.html"
-    change_list_template = "eventlog/admin/events.html"
     list_display = ("position", "recorded", "type", "stream", "version")
     list_filter = (CategoryFilter, TypeFilter, TimeFilter, CorrelationFilter)
-    sortable_by = ()
     search_fields = ("stream",)
+    search_help_text = "A stream (order-<uuid>), an event id or a position."
     actions = None
     fields = ("position", "recorded", "type", "schema_version", "stream", "stream_version", "event_id")
     readonly_fields = ("recorded", "payload", "about")
@@ -80,7 +79,7 @@ class EventAdmin(ReadOnlyAdmin):
 @admin.register(Reservation)
 class ReservationAdmin(ReadOnlyAdmin):
     list_display = ("scope", "key", "stream")
-    list_filter = ("scope",)
+    list_filter = (("scope", ValuesFilter),)
     search_fields = ("=key", "=stream")
 
 

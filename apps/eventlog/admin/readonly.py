@@ -1,20 +1,28 @@
 """Pages that show rows and change none."""
 
 import json
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin import ShowFacets
-from django.db.models import Model
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import ValidationError
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+from apps.eventlog.admin.changelist import KeysetChangeList
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Shows rows that nobody changes by hand: they follow from the log."""
 
     change_form_template = "eventlog/admin/row.html"
+    change_list_template = "eventlog/admin/list.html"
+    sortable_by = ()
     show_full_result_count = False
     show_facets = ShowFacets.NEVER  # they count
 
@@ -26,6 +34,26 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return KeysetChangeList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Fields with `=` by their exact values, for which there is an index, where the term can be one; else any."""
+        names = [name[1:] for name in self.get_search_fields(request) if name.startswith("=")]
+        exact = [Q(**{name: search_term.strip()}) for name in names if self._can_be(name, search_term.strip())]
+        if exact:
+            return queryset.filter(reduce(or_, exact)), False
+        return super().get_search_results(request, queryset, search_term)
+
+    def _can_be(self, name: str, value: str) -> bool:
+        field: Any = self.opts.get_field(name)
+        try:
+            return bool(value) and field.to_python(value) is not None
+        except ValidationError:
+            return False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         title = {"title": str(self.opts.verbose_name_plural).capitalize()}

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.core import signing
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
@@ -12,6 +12,7 @@ from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 from apps.eventlog.http.filters import integer_parameter
+from apps.eventlog.keyset import beyond, columns_of, ordering_of, upside_down
 
 PARAMETERS = ("limit", "cursor")
 
@@ -32,10 +33,10 @@ class KeysetPagination(BasePagination):
         limit = integer_parameter(request, "limit", self.default_limit, 1, self.max_limit)
         direction, values = self._cursor()
         backwards = direction == "p"
+        order = upside_down(self.ordering) if backwards else self.ordering
         if values:
-            queryset = queryset.filter(self._beyond(values, backwards))
-        if backwards:
-            queryset = queryset.order_by(*[_reversed(name) for name in self.ordering])
+            queryset = queryset.filter(beyond(order, values))
+        queryset = queryset.order_by(*order)
         rows = list(queryset[: limit + 1])
         more, rows = len(rows) > limit, rows[:limit]
         if backwards:
@@ -80,27 +81,10 @@ class KeysetPagination(BasePagination):
         return direction, values
 
     def _link(self, direction: str, row: Model | dict[str, Any]) -> str:
-        columns = [name.lstrip("-") for name in self.ordering]
+        columns = columns_of(self.ordering)
         values = [row[name] if isinstance(row, dict) else getattr(row, name) for name in columns]
         token = signing.dumps([direction, self.ordering, *[_plain(value) for value in values]], salt=self.salt)
         return replace_query_param(self.request.build_absolute_uri(), "cursor", token)
-
-    def _beyond(self, values: list[Any], backwards: bool) -> Q:
-        """Rows after the one with these values: the row comparison, spelled so that an index serves it."""
-        columns = [name.lstrip("-") for name in self.ordering]
-        lookup = "lt" if self.ordering[0].startswith("-") != backwards else "gt"
-        beyond = Q(**{f"{columns[-1]}__{lookup}": values[-1]})
-        for column, value in reversed(list(zip(columns[:-1], values[:-1], strict=True))):
-            beyond = Q(**{f"{column}__{lookup}e": value}) & (Q(**{f"{column}__{lookup}": value}) | beyond)
-        return beyond
-
-
-def ordering_of(rows: QuerySet[Any]) -> list[str]:
-    return [str(name) for name in (rows.query.order_by or rows.model._meta.ordering)]
-
-
-def _reversed(name: str) -> str:
-    return name[1:] if name.startswith("-") else f"-{name}"
 
 
 def _plain(value: Any) -> int | str:

@@ -24,7 +24,7 @@ from apps.eventlog.http.conditions import await_position, etag, has_it_already
 from apps.eventlog.http.documents import DocumentSerializer, lookup
 from apps.eventlog.http.events import EventReadSerializer
 from apps.eventlog.http.filters import check_parameters
-from apps.eventlog.http.pagination import ordering_of
+from apps.eventlog.keyset import columns_of, ordering_of
 
 
 class WhenSerializer(serializers.Serializer[None]):
@@ -122,6 +122,6 @@ class QueryViewSet(GenericViewSet[Any]):
         return found
 
     def pages(self, rows: QuerySet[Any], serializer: type[DocumentSerializer]) -> Response:
-        keys = [name.lstrip("-") for name in ordering_of(rows)]
+        keys = columns_of(ordering_of(rows))
         page = self.paginate_queryset(rows.values(*keys, document=serializer.json()))
         return self.get_paginated_response([msgspec.Raw(row["document"]) for row in page or ()])

@@ -55,4 +55,6 @@ class SiteConfig(AdminConfig):
 def _about(model: type) -> str:
     """The first line of the docstring of a model of ours; Django makes one up where there is none."""
     texts = (kind.__doc__ or "" for kind in model.__mro__ if kind.__module__.startswith("apps."))
-    return next((text.split("\n")[0] for text in texts if not text.startswith(f"{model.__name__}(")), "")
+    return next((text.split("\n")[0] for text in texts if not text.startswith(f"{model.__name__}(")), "").replace(
+        "`", ""
+    )

@@ -13,6 +13,8 @@ MONEY = 40  # digits, sign and point: 500 lines of 12 digits times a million, an
 
 
 class Order(models.Model):
+    """An order as its events leave it, with its history and a time slider."""
+
     class Status(models.TextChoices):
         PLACED = "placed", "placed"
         PAID = "paid", "paid"

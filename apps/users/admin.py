@@ -5,8 +5,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from apps.eventlog.admin.actions import act_with_reason, sending
+from apps.eventlog.admin.checkpoints import CheckpointAdmin
 from apps.eventlog.admin.documents import DocumentAdmin
-from apps.eventlog.admin.followers import CheckpointAdmin, DeadLetterAdmin
+from apps.eventlog.admin.letters import DeadLetterAdmin
 from apps.eventlog.admin.persons import PersonalKeyAdmin
 from apps.users.models import Checkpoint, DeadLetter, PersonalKey, User
 from apps.users.write.commands import DeactivateUser, EraseUser
@@ -18,6 +19,7 @@ class UserAdmin(DocumentAdmin):
     list_display = ("name", "email", "status", "version", "registered_at", "updated_at")
     list_filter = ("status", "registered_at")
     search_fields = ("name", "email", "=id")
+    search_hint = "Part of a name or an e-mail address, or an id."
     actions = ("deactivate", "erase")
 
     @admin.action(description="Deactivate, with a reason")

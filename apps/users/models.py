@@ -8,6 +8,8 @@ from apps.eventlog import models as eventlog
 
 
 class User(models.Model):
+    """A user as their events leave them, with their history and a time slider."""
+
     class Status(models.TextChoices):
         ACTIVE = "active", "active"
         INACTIVE = "inactive", "inactive"

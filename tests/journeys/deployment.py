@@ -82,11 +82,11 @@ class Deployment:
         return _prefix(self.directory)
 
     def query(self, alias: str, sql: str) -> list[tuple[Any, ...]]:
-        """What one of its databases answers, from outside."""
+        """What one of its databases answers, from outside; each query commits."""
         if engine.POSTGRES:
             with psycopg.connect(engine.URL, dbname=f"{self.prefix}_{alias}") as connection:
                 return connection.execute(sql).fetchall()  # type: ignore[arg-type]
-        with closing(sqlite3.connect(self.directory / f"{alias}.sqlite3")) as connection:
+        with closing(sqlite3.connect(self.directory / f"{alias}.sqlite3", isolation_level=None)) as connection:
             return connection.execute(sql).fetchall()
 
     def urls(self) -> dict[str, str]:

@@ -16,10 +16,7 @@ WRITE_OUTSIDE = (
     "from apps.users.write.commands import RegisterUser;"
     "[dispatch(RegisterUser(uuid4(), f'{uuid4()}@example.org', 'Outside')) for _ in range(20)]"
 )
-LOSE_STAFF = (
-    "from django.contrib.auth import get_user_model; get_user_model().objects.filter(username='admin')"
-    ".update(is_staff=False)"
-)
+LOSE_STAFF = "UPDATE auth_user SET is_staff = false WHERE username = 'admin' RETURNING id"
 ORDER = {"currency": "EUR", "lines": [{"sku": "A", "quantity": 1, "unit_price": "2.00"}]}
 
 
@@ -42,9 +39,8 @@ def test_a_listener_sees_what_comes_and_resumes_where_it_was(deployment: Deploym
 
 def test_a_burst_from_outside_arrives_whole(deployment: Deployment) -> None:
     with deployment.server() as server, listening(server) as stream:
-        for _ in range(2):
-            deployment.manage("shell", "-v0", "-c", WRITE_OUTSIDE)
-        assert stream.positions(40) == list(range(1, 41))
+        deployment.manage("shell", "-v0", "-c", WRITE_OUTSIDE)
+        assert stream.positions(20) == list(range(1, 21))
 
 
 def test_an_outage_of_the_log_leaves_no_gap(deployment: Deployment) -> None:
@@ -125,7 +121,7 @@ def test_a_stream_ends_when_the_right_to_it_does(deployment: Deployment) -> None
         began = time.monotonic()
         server.client.post("/api/auth/logout/", headers=out)
         server.client.post(f"/api/users/{gone}/deactivate/", json={"reason": "left"})
-        deployment.manage("shell", "-v0", "-c", LOSE_STAFF)
+        assert deployment.query("default", LOSE_STAFF)
         for stream in ending:
             assert [message["event"] for message in stream.messages()] in ([], ["message"])
         assert time.monotonic() - began < 10

@@ -14,7 +14,7 @@ SHOWN = 200  # events of a history on one page
 class DocumentAdmin(ReadOnlyAdmin):
     """A slider shows the document as of any version or instant, and what changed between two.
 
-    A subclass names the `category` of the streams and the methods that are `actions`.
+    A subclass names the `category` of the streams.
     """
 
     change_form_template = "eventlog/admin/document.html"
@@ -26,5 +26,4 @@ class DocumentAdmin(ReadOnlyAdmin):
             "document_url": reverse(f"{self.category}-detail", args=[row.pk]),
             "history": store.find(stream=stream).reverse()[:SHOWN],
             "stream": stream,
-            "verbs": [(action[1], action[2]) for action in self.get_actions(request).values() if action],
         }

@@ -25,7 +25,7 @@ class EventAdmin(ReadOnlyAdmin):
     list_display = ("position", "recorded", "type", "stream", "version")
     list_filter = (CategoryFilter, TypeFilter, TimeFilter, CorrelationFilter)
     search_fields = ("stream",)
-    search_help_text = "A stream (order-<uuid>), an event id or a position."
+    search_hint = "A stream (order-<uuid>), an event id or a position."
     actions = None
     fields = ("position", "recorded", "type", "schema_version", "stream", "stream_version", "event_id")
     readonly_fields = ("recorded", "payload", "about")

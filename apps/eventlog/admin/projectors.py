@@ -4,11 +4,10 @@ from django.contrib import admin, messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from apps.eventlog import jobs
-from apps.eventlog.admin.readonly import ReadOnlyAdmin
+from apps.eventlog.admin.readonly import ReadOnlyAdmin, table
 from apps.eventlog.models import Job
 from apps.eventlog.projectors import Projector
 from apps.eventlog.read import queries
@@ -57,7 +56,5 @@ class JobAdmin(ReadOnlyAdmin):
     @admin.display(description="differences")
     def found(self, job: Job) -> SafeString:
         if not job.differences:
-            return format_html("none")
-        cells = format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td></tr>", job.differences)
-        heads = format_html_join("", "<th scope='col'>{}</th>", [["Table"], ["Key"], ["Field"]])
-        return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", heads, cells)
+            return SafeString("none")
+        return table(["Table", "Key", "Field"], job.differences)

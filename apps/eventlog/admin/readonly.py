@@ -1,6 +1,7 @@
 """Pages that show rows and change none."""
 
 import json
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -11,7 +12,8 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils.html import format_html
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from apps.eventlog.admin.changelist import KeysetChangeList
@@ -63,13 +65,30 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         row = self.get_object(request, object_id)
-        more = {} if row is None else self.beside(request, row)
+        more = {} if row is None else self.beside(request, row) | {"verbs": self._verbs(request)}
         title = {"title": f"{str(self.opts.verbose_name).capitalize()} {row}", "subtitle": None}
         return super().change_view(request, object_id, form_url, (extra_context or {}) | title | more)
+
+    def _verbs(self, request: HttpRequest) -> list[tuple[str, str]]:
+        """The actions of the list, to be done to one row on its page: (name, description)."""
+        return [(action[1], str(action[2])) for action in self.get_actions(request).values() if action]
 
     def beside(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """What the template shows beside the row's own fields."""
         return {}
+
+
+def link(text: object, page: str, *arguments: object) -> SafeString:
+    """A link to a page of the admin."""
+    return format_html('<a href="{}">{}</a>', reverse(f"admin:{page}", args=arguments), text)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> SafeString:
+    """Rows of values below the names of their columns."""
+    names = format_html_join("", "<th scope='col'>{}</th>", [[head] for head in heads])
+    cells = [[format_html_join("", "<td>{}</td>", [[value] for value in row])] for row in rows]
+    body = format_html_join("", "<tr>{}</tr>", cells)
+    return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", names, body)
 
 
 def pretty(value: Any) -> SafeString:

@@ -82,8 +82,12 @@ function projector(each) {
   const name = element(line, "th", "", each.name);
   name.scope = "row";
   element(name, "small", "", each.service);
-  for (const [field, bad] of [["position", 0], ["lag", 0], ["dead_letters", each.dead_letters]])
-    element(line, "td", bad ? "number bad" : "number", each[field]);
+  for (const field of ["position", "lag"]) element(line, "td", "number", each[field]);
+  if (!each.dead_letters) element(line, "td", "number", 0);
+  else {
+    const link = element(element(line, "td", "number bad", ""), "a", "", each.dead_letters);
+    link.href = `${place.dataset.home}${each.service}/deadletter/?projector=${each.name}`;
+  }
   return line;
 }
 

@@ -1,30 +1,45 @@
-"""Where each projector and reactor of a service is, and the events that one could not take in."""
+"""The events that a projector or reactor could not take in."""
 
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
 from apps.eventlog import dead_letters, parking
 from apps.eventlog.admin.actions import Refused, act_with_reason
 from apps.eventlog.admin.filters import ValuesFilter
-from apps.eventlog.admin.readonly import ReadOnlyAdmin
+from apps.eventlog.admin.readonly import ReadOnlyAdmin, link, pretty
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector
 from apps.eventlog.reactors import Reactor
 
 
-class CheckpointAdmin(ReadOnlyAdmin):
-    list_display = ("name", "position", "updated_at")
-    actions = None
-
-
 class DeadLetterAdmin(ReadOnlyAdmin):
-    list_display = ("projector", "position", "stream", "status", "attempts", "error", "parked_at")
+    list_display = ("position", "status", "projector", "stream", "attempts", "why", "parked_at")
     list_filter = ("status", ("projector", ValuesFilter))
     search_fields = ("=stream",)
+    search_hint = "A stream (order-<uuid>)."
     actions = ("retry", "skip")
+    fields = (
+        *("projector", "event", "stream", "status", "attempts", "error", "parked_at"),
+        *("settled_at", "settled_by", "reason", "acts_of_operators"),
+    )
+    readonly_fields = ("event", "parked_at", "acts_of_operators")
+
+    @admin.display(description="error")
+    def why(self, letter: DeadLetter) -> str:
+        return Truncator(letter.error).chars(120)
+
+    @admin.display
+    def event(self, letter: DeadLetter) -> SafeString:
+        return link(f"at position {letter.position}", "eventlog_storedevent_change", letter.position)
+
+    @admin.display
+    def acts_of_operators(self, letter: DeadLetter) -> SafeString:
+        return pretty(letter.acts)
 
     @admin.action(description="Retry the streams of these, in order")
     def retry(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:

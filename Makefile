@@ -102,7 +102,7 @@ bench-replay-load: .venv/bench
 	$(BIN)/python benchmarks/replay_load.py --db=postgres $(ARGS)
 
 bench-stream: .venv/bench
-	$(BIN)/python benchmarks/stream.py --own-view 100 1000 $(ARGS)
+	$(BIN)/python benchmarks/stream.py --own-view 90 1000 $(ARGS)
 	$(BIN)/python benchmarks/throughput.py
 
 bench-admin: .venv/dev

@@ -10,8 +10,9 @@ from django.utils.text import Truncator
 
 from apps.eventlog import dead_letters, parking
 from apps.eventlog.admin.actions import Refused, act_with_reason
+from apps.eventlog.admin.cells import link, pretty
 from apps.eventlog.admin.filters import ValuesFilter
-from apps.eventlog.admin.readonly import ReadOnlyAdmin, link, pretty
+from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector
 from apps.eventlog.reactors import Reactor
@@ -21,12 +22,8 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     list_display = ("position", "status", "projector", "stream", "attempts", "why", "parked_at")
     list_filter = ("status", ("projector", ValuesFilter))
     search_fields = ("=stream",)
-    search_hint = "A stream (order-<uuid>)."
     actions = ("retry", "skip")
-    fields = (
-        *("projector", "event", "stream", "status", "attempts", "error", "parked_at"),
-        *("settled_at", "settled_by", "reason", "acts_of_operators"),
-    )
+    exclude = ("position", "acts")
     readonly_fields = ("event", "parked_at", "acts_of_operators")
 
     @admin.display(description="error")
@@ -43,9 +40,8 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Retry the streams of these, in order")
     def retry(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
-        by = request.user.get_username()
         for name, stream in sorted(set(letters.filter(status__in=parking.OPEN).values_list("projector", "stream"))):
-            done, error = dead_letters.retry(_reader(name), stream, by=by)
+            done, error = dead_letters.retry(_reader(name), stream, by=request.user.get_username())
             level = messages.WARNING if error else messages.SUCCESS
             self.message_user(request, f"{name} {stream}: {done} taken in{f', then {error}' if error else ''}", level)
 

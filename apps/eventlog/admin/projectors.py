@@ -7,7 +7,8 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from apps.eventlog import jobs
-from apps.eventlog.admin.readonly import ReadOnlyAdmin, table
+from apps.eventlog.admin.cells import table
+from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.eventlog.models import Job
 from apps.eventlog.projectors import Projector
 from apps.eventlog.read import queries
@@ -55,6 +56,4 @@ class JobAdmin(ReadOnlyAdmin):
 
     @admin.display(description="differences")
     def found(self, job: Job) -> SafeString:
-        if not job.differences:
-            return SafeString("none")
-        return table(["Table", "Key", "Field"], job.differences)
+        return table(["Table", "Key", "Field"], job.differences) if job.differences else SafeString("none")

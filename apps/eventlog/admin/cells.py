@@ -1,0 +1,27 @@
+"""Values as the pages show them."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+
+def link(text: object, page: str, *arguments: object) -> SafeString:
+    """A link to a page of the admin."""
+    return format_html('<a href="{}">{}</a>', reverse(f"admin:{page}", args=arguments), text)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> SafeString:
+    """Rows of values below the names of their columns."""
+    names = format_html_join("", "<th scope='col'>{}</th>", [[head] for head in heads])
+    cells = [[format_html_join("", "<td>{}</td>", [[value] for value in row])] for row in rows]
+    body = format_html_join("", "<tr>{}</tr>", cells)
+    return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", names, body)
+
+
+def pretty(value: Any) -> SafeString:
+    """A JSON value, indented."""
+    return format_html("<pre>{}</pre>", json.dumps(value, indent=2, ensure_ascii=False))

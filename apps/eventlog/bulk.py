@@ -1,7 +1,8 @@
 """Many new rows at once: blank ones to fold into, and COPY (PostgreSQL) or executemany (SQLite) to write them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from operator import attrgetter, itemgetter
 from typing import Any
 from uuid import UUID
@@ -11,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.db.models.base import ModelState
 
-from apps.eventlog.statements import marks
+from apps.eventlog.statements import ANY, Prepared, marks
 
 
 def _sqlite_instant(value: datetime) -> str:
@@ -47,6 +48,20 @@ def blank_rows(model: type[Model]) -> Callable[[UUID], Any]:
         return row
 
     return blank
+
+
+def find(model: type[Model], keys: Collection[UUID]) -> dict[UUID, Any]:
+    """The rows with these primary keys, by them; a single one, as after most commands, without making a query anew."""
+    if len(keys) != 1:
+        return models.QuerySet(model).in_bulk(keys) if keys else {}
+    [key] = keys
+    row = _by_key(model).instance({ANY: key})
+    return {} if row is None else {key: row}
+
+
+@lru_cache(maxsize=64)
+def _by_key(model: type[Model]) -> Prepared:
+    return Prepared(models.QuerySet(model).filter(pk=ANY))
 
 
 def insert(model: type[Model], rows: Sequence[Any]) -> None:

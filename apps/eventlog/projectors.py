@@ -78,7 +78,7 @@ class RowProjector(Projector, abstract=True):
     def project(self, events: Sequence[RecordedEvent]) -> None:
         table = self.table(self.model)
         new = {recorded.stream_id for recorded in events if recorded.stream_version == 1}
-        rows = table.objects.in_bulk({recorded.stream_id for recorded in events} - new)
+        rows = bulk.find(table, {recorded.stream_id for recorded in events} - new)
         for recorded in events:
             row = rows.get(recorded.stream_id) or table(pk=recorded.stream_id)
             rows[recorded.stream_id] = self.fold(row, [recorded])

@@ -26,12 +26,15 @@ def marks(values: Iterable[Any]) -> str:
     return f"({', '.join('%s' for _ in values)})"
 
 
+ANY = UUID(int=1)  # stands in for an id in statements that are made once
+
+
 class Prepared:
     """A queryset with stand-ins among its parameters, to run again and again with values in their places."""
 
     def __init__(self, rows: QuerySet[Any]) -> None:
         compiler = rows.query.get_compiler(rows.db)
-        self.alias = rows.db
+        self.alias, self.model = rows.db, rows.model
         self.sql, self.parameters = compiler.as_sql()
         self.converters = compiler.get_converters([column for column, *_ in compiler.select])
 
@@ -49,6 +52,12 @@ class Prepared:
             for convert in converters:
                 row[index] = convert(row[index], column, connection)
         return row
+
+    def instance(self, values: Mapping[Any, Any]) -> Any | None:
+        """The first row as an instance of its model, of which every column is selected."""
+        row = self.first(values)
+        names = [field.attname for field in self.model._meta.concrete_fields]
+        return None if row is None else self.model.from_db(self.alias, names, row)
 
 
 def _plain(value: Any, connection: Any) -> Any:

@@ -19,7 +19,7 @@ MIDDLEWARE = [
 ]
 ROOT_URLCONF = "benchmarks.rivals.urls"
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["benchmarks.rivals.views.BearerAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["benchmarks.rivals.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

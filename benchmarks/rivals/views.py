@@ -4,7 +4,6 @@ from decimal import Decimal
 from typing import Any
 
 from rest_framework import serializers
-from rest_framework.authentication import TokenAuthentication
 from rest_framework.pagination import CursorPagination
 from rest_framework.viewsets import ModelViewSet
 
@@ -42,10 +41,6 @@ class OrderSerializer(serializers.ModelSerializer[Any]):
 class TrackedOrderSerializer(OrderSerializer):
     class Meta(OrderSerializer.Meta):
         model = TrackedOrder
-
-
-class BearerAuthentication(TokenAuthentication):
-    keyword = "Bearer"
 
 
 class Pages(CursorPagination):

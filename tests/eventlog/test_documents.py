@@ -1,5 +1,6 @@
 """Documents written by the database: what the declared serializers say, with an ETag and 304 where it may be."""
 
+import gzip
 from typing import Any
 
 import msgspec
@@ -13,6 +14,8 @@ from apps.users.read import queries as users
 from apps.users.read.serializers import UserReadSerializer
 from tests.api import Api
 from tests.history import make_history
+
+TAKES_GZIP = {"Accept-Encoding": "gzip"}
 
 ROWS: list[tuple[type[DocumentSerializer], Any]] = [
     (OrderReadSerializer, orders.orders),
@@ -74,3 +77,21 @@ def test_an_order_whose_customer_was_erased_is_sent_again(api: Api) -> None:
 def test_anothers_document_is_not_found_whatever_one_claims_to_have(api: Api) -> None:
     ann, bob = api.customer(), api.customer("bob@example.org", "Bob")
     assert bob.get(f"orders/{ann.place()}/", If_None_Match="*").status == 404
+
+
+def test_a_long_list_is_compressed_for_whoever_takes_gzip(api: Api) -> None:
+    staff, ann = api.staff, api.customer()
+    for _ in range(12):
+        ann.place()
+    plain, packed = staff.get("orders/"), staff.client.get("/api/orders/", headers=staff.headers | TAKES_GZIP)
+    assert (packed.headers["Content-Encoding"], packed.headers["Vary"].count("Accept-Encoding")) == ("gzip", 1)
+    assert len(packed.content) < len(plain.response.content) / 3
+    assert msgspec.json.decode(gzip.decompress(packed.content)) == plain.json
+
+
+def test_a_document_keeps_its_strong_etag_however_long_it_is(api: Api) -> None:
+    ann = api.customer()
+    lines = [{"sku": f"A-{number}", "quantity": 1, "unit_price": "1.00"} for number in range(200)]
+    id = ann.post("orders/", {"currency": "EUR", "lines": lines})["id"]
+    answer = ann.get(f"orders/{id}/", **TAKES_GZIP)
+    assert (answer.headers["ETag"], "Content-Encoding" in answer.headers) == ('"1"', False)

@@ -9,7 +9,7 @@ from django.db.models import F, QuerySet
 from rest_framework import serializers
 
 from apps.eventlog.http.row_json import Json
-from apps.eventlog.statements import Prepared
+from apps.eventlog.statements import ANY, Prepared
 
 
 class DocumentSerializer(serializers.ModelSerializer[Any]):
@@ -28,15 +28,15 @@ class DocumentSerializer(serializers.ModelSerializer[Any]):
 class Lookup:
     """One document and its version, by id, and by owner."""
 
-    ANY_ID, ANY_OWNER = UUID(int=1), UUID(int=2)
+    ANY_OWNER = UUID(int=2)
 
     def __init__(self, rows: QuerySet[Any], serializer: type[DocumentSerializer], owner: str | None) -> None:
-        mine = rows.filter(pk=self.ANY_ID, **({owner: self.ANY_OWNER} if owner else {}))
+        mine = rows.filter(pk=ANY, **({owner: self.ANY_OWNER} if owner else {}))
         self.query = Prepared(mine.order_by().values_list(serializer.json(), F("version")))
 
     def find(self, id: UUID, owner: UUID | None) -> tuple[msgspec.Raw, int] | None:
         """The document and its version; None where there is none or it is another's."""
-        row = self.query.first({self.ANY_ID: id, self.ANY_OWNER: owner})
+        row = self.query.first({ANY: id, self.ANY_OWNER: owner})
         return None if row is None else (msgspec.Raw(row[0]), row[1])
 
 

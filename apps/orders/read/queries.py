@@ -1,11 +1,13 @@
 """What the orders service can be asked about."""
 
+from functools import cache
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
 from django.db.models import OuterRef, QuerySet, Subquery
 
 from apps.eventlog import checkpoints, past, store
+from apps.eventlog.statements import ANY, Prepared
 from apps.orders.models import Customer, Order, OrderSummary
 from apps.orders.read.projectors import CustomerProjector, OrderProjector
 
@@ -54,8 +56,12 @@ def unpaid_orders_of(customer_id: UUID, placed_before: int) -> list[UUID]:
 
 def customer_is_active(customer_id: UUID) -> bool:
     """May this customer order? An unknown one may just be new, so the copy gets a moment to catch up."""
-    known = Customer.objects.filter(id=customer_id).values_list("active", flat=True)
-    active = known.first()
-    if active is None and checkpoints.wait_until_reached("orders", store.safe_position()):
-        active = known.first()
-    return bool(active)
+    known = _active().first({ANY: customer_id})
+    if known is None and checkpoints.wait_until_reached("orders", store.safe_position()):
+        known = _active().first({ANY: customer_id})
+    return known is not None and known[0]
+
+
+@cache
+def _active() -> Prepared:
+    return Prepared(Customer.objects.filter(id=ANY).order_by().values_list("active"))

@@ -51,6 +51,8 @@ KEY_ENCRYPTION_KEY = key_encryption_key(
 PROJECTIONS = env.str("PROJECTIONS", default="inline")
 if PROJECTIONS not in ("inline", "worker"):
     raise ImproperlyConfigured(f"PROJECTIONS is inline or worker, not {PROJECTIONS!r}")
+# How long the first answer to an Idempotency-Key is given again; no less than a day.
+IDEMPOTENCY_KEPT = timedelta(hours=max(24, env.int("IDEMPOTENCY_HOURS", default=48)))
 # Live streams a customer may have open on one process; staff may have any number.
 STREAMS_PER_CUSTOMER = env.int("STREAMS_PER_CUSTOMER", default=10)
 # Seconds that a client may take nothing of what it is sent before it is cut off.

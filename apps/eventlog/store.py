@@ -202,7 +202,7 @@ def _read_ahead(page_after: Callable[[str, int], list[RecordedEvent]], low: str)
 
 
 def find(**where: Any) -> QuerySet[StoredEvent]:
-    """Events by columns, for the feed and the admin, which show and never follow."""
+    """Events by columns, oldest first, for the feed and the admin, which show and never follow."""
     return StoredEvent.objects.filter(**where).order_by("position")
 
 

@@ -1,7 +1,10 @@
 """Users over HTTP: registering, logging in and out, and who may."""
 
+from typing import Any
+
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import MD5PasswordHasher
 from knox.models import AuthToken
 
 from apps.eventlog import store
@@ -121,6 +124,35 @@ def test_unknown_user_and_wrong_password_look_the_same(api: Api) -> None:
     wrong = api.post("auth/login/", {"username": ANN["email"], "password": "wrong wrong"})
     unknown = api.post("auth/login/", {"username": "nobody@example.org", "password": "wrong wrong"})
     assert (wrong.status, wrong.json) == (unknown.status, unknown.json) == (401, wrong.json)
+
+
+class Counting(MD5PasswordHasher):
+    """Counts how often a password is hashed, which is all that takes time in a login."""
+
+    algorithm, hashed = "counting", 0
+
+    def encode(self, password: str, salt: str) -> str:
+        Counting.hashed += 1
+        return super().encode(password, salt)
+
+
+@pytest.fixture
+def counting_hasher(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = [f"{__name__}.Counting"]
+
+
+def test_whoever_cannot_log_in_is_refused_at_the_same_cost(api: Api, counting_hasher: None) -> None:
+    staff = api.staff
+    api.post("users/", ANN)
+    staff.post("users/", {"email": "no-password@example.org", "name": "Bob"})
+    gone = staff.post("users/", ANN | {"email": "gone@example.org"})["id"]
+    staff.post(f"users/{gone}/deactivate/", {"reason": "left"})
+    costs = {}
+    for name in [ANN["email"], "nobody@example.org", "no-password@example.org", "gone@example.org", gone, "admin"]:
+        before = Counting.hashed
+        assert api.post("auth/login/", {"username": name, "password": "wrong wrong"}).status == 401
+        costs[name] = Counting.hashed - before
+    assert set(costs.values()) == {1}
 
 
 def test_failed_logins_are_counted_by_account_and_address(api: Api) -> None:

@@ -1,13 +1,22 @@
 """What a command's body may be: known fields, of the type that JSON has for them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from django.utils.functional import cached_property
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.utils.serializer_helpers import BindingDict
+
+Serializer = TypeVar("Serializer", bound=serializers.Serializer[Any])
+
+
+def example(body: dict[str, Any]) -> Callable[[type[Serializer]], type[Serializer]]:
+    """Show this body in the API's schema; the tests send it."""
+    return extend_schema_serializer(examples=[OpenApiExample("An example", body, request_only=True)])
+
 
 # What a field takes in JSON; DRF by itself would read a number as text, and text as a number.
 JSON_TYPES: list[tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[type, ...], str]] = [

@@ -104,7 +104,7 @@ class QueryViewSet(GenericViewSet[Any]):
         """The events of this one, oldest first."""
         check_parameters(request, {"limit", "cursor"})
         self.row(pk)
-        rows = self.paginate_queryset(store.find(stream=f"{self.category}-{pk}"))
+        rows = self.paginate_queryset(store.find(stream=f"{self.category}-{pk}").order_by("stream_version"))
         events = store.recorded(store.find(position__in=[row.position for row in rows or ()]))
         return self.get_paginated_response([recorded.document() for recorded in events])
 

@@ -66,7 +66,7 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
             after = max(after, store.position_at(max(since, BEGINNING) - timedelta(microseconds=1)))
         if until := where.pop("until", None):
             end = min(end, store.position_at(until))
-        events = store.recorded(store.find(**where, position__gt=after, position__lte=end)[: limit + 1])
+        events = store.recorded(queries.between(after, end, **where)[: limit + 1])
         more, events = len(events) > limit, events[:limit]
         results = [recorded.document() for recorded in events]
         return Response({"results": results, "next": events[-1].position if more else None})

@@ -14,7 +14,7 @@ from apps.orders.read.projectors import CustomerProjector, OrderProjector
 
 def orders() -> QuerySet[Order]:
     """Orders with the name their customer has now."""
-    name = Customer.objects.filter(id=OuterRef("customer_id")).values("name")
+    name = Customer.objects.filter(id=OuterRef("customer_id")).order_by().values("name")
     return Order.objects.annotate(customer_name=Subquery(name))
 
 

@@ -9,7 +9,7 @@ from iso4217 import Currency
 from rest_framework import serializers
 
 from apps.eventlog.http.authentication import customer_id
-from apps.eventlog.http.inputs import CommandSerializer
+from apps.eventlog.http.inputs import CommandSerializer, example
 from apps.orders.events import OrderLine
 
 CURRENCIES = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
@@ -35,6 +35,15 @@ class OrderLineSerializer(CommandSerializer):
     unit_price = MoneyField()
 
 
+@example(
+    {
+        "currency": "EUR",
+        "lines": [
+            {"sku": "TEA-250", "quantity": 2, "unit_price": "12.50"},
+            {"sku": "CUP", "quantity": 1, "unit_price": "8.00"},
+        ],
+    }
+)
 class PlaceOrderSerializer(CommandSerializer):
     customer_id = serializers.UUIDField(required=False, help_text="oneself by default; staff name it")
     currency = serializers.ChoiceField(choices=sorted(CURRENCIES))
@@ -61,13 +70,16 @@ class PlaceOrderSerializer(CommandSerializer):
         return {"unit_price": [f"{currency} has {places} decimals"]}
 
 
+@example({"payment_reference": "INV-2026-0042"})
 class PayOrderSerializer(CommandSerializer):
     payment_reference = serializers.CharField(max_length=200)
 
 
+@example({"tracking_number": "1Z999AA10123456784"})
 class ShipOrderSerializer(CommandSerializer):
     tracking_number = serializers.CharField(max_length=200)
 
 
+@example({"reason": "changed my mind"})
 class CancelOrderSerializer(CommandSerializer):
     reason = serializers.CharField(max_length=500)

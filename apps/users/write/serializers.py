@@ -6,9 +6,10 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as InvalidPassword
 from rest_framework import serializers
 
-from apps.eventlog.http.inputs import CommandSerializer
+from apps.eventlog.http.inputs import CommandSerializer, example
 
 
+@example({"email": "ann@example.org", "name": "Ann", "password": "correct horse battery"})
 class RegisterUserSerializer(CommandSerializer):
     email = serializers.EmailField(max_length=254)
     name = serializers.CharField(max_length=200)
@@ -33,18 +34,22 @@ class RegisterUserSerializer(CommandSerializer):
         return fields
 
 
+@example({"name": "Anna"})
 class RenameUserSerializer(CommandSerializer):
     name = serializers.CharField(max_length=200)
 
 
+@example({"email": "anna@example.org"})
 class ChangeEmailSerializer(CommandSerializer):
     email = serializers.EmailField(max_length=254)
 
 
+@example({"reason": "asked to leave"})
 class DeactivateUserSerializer(CommandSerializer):
     reason = serializers.CharField(max_length=500)
 
 
+@example({"reason": "asked for in writing"})
 class EraseUserSerializer(CommandSerializer):
     """Staff give a reason, the person the password once more."""
 
@@ -62,6 +67,7 @@ class EraseUserSerializer(CommandSerializer):
         return fields
 
 
+@example({"username": "ann@example.org", "password": "correct horse battery"})
 class LoginSerializer(CommandSerializer):
     username = serializers.CharField(max_length=254)
     password = serializers.CharField(max_length=128, trim_whitespace=False)

@@ -61,7 +61,7 @@ class UserWriteViewSet(CommandViewSet):
             return self.answer(*self.once.answer, created=True)
         if not request.user.is_staff:
             Slots("registration", address_of(request)).take()
-        actor = actor_of(request) if request.user.is_authenticated else Actor.customer(user_id)
+        actor = actor_of(request) if request.user.is_staff else Actor.customer(user_id)
         with logins.opening(user_id, password):
             return self.send(RegisterUser(user_id, **fields), actor=actor, created=True)
 

@@ -12,10 +12,11 @@ from django.core.management.base import BaseCommand
 from django.db import Error, close_old_connections
 from django.utils import timezone
 
-from apps.eventlog import delivery, projectors, reactors, seals, store
+from apps.eventlog import delivery, expired, projectors, reactors, seals, store
 from apps.eventlog.management.standing import standing
 
 PAUSE = (0.001, 0.02)  # seconds between two looks at the end of the log: after an event, after a long idle time
+CLEAR = 3600.0  # seconds between two looks for what has had its time
 LOOK_ANYWAY = 1.0  # seconds; what another worker held or left behind shows at no new position
 
 
@@ -48,7 +49,8 @@ class Command(BaseCommand):
         self._follow(services, sealer, stop, options["report"])
 
     def _follow(self, services: list[str], sealer: seals.Sealer, stop: threading.Event, report: float) -> None:
-        seen, looked, told, pause = -1, 0.0, time.monotonic(), PAUSE[0]
+        seen, looked, pause = -1, 0.0, PAUSE[0]
+        told = cleared = time.monotonic()
         while not stop.wait(pause):
             now = time.monotonic()
             try:
@@ -63,6 +65,9 @@ class Command(BaseCommand):
                 if now - told >= report:
                     self.stdout.write(f"{timezone.now():%Y-%m-%dT%H:%M:%SZ} {standing(services)}")
                     told = now
+                if now - cleared >= CLEAR:
+                    cleared = now
+                    expired.clear()
             except Error as error:
                 self._complain("a database", error)
                 pause = 1.0

@@ -1,0 +1,30 @@
+"""What has had its time goes: answers kept for an Idempotency-Key, tokens and sessions."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.db.models import QuerySet
+from django.utils import timezone
+from knox.models import AuthToken
+
+from apps.eventlog.models import IdempotencyRecord
+
+BATCH = 1000  # rows a transaction, so that no append waits for long
+
+
+def clear() -> dict[str, int]:
+    """Delete it, and return how many rows of each kind there were."""
+    now = timezone.now()
+    return {
+        "answers": _delete(IdempotencyRecord.objects.filter(started_at__lt=now - settings.IDEMPOTENCY_KEPT)),
+        "tokens": _delete(AuthToken.objects.filter(expiry__lt=now)),
+        "sessions": _delete(Session.objects.filter(expire_date__lt=now)),
+    }
+
+
+def _delete(rows: QuerySet[Any]) -> int:
+    count = 0
+    while batch := list(rows.values_list("pk", flat=True)[:BATCH]):
+        count += rows.filter(pk__in=batch).delete()[0]
+    return count

@@ -1,0 +1,18 @@
+"""`manage.py clear_expired`: delete what has had its time."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from apps.eventlog import expired
+
+
+class Command(BaseCommand):
+    help = (
+        "Deletes the answers kept for Idempotency-Keys after IDEMPOTENCY_HOURS, and expired tokens and sessions. "
+        "run_projectors does the same once an hour."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        gone = expired.clear()
+        self.stdout.write(self.style.SUCCESS(", ".join(f"{count} {what}" for what, count in gone.items()) + " cleared"))

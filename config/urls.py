@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from apps.eventlog.http.health import livez, readyz
 from apps.eventlog.read.pages import demo_login, live
@@ -13,7 +13,7 @@ urlpatterns = [
     path("demo-login/", demo_login, name="demo-login"),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     *(path("api/", include(f"apps.{service}.urls")) for service in (settings.EVENTLOG, *settings.SERVICES)),
     path("livez", livez),
     path("readyz", readyz),

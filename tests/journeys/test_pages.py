@@ -156,6 +156,16 @@ def stumbles(page: Page) -> list[str]:
 
 
 @pytest.mark.sqlite  # the pages are the same on both
+def test_the_apis_own_pages_work_under_their_policy(site: Server, chromium: Browser) -> None:
+    order = place(site, 50)[1]
+    with logged_in(chromium, site, "/api/orders/") as page:
+        expect(page.locator("pre.prettyprint").last).to_contain_text(order)
+        page.goto(f"{site.url}/api/docs/")
+        page.locator("[id=operations-orders-orders_create]").click()
+        expect(page.locator("[id=operations-orders-orders_create]")).to_contain_text("Idempotency-Key")
+
+
+@pytest.mark.sqlite  # the pages are the same on both
 def test_nobody_stumbles_on_the_pages(site: Server, chromium: Browser) -> None:
     user, order = place(site, 40)
     event = site.client.get(f"/api/events/?stream=order-{order}").json()["results"][0]["position"]

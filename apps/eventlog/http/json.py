@@ -63,8 +63,9 @@ class JSONRenderer(BaseRenderer):
         if data is None:
             return b""
         encoded = msgspec.json.encode(data, enc_hook=str)
-        # The browsable pages ask for "application/json; indent=4".
-        return msgspec.json.format(encoded, indent=2) if "indent" in (accepted_media_type or "") else encoded
+        # The browsable pages ask for it, and so may `Accept: application/json; indent=4`.
+        indented = "indent" in (accepted_media_type or "") or "indent" in (renderer_context or {})
+        return msgspec.json.format(encoded, indent=2) if indented else encoded
 
 
 def _require_plain_utf8(media_type: str, request: Request) -> None:

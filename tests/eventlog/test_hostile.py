@@ -206,6 +206,12 @@ def test_the_edges_of_time_are_instants_like_any_other(api: Api) -> None:
         assert staff.get(f"orders/{order}/?at={instant}").status in {200, 404}
 
 
+def test_no_position_is_too_far_for_a_feed(api: Api) -> None:
+    staff = api.staff
+    for more in ("", "&stream=user-1", "&type=a.B", "&category=a"):
+        assert staff.get(f"events/?after={2**62}{more}").status == 200
+
+
 def test_a_command_takes_no_parameters(api: Api) -> None:
     ann = api.customer()
     for path in (f"users/{ann.user_id}/rename/", "orders/"):

@@ -1,5 +1,6 @@
 """Users over HTTP: registering, logging in and out, and who may."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,9 +9,16 @@ from django.contrib.auth.hashers import MD5PasswordHasher
 from knox.models import AuthToken
 
 from apps.eventlog import store
+from apps.eventlog.http import throttles
 from tests.api import PASSWORD, Answer, Api
 
 ANN = {"email": "ann@example.org", "name": "Ann", "password": PASSWORD}
+
+
+@pytest.fixture(autouse=True)
+def one_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries are counted a minute or an hour: none of these tests is to span two."""
+    monkeypatch.setattr(throttles, "time", SimpleNamespace(time=lambda: 1_000_000_000.0))
 
 
 def pointers(answer: Answer) -> list[str]:

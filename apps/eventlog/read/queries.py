@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import F, QuerySet
+from django.db.models import BigIntegerField, ExpressionWrapper, F, QuerySet
 
 from apps.eventlog import checkpoints, store
 from apps.eventlog.dead_letters import open_letters
@@ -15,7 +15,8 @@ def between(after: int, end: int, **where: Any) -> QuerySet[StoredEvent]:
     if "stream" not in where:
         return store.find(position__gt=after, position__lte=end, **where)
     # Planners would walk the positions. A stream has an index, and the same order in it.
-    rows = store.find(**where).annotate(place=F("position") + 0).filter(place__gt=after, place__lte=end)
+    place = ExpressionWrapper(F("position") + 0, BigIntegerField())
+    rows = store.find(**where).annotate(place=place).filter(place__gt=after, place__lte=end)
     return rows.order_by("stream_version")
 
 

@@ -17,6 +17,9 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if case.meta is None or case.meta.generation.mode.is_negative:
         return
     query.pop("cursor", None)  # signed, so none can be made up
+    for name in {"at", "since", "until", "placed_after", "placed_before"} & set(query):
+        if str(query[name])[:4] in {"0001", "9999"}:
+            query.pop(name)  # the offset may put it beyond the calendar
     if "at" in query:
         query.pop("version", None)
     if headers.get("If-Match", '"').isdigit():  # schemathesis takes the quotes off, in its phase of coverage

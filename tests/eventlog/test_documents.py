@@ -95,3 +95,25 @@ def test_a_document_keeps_its_strong_etag_however_long_it_is(api: Api) -> None:
     id = ann.post("orders/", {"currency": "EUR", "lines": lines})["id"]
     answer = ann.get(f"orders/{id}/", **TAKES_GZIP)
     assert (answer.headers["ETag"], "Content-Encoding" in answer.headers) == ('"1"', False)
+
+
+def walked(somebody: Api, path: str) -> list[list[Any]]:
+    """The pages of a list to its end and back."""
+    pages, page = [], somebody.get(path)
+    pages.append(page["results"])
+    for link in ("next", "previous"):
+        while page[link]:
+            page = somebody.get(page[link].partition("/api/")[2])
+            pages.append(page["results"])
+    return pages
+
+
+@pytest.mark.parametrize("who", ["staff", "customer"])
+def test_pages_by_statements_made_once_are_those_of_a_query_made_anew(api: Api, who: str) -> None:
+    ann, bob = api.customer(), api.customer("bob@example.org", "Bob")
+    for customer in (ann, bob, ann, ann, bob, ann):
+        customer.place()
+    somebody = api.staff if who == "staff" else ann
+    pages = walked(somebody, "orders/?limit=2")
+    assert len(pages) == (5 if who == "staff" else 3)
+    assert pages == walked(somebody, "orders/?limit=2&ordering=-placed_at")

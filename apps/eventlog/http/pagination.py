@@ -1,5 +1,6 @@
 """Keyset pagination: page 10,000 costs what page 1 costs."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.core import signing
@@ -15,6 +16,8 @@ from apps.eventlog.http.filters import integer_parameter
 from apps.eventlog.keyset import beyond, columns_of, ordering_of, upside_down
 
 PARAMETERS = ("limit", "cursor")
+# So many rows in an order, beyond one with these values if there are any.
+Fetch = Callable[[list[str], list[Any], int], list[Any]]
 
 
 class KeysetPagination(BasePagination):
@@ -28,16 +31,20 @@ class KeysetPagination(BasePagination):
     salt = "cursor"
 
     def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
-        self.request = request
-        self.ordering = ordering_of(queryset)
+        def fetch(order: list[str], values: list[Any], size: int) -> list[Any]:
+            further = queryset.filter(beyond(order, values)) if values else queryset
+            return list(further.order_by(*order)[:size])
+
+        return self.page(request, ordering_of(queryset), fetch)
+
+    def page(self, request: Request, ordering: list[str], fetch: Fetch) -> list[Any]:
+        """The page that the request asks for of the rows that `fetch` gets."""
+        self.request, self.ordering = request, ordering
         limit = integer_parameter(request, "limit", self.default_limit, 1, self.max_limit)
         direction, values = self._cursor()
         backwards = direction == "p"
         order = upside_down(self.ordering) if backwards else self.ordering
-        if values:
-            queryset = queryset.filter(beyond(order, values))
-        queryset = queryset.order_by(*order)
-        rows = list(queryset[: limit + 1])
+        rows = fetch(order, values, limit + 1)
         more, rows = len(rows) > limit, rows[:limit]
         if backwards:
             rows.reverse()

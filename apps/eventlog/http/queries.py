@@ -21,9 +21,10 @@ from rest_framework.viewsets import GenericViewSet
 from apps.eventlog import checkpoints, past, store
 from apps.eventlog.http.authentication import customer_id
 from apps.eventlog.http.conditions import await_position, etag, has_it_already
-from apps.eventlog.http.documents import DocumentSerializer, lookup
+from apps.eventlog.http.documents import DocumentSerializer, listing, lookup
 from apps.eventlog.http.events import EventReadSerializer
 from apps.eventlog.http.filters import check_parameters
+from apps.eventlog.http.pagination import KeysetPagination
 from apps.eventlog.keyset import columns_of, ordering_of
 
 
@@ -65,7 +66,14 @@ class QueryViewSet(GenericViewSet[Any]):
 
     def list(self, request: Request) -> Response:
         """One's own, page by page."""
-        return self.pages(self.filter_queryset(self.get_queryset()), self.serializer_class)
+        if set(request.query_params) - {"limit", "cursor"}:
+            return self.pages(self.filter_queryset(self.get_queryset()), self.serializer_class)
+        check_parameters(request, {"limit", "cursor"})
+        customer = customer_id(request)
+        documents = listing(type(self).rows, self.serializer_class, None if customer is None else self.owner)
+        pagination = KeysetPagination()
+        page = pagination.page(request, documents.ordering, partial(documents.fetch, customer))
+        return pagination.get_paginated_response([msgspec.Raw(row["document"]) for row in page])
 
     @extend_schema(parameters=[WhenSerializer])
     def retrieve(self, request: Request, pk: UUID) -> Response | HttpResponseNotModified:

@@ -169,16 +169,18 @@ class Soak:
         from apps.eventlog import checkpoints, store
 
         lives = self.history.followers["store.read_all"] = [[0]]
+        cut = False  # a power cut takes read databases of PostgreSQL back a moment, rows and checkpoints together
         while True:
             last = stop.is_set()
             try:
                 lives[0].extend(recorded.position for recorded in store.read_all(after=lives[0][-1]))
                 places = {**checkpoints.places("users"), **checkpoints.places("orders")}
                 safe = store.safe_position()
-                self.history.places += [Place(name, position, safe) for name, position in places.items()]
+                self.history.places += [Place(name, position, safe, reset=cut) for name, position in places.items()]
+                cut = False
             except Error:
                 connections.close_all()
-                last = False
+                last, cut = False, self.database is not None
             if last:
                 lives[0].pop(0)
                 connections.close_all()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""How long the admin's pages of the event log take, in a short log and in a long one: `make bench-admin`.
+"""How long the admin's pages of events and orders take, in a short log and in a long one: `make bench-admin`.
 
 Two processes, each with a log of its own size, answer the same requests in turn, so that whatever else
 the machine does hits both. Prints medians, of the whole page and of its share in the database, and their ratio.
@@ -20,7 +20,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 from tools import postgres
 
-LIST = "/admin/eventlog/storedevent/"
+EVENTS, ORDERS = "/admin/eventlog/storedevent/", "/admin/orders/order/"
 
 
 def pages(events: int) -> dict[str, str]:
@@ -33,23 +33,34 @@ def pages(events: int) -> dict[str, str]:
     assert middle
     at = middle.recorded_at
     window = f"since={at:%Y-%m-%dT%H:%M:%S}&until={at.replace(minute=59):%Y-%m-%dT%H:%M:%S}"
-    return {
+    of_events = {
         "first page": "?",
-        "a page in the middle": f"?p={events // 2}",
-        "last page": oldest("?"),
+        "a page in the middle": f"?p={middle.position}",
+        "last page": last_page(EVENTS, "?"),
         "one category": "?category=order",
-        "one category, last page": oldest("?category=order"),
+        "one category, last page": last_page(EVENTS, "?category=order"),
         "one type": "?type=orders.OrderCancelled",
-        "one type, last page": oldest("?type=orders.OrderCancelled"),
+        "one type, last page": last_page(EVENTS, "?type=orders.OrderCancelled"),
         "one stream": f"?q={middle.stream}",
         "an hour in the middle": f"?{window}",
         "one type, from an instant on": f"?type=orders.OrderCancelled&since={at:%Y-%m-%dT%H:%M:%S}",
         "one event": f"{middle.position}/change/",
     }
+    of_orders = {
+        "orders, first page": "?",
+        "orders, a page in the middle": f"?p={middle.stream.partition('-')[2]}",
+        "orders, last page": last_page(ORDERS, "?"),
+        "orders, one status": "?status__exact=cancelled",
+        "orders, one status, last page": last_page(ORDERS, "?status__exact=cancelled"),
+        "one order": f"{middle.stream.partition('-')[2]}/change/",
+    }
+    return {name: EVENTS + page for name, page in of_events.items()} | {
+        name: ORDERS + page for name, page in of_orders.items()
+    }
 
 
-def oldest(query: str) -> str:
-    return browser().get(LIST + query).context["cl"].last
+def last_page(path: str, query: str) -> str:
+    return browser().get(path + query).context["cl"].last
 
 
 def browser() -> Any:
@@ -68,12 +79,14 @@ def serve(events: int) -> None:
 
     django.setup()
     from django.db import connections
-    from replay import fill
+    from made_up import fill
 
     call_command("migrate", verbosity=0)
     fill(events)
-    with connections["eventlog"].cursor() as cursor:
-        cursor.execute("ANALYZE")
+    call_command("replay_events", "--projector=OrderProjector", "--no-progress", stdout=sys.stderr)
+    for alias in ("eventlog", "orders"):
+        with connections[alias].cursor() as cursor:
+            cursor.execute("ANALYZE")
     from django.test.utils import setup_test_environment
 
     setup_test_environment()  # responses keep their context
@@ -90,8 +103,8 @@ def serve(events: int) -> None:
     print(json.dumps(list(todo)), flush=True)
     for line in sys.stdin:
         began, spent = time.perf_counter(), 0.0
-        with connections["eventlog"].execute_wrapper(timed):
-            answer = client.get(LIST + todo[json.loads(line)])
+        with connections["eventlog"].execute_wrapper(timed), connections["orders"].execute_wrapper(timed):
+            answer = client.get(todo[json.loads(line)])
         assert answer.status_code == 200
         print(json.dumps([1000 * (time.perf_counter() - began), 1000 * spent]), flush=True)
 

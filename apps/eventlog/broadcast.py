@@ -1,9 +1,9 @@
 """The live stream: the tail of the log as Server-Sent Events, through django-eventstream's listeners.
 
-A stream holds no thread, no timer and no database connection: the tail (`tail.py`) wakes its
-listener, and it sends what it has not sent yet, from the events that the tail keeps or, where it
-is further behind, from the log. Its place is a position, so it can come back after any time, to any
-process, and nothing is lost or doubled.
+A stream holds no thread and no database connection: the tail (`tail.py`) wakes its listener, and it
+sends what it has not sent yet, from the events that the tail keeps or, where it is further behind,
+from the log. Its place is a position, so it can come back after any time, to any process, and nothing
+is lost or doubled.
 """
 
 import signal

@@ -7,7 +7,9 @@ WSGI handler runs in one of a few threads, each with its own lasting connections
 """
 
 import asyncio
+import math
 import threading
+from asyncio import FIRST_COMPLETED
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing, suppress
 from functools import partial
@@ -112,13 +114,20 @@ class Client:
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self.receive, self.send = receive, send
+        self.since = math.inf  # when what is being sent was handed over
 
     async def stream(self, start: Message, body: AsyncGenerator[bytes], *, head: bool) -> None:
         """Send an asynchronous body until it ends or the client leaves."""
         sending = asyncio.ensure_future(self._send_all(start, body, head=head))
         leaving = asyncio.ensure_future(self._left())
+        loop, patience = asyncio.get_running_loop(), settings.CLIENT_PATIENCE
         try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            # One timer a client, not one a message.
+            while not (await asyncio.wait({sending, leaving}, timeout=patience / 2, return_when=FIRST_COMPLETED))[0]:
+                if loop.time() - self.since > patience:
+                    return self._drop()
+            if sending.done():
+                sending.result()
         finally:
             leaving.cancel()
             sending.cancel()
@@ -128,7 +137,7 @@ class Client:
         """Send a synchronous body from a thread, at the client's pace."""
 
         def send(message: Message) -> None:
-            asyncio.run_coroutine_threadsafe(self._send(message), loop).result()
+            asyncio.run_coroutine_threadsafe(self.send(message), loop).result(settings.CLIENT_PATIENCE)
 
         leaving = asyncio.run_coroutine_threadsafe(self._left(), loop)
         try:
@@ -138,28 +147,30 @@ class Client:
                     return
                 send({"type": "http.response.body", "body": chunk, "more_body": True})
             send({"type": "http.response.body"})
+        except TimeoutError:
+            loop.call_soon_threadsafe(self._drop)
         finally:
             leaving.cancel()
 
     async def _send_all(self, start: Message, body: AsyncGenerator[bytes], *, head: bool) -> None:
+        clock = asyncio.get_running_loop().time
         async with aclosing(body):
-            await self._send(start)
+            await self.send(start)
             if not head:
                 async for chunk in body:
-                    await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await self._send({"type": "http.response.body"})
+                    self.since = clock()
+                    await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    self.since = math.inf
+            await self.send({"type": "http.response.body"})
 
-    async def _send(self, message: Message) -> None:
-        try:
-            async with asyncio.timeout(settings.CLIENT_PATIENCE):
-                await self.send(message)
-        except TimeoutError:
-            # Closing would wait for the client to take the rest, so the connection is dropped: uvicorn's own
-            # way to do so, where it is uvicorn that serves.
-            transport = getattr(getattr(self.send, "__self__", None), "transport", None)
-            if transport is not None:
-                transport.abort()
-            raise
+    def _drop(self) -> None:
+        """Drop the connection: to close it would wait until the client has taken the rest.
+
+        ASGI has no word for it; this is uvicorn's way, where it is uvicorn that serves.
+        """
+        transport = getattr(getattr(self.send, "__self__", None), "transport", None)
+        if transport is not None:
+            transport.abort()
 
     async def _left(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":

@@ -26,11 +26,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Tests use all databases, committed for real, except those of the source tree and of
     a browser, whose loop keeps Django's connections away from its thread.
 
-    What is one engine's own (REPLACE, TRUNCATE) is left out of the other's run; so is what mounts where that is
-    not allowed, as the header of the run says.
+    What is one engine's own (REPLACE, TRUNCATE) is left out of the other's run, and the source tree, which is the
+    same for both, out of PostgreSQL's; so is what mounts where that is not allowed, as the header of the run says.
     """
     other = "sqlite" if engine.POSTGRES else "postgres"
-    foreign = [item for item in items if item.get_closest_marker(other)]
+    once = "architecture" if engine.POSTGRES else ""
+    foreign = [item for item in items if item.get_closest_marker(other) or once in item.path.parts]
     if any(item.get_closest_marker("mounts") for item in items) and not can_mount():
         foreign += [item for item in items if item.get_closest_marker("mounts") and item not in foreign]
     config.hook.pytest_deselected(items=foreign)

@@ -67,20 +67,18 @@ def all_is_projected(deployment: Deployment) -> bool:
 def test_a_worker_stopped_in_a_projection_that_wakes_applies_nothing_twice(deployment: Deployment) -> None:
     deployment.manage("shell", "-v0", "-c", FORGOTTEN)
     environment = impatient(deployment)
-    with (
-        deployment.worker(FAILPOINT="projected:SIGSTOP", **environment) as holder,
-        deployment.worker(**environment) as other,
-    ):
+    with deployment.worker(FAILPOINT="projected:SIGSTOP", **environment) as holder:
         eventually(lambda: is_stopped(holder))
-        if engine.POSTGRES:  # the server ends the holder's session, so the other takes over
-            eventually(lambda: all_is_projected(deployment), 60)
-        eventually(lambda: holder.send_signal(signal.SIGCONT) or all_is_projected(deployment), 60)
-        with deployment.process("manage.py", "shell", "-v0", "-c", APPENDS.format(orders=20)) as writer:
-            # On SQLite the holder stands still with the lock on `users`, where the writer makes its people's keys.
-            eventually(lambda: holder.send_signal(signal.SIGCONT) or writer.poll() is not None, 60)
-        assert writer.returncode == 0
-        eventually(lambda: holder.send_signal(signal.SIGCONT) or all_is_projected(deployment), 60)
-        assert (holder.poll(), other.poll()) == (None, None)
+        with deployment.worker(**environment) as other:
+            if engine.POSTGRES:  # the server ends the holder's session, so the other takes over
+                eventually(lambda: all_is_projected(deployment), 60)
+            eventually(lambda: holder.send_signal(signal.SIGCONT) or all_is_projected(deployment), 60)
+            with deployment.process("manage.py", "shell", "-v0", "-c", APPENDS.format(orders=20)) as writer:
+                # On SQLite the holder stands still with the lock on `users`, where the writer makes its people's keys.
+                eventually(lambda: holder.send_signal(signal.SIGCONT) or writer.poll() is not None, 60)
+            assert writer.returncode == 0
+            eventually(lambda: holder.send_signal(signal.SIGCONT) or all_is_projected(deployment), 60)
+            assert (holder.poll(), other.poll()) == (None, None)
     fold, live = deployment.rows()
     assert live == fold
 

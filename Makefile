@@ -77,37 +77,15 @@ schemas: .venv/run .env
 	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-bench-seals: .venv/dev
-	$(BIN)/python benchmarks/seals.py --db=sqlite $(ARGS)
-	$(BIN)/python benchmarks/seals.py --db=postgres $(ARGS)
+bench-api bench-log bench-replay bench-replay-load: .venv/bench
 
-bench-api: .venv/bench
-	$(BIN)/python benchmarks/api.py --db=sqlite $(ARGS)
-	$(BIN)/python benchmarks/api.py --db=postgres $(ARGS)
-
-bench-log: .venv/bench
-	$(BIN)/python benchmarks/log.py --db=sqlite $(ARGS)
-	$(BIN)/python benchmarks/log.py --db=postgres $(ARGS)
-
-bench-personal: .venv/dev
-	$(BIN)/python benchmarks/personal.py --db=sqlite $(ARGS)
-	$(BIN)/python benchmarks/personal.py --db=postgres $(ARGS)
-
-bench-replay: .venv/bench
-	$(BIN)/python benchmarks/replay.py --db=sqlite $(ARGS)
-	$(BIN)/python benchmarks/replay.py --db=postgres $(ARGS)
-
-bench-replay-load: .venv/bench
-	$(BIN)/python benchmarks/replay_load.py --db=sqlite $(ARGS)
-	$(BIN)/python benchmarks/replay_load.py --db=postgres $(ARGS)
+bench-admin bench-api bench-log bench-personal bench-replay bench-replay-load bench-seals: bench-%: .venv/dev
+	$(BIN)/python benchmarks/$(subst -,_,$*).py --db=sqlite $(ARGS)
+	$(BIN)/python benchmarks/$(subst -,_,$*).py --db=postgres $(ARGS)
 
 bench-stream: .venv/bench
 	$(BIN)/python benchmarks/stream.py --own-view 90 1000 $(ARGS)
 	$(BIN)/python benchmarks/throughput.py
-
-bench-admin: .venv/dev
-	$(BIN)/python benchmarks/admin.py --db=sqlite $(ARGS)
-	$(BIN)/python benchmarks/admin.py --db=postgres $(ARGS)
 
 .venv/bench: benchmarks/requirements.txt .venv/dev
 	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -r benchmarks/requirements.txt

@@ -19,6 +19,7 @@ from django.db import connections
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from apps.eventlog import statements
 from apps.eventlog.aggregates import Erased
 from apps.eventlog.models import PersonalKey
 
@@ -38,11 +39,8 @@ def find(subjects: Collection[UUID]) -> dict[UUID, bytes]:
     """The data keys (32 bytes) of those of the subjects who have one; raises `WrongKey`."""
     if not subjects:
         return {}
-    marks = ", ".join(["%s"] * len(subjects))
-    rows = _run(
-        f"SELECT subject, wrapped, wrapped_by FROM {{table}} WHERE wrapped IS NOT NULL AND subject IN ({marks})",  # noqa: S608
-        *subjects,
-    )
+    known = f"SELECT subject, wrapped, wrapped_by FROM {{table}} WHERE subject IN {statements.marks(subjects)}"  # noqa: S608
+    rows = _run(f"{known} AND wrapped IS NOT NULL", *subjects)
     wrappers = _wrappers()
     return {subject: _unwrap(subject, wrapped, by, wrappers) for subject, wrapped, by in rows}
 
@@ -87,9 +85,7 @@ def _run(query: str, *parameters: Any) -> list[tuple[UUID, bytes, str]]:
     connection = connections[model._meta.app_label]
     prepare = model._meta.pk.get_db_prep_value
     values = [prepare(value, connection) if isinstance(value, UUID) else value for value in parameters]
-    with connection.cursor() as cursor:
-        cursor.execute(query.format(table=f'"{model._meta.db_table}"'), values)
-        rows = cursor.fetchall()
+    rows = statements.rows(model._meta.app_label, query.format(table=f'"{model._meta.db_table}"'), values)
     return [(row[0] if isinstance(row[0], UUID) else UUID(row[0]), row[1], row[2]) for row in rows]
 
 

@@ -30,7 +30,9 @@ def load(kind: type[Kind], id: UUID) -> Kind:
     aggregate, later = _resumed(aggregate) or (aggregate, store.read_stream(aggregate.stream))
     remembered = aggregate.version
     aggregate.fold(later)
-    if aggregate.version - remembered >= LONG and not aggregate.erased:
+    if aggregate.erased:
+        _kept.pop(aggregate.stream, None)  # a name has no business in memory either
+    elif aggregate.version - remembered >= LONG:
         _keep(aggregate)
     return aggregate
 
@@ -44,8 +46,7 @@ def _resumed(blank: Kind) -> tuple[Kind, Iterator[RecordedEvent]] | None:
     history = store.read_stream(blank.stream, after_version=kept.version - 1)
     last = next(history, None)
     if last is None or last.event_id != kept.last.event_id:
-        with _lock:
-            _kept.pop(blank.stream, None)
+        _kept.pop(blank.stream, None)
         return None
     return deepcopy(kept), history  # type: ignore[return-value]
 

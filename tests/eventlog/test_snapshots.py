@@ -12,7 +12,7 @@ from apps.eventlog.dispatch import dispatch
 from apps.eventlog.events import RecordedEvent
 from apps.users.events import UserRegistered, UserRenamed
 from apps.users.write.aggregates import User
-from apps.users.write.commands import DeactivateUser, RenameUser
+from apps.users.write.commands import DeactivateUser, EraseUser, RenameUser
 from tests.erase import erase
 
 
@@ -71,6 +71,15 @@ def test_another_log_than_the_one_remembered_is_folded_from_the_start() -> None:
     dispatch(RenameUser(ann, "Bea"))
     assert snapshots.load(User, ann).name == "Bea"
     assert snapshots.load(User, ann).version == snapshots.LONG + 1
+
+
+def test_who_is_erased_does_not_stay_in_memory_once_that_is_seen() -> None:
+    ann = uuid4()
+    long_lived(ann)
+    snapshots.load(User, ann)
+    dispatch(EraseUser(ann, "by letter"))
+    assert snapshots.load(User, ann).erased
+    assert f"user-{ann}" not in snapshots._kept
 
 
 def test_short_streams_are_not_remembered_and_long_ones_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,9 +33,7 @@ Answer = asyncio.Future[HttpResponseBase]
 Job = tuple[Message, "Client", Answer, asyncio.AbstractEventLoop]
 
 MARGIN = 64 * 1024  # a body this much over the limit is read, so that Django can refuse it by itself
-DRAINED = (
-    64 * 1024 * 1024
-)  # bytes of a body that are taken at most, for a client that listens only when it has sent all
+DRAINED = 64 * 1024 * 1024  # bytes of a body that are taken at most: some clients listen only when all is sent
 CHUNK = 64 * 1024  # bytes of a download sent at once, about
 
 

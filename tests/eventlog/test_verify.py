@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 from django.db.models import Model
 
 from apps.eventlog import store
@@ -106,6 +107,53 @@ def test_a_difference_names_row_field_and_both_values() -> None:
     Order.objects.filter(pk=order.pk).delete()
     [missing] = [json.loads(line) for line in run("--format", "json")[0].splitlines()]
     assert (missing["field"], missing["live"]) == ("", MISSING)
+
+
+GARBAGE = [
+    ("orders_order", "placed_at", "'yesterday'"),
+    ("orders_order", "customer_id", "'nobody'"),
+    ("orders_order", "lines", "'[{'"),
+    ("orders_order", "lines", "'[1e400, NaN]'"),
+    ("orders_order", "version", "'two'"),
+    ("orders_order", "version", "9e999"),
+    ("orders_order", "status", "CAST(x'ff' AS text)"),
+    ("orders_order", "currency", "x'00'"),
+    ("orders_order", "id", "'no uuid'"),
+    ("orders_order", "id", "CAST(x'ff' AS text)"),
+    ("orders_customer", "active", "'perhaps'"),
+    ("orders_customer", "updated_at", "replace(updated_at, ' ', 'T')"),
+    ("orders_ordersummary", "day", "'31 February'"),
+    ("users_user", "registered_at", "x'ff'"),
+]
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(("table", "column", "garbage"), GARBAGE)
+def test_a_value_that_its_field_cannot_read_is_a_difference(table: str, column: str, garbage: str) -> None:
+    make_history(users=1, commands=8)
+    edit = f'UPDATE {table} SET "{column}" = {garbage} WHERE rowid = (SELECT min(rowid) FROM {table})'
+    with connections[table.partition("_")[0]].cursor() as cursor:
+        cursor.execute("PRAGMA ignore_check_constraints = ON")
+        cursor.execute(edit)
+        cursor.execute("PRAGMA ignore_check_constraints = OFF")
+    output, failed = run("--format", "json")
+    assert failed
+    found = [(document["table"], document["field"]) for document in map(json.loads, output.splitlines())]
+    assert found == ([(table, "")] * 2 if column == "id" else [(table, column)])
+    assert table in run()[0]
+    call_command("replay_events", "--no-progress", stdout=StringIO())
+    assert not run()[1]
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("garbage", ["infinity", "20000-01-01T00:00Z", "4000-01-01 BC"])
+def test_an_instant_that_python_does_not_have_is_a_difference(garbage: str) -> None:
+    make_history(users=1, commands=1)
+    with connections["users"].cursor() as cursor:
+        cursor.execute("UPDATE users_user SET updated_at = %s", [garbage])
+    output, failed = run("--format", "json")
+    assert failed
+    assert [json.loads(line)["field"] for line in output.splitlines()] == ["updated_at"]
 
 
 @pytest.mark.parametrize("options", [["--until", "3"], ["--workers", "0"]])

@@ -114,8 +114,16 @@ TEMPLATES = [
 ]
 
 
+# Ends the name of every database: opens those that `replay_events --into <suffix>` has built beside the live ones.
+DATABASE_SUFFIX = env.str("DATABASE_SUFFIX", default="")
+
+
+def suffixed(name: str) -> str:
+    return f"{name}_{DATABASE_SUFFIX}" if DATABASE_SUFFIX else name
+
+
 def database(alias: str) -> dict[str, object]:
-    """The database of an alias: `<ALIAS>_DATABASE_URL`, or a SQLite file under DATA_DIR.
+    """The database of an alias: `<ALIAS>_DATABASE_URL`, or a SQLite file under DATA_DIR, with DATABASE_SUFFIX.
 
     The log is the truth, so each of its commits is synced. Read databases can be rebuilt, and catch up from
     the checkpoint that a crash leaves them, so theirs are not, but for the one with the data keys of personal fields.
@@ -131,14 +139,16 @@ def database(alias: str) -> dict[str, object]:
             bound = {"server_side_binding": True, "prepare_threshold": 5}
             options = {"connect_timeout": 5, "options": server, **bound, **parsed.get("OPTIONS", {})}
             host = unquote(parsed["HOST"])  # a unix socket's directory comes percent-encoded
-            return {**parsed, "HOST": host, "OPTIONS": options, "CONN_MAX_AGE": 60}
-        name = Path(parsed["NAME"])
+            name = suffixed(parsed["NAME"])
+            return {**parsed, "NAME": name, "HOST": host, "OPTIONS": options, "CONN_MAX_AGE": 60}
+        file = Path(parsed["NAME"])
     else:
-        name = DATA_DIR / f"{alias}.sqlite3"
-    name.parent.mkdir(parents=True, exist_ok=True)
+        file = DATA_DIR / f"{alias}.sqlite3"
+    file = file.with_stem(suffixed(file.stem))
+    file.parent.mkdir(parents=True, exist_ok=True)
     return {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": name,
+        "NAME": file,
         "CONN_MAX_AGE": None,
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",

@@ -1,33 +1,33 @@
-"""Databases as of a past instant, in a directory of their own."""
+"""Databases as of a past instant, beside the live ones."""
 
-import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import msgspec
 from django.conf import settings
+from django.core import serializers
 from django.core.management.base import CommandError
-from django.db import connections
 
-from apps.eventlog import store
+from apps.eventlog import checkpoints, store
+from apps.eventlog.management.places import place
+from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector
 from apps.eventlog.replay import Progress
 
 
-def build_then(directory: Path, until: int, kinds: list[type[Projector]], progress: Progress) -> None:
-    """Write SQLite databases that hold the log up to a position and the rows as they stood there.
+def build_then(into: str, until: int, kinds: list[type[Projector]], progress: Progress) -> str:
+    """Build databases that hold the log up to a position and the rows as they stood there; returns how to open them.
 
-    `make run DATA_DIR=<directory>` opens them. They are whole when the directory appears.
+    `into` is a suffix, for databases beside the live ones on their own engine, or a directory, for SQLite files
+    in it: see `places`. What an operator has skipped since stays out of the rows here too.
     """
-    if directory.exists() and any(directory.iterdir()):
-        raise CommandError(f"{directory} is not empty; name a directory that is new")
-    part = directory.with_name(f"{directory.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    no_urls = {f"{alias.upper()}_DATABASE_URL": "" for alias in connections}
-    environment = os.environ | no_urls | {"DATA_DIR": str(part)}
+    with place(into) as environment:
+        _fill(environment, until, kinds, progress)
+    suffix = environment["DATABASE_SUFFIX"]
+    return f"DATABASE_SUFFIX={suffix} make run DEMO=0" if suffix else f"make run DATA_DIR={into} DEMO=0"
+
+
+def _fill(environment: dict[str, str], until: int, kinds: list[type[Projector]], progress: Progress) -> None:
     _manage(environment, "migrate", "-v0")
     command = _command("import_events", "-", "--rows-later", "--no-progress")
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as importer:
@@ -37,20 +37,23 @@ def build_then(directory: Path, until: int, kinds: list[type[Projector]], progre
             progress(1)
         importer.stdin.close()
         if importer.wait():
-            raise CommandError(f"the log could not be written to {part}")
+            raise CommandError("the log could not be written there")
+    for service in {kind.service for kind in kinds}:
+        skipped = checkpoints.dead_letter_model(service).objects.filter(status=DeadLetter.Status.SKIPPED)
+        if letters := skipped.filter(position__lte=until):
+            letters = serializers.serialize("json", letters)
+            _manage(environment, "loaddata", "--database", service, "--format", "json", "-", said=letters)
     every = len(kinds) == len(Projector.registry)
     for choice in [()] if every else [("--projector", kind.name) for kind in kinds]:
         _manage(environment, "replay_events", "--no-progress", *choice)
-    if directory.exists():
-        directory.rmdir()
-    part.rename(directory)
 
 
 def _command(*arguments: str) -> list[str]:
     return [sys.executable, str(settings.BASE_DIR / "manage.py"), *arguments]
 
 
-def _manage(environment: dict[str, str], *arguments: str) -> None:
-    result = subprocess.run(_command(*arguments), env=environment, capture_output=True, text=True, check=False)
+def _manage(environment: dict[str, str], *arguments: str, said: str = "") -> None:
+    command = _command(*arguments)
+    result = subprocess.run(command, env=environment, input=said, capture_output=True, text=True, check=False)
     if result.returncode:
         raise CommandError(f"{arguments[0]} failed: {result.stderr.strip()}")

@@ -4,7 +4,6 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,6 +15,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from apps.eventlog import checkpoints, store
 from apps.eventlog.dead_letters import open_letters
 from apps.eventlog.events import RecordedEvent
+from apps.eventlog.management.places import is_suffix
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.management.then import build_then
 from apps.eventlog.projectors import Projector
@@ -23,6 +23,12 @@ from apps.eventlog.rebuild import AlreadyRunning, rebuild
 from apps.eventlog.replay import BATCH, Progress
 from apps.eventlog.shadow import TableInUse
 from apps.eventlog.verify import Difference, verify
+
+INTO = (
+    "build beside the live data. A plain name in lower case that no file or directory has (then) is a suffix: "
+    "databases named like the live ones (orders_then), on the same server or in the same directory; missing ones are "
+    "made, one that is not empty is refused. Anything else (./then, then/) is a new directory for SQLite databases"
+)
 
 
 class Command(BaseCommand):
@@ -36,7 +42,7 @@ class Command(BaseCommand):
         add("--service", choices=settings.SERVICES, help="only the projectors of this service")
         add("--projector", metavar="NAME", help="only this projector, as in OrderProjector")
         add("--until", type=instant, metavar="WHEN", help="as of this instant (ISO 8601) or position; needs --into")
-        add("--into", type=Path, metavar="DIR", help="build beside the live data: SQLite databases in a new directory")
+        add("--into", metavar="DIR|SUFFIX", help=INTO)
         add("--verify", action="store_true", help="change nothing: compare with the log, exit 1 on any difference")
         add("--dry-run", action="store_true", help="say what would be done, over how many events")
         add("--workers", type=int, default=1, metavar="N", help="processes that share the streams (default 1)")
@@ -79,7 +85,8 @@ class Command(BaseCommand):
 
     def _say(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         until = _end(options["until"])
-        where = f"databases in {options['into']}" if options["into"] else ""
+        into = options["into"]
+        where = f"databases {'with the suffix' if is_suffix(into) else 'in'} {into}" if into else ""
         for kind in kinds:
             total = store.find(category__in=kind.categories, position__lte=until).count()
             place = checkpoints.places(kind.service)[kind.name]
@@ -114,9 +121,10 @@ class Command(BaseCommand):
         until = _end(options["until"])
         total = store.find(position__lte=until).count()
         with progress_bar("log", total, hidden=options["no_progress"]) as advance:
-            build_then(options["into"], until, kinds, advance)
+            opened = build_then(options["into"], until, kinds, advance)
         names = ", ".join(kind.name for kind in kinds)
         self.stdout.write(self.style.SUCCESS(f"{options['into']}: {total} events, up to position {until}; {names}"))
+        self.stdout.write(f"Open it: {opened}")
 
     @contextmanager
     def _working(self, kind: type[Projector], options: dict[str, Any]) -> Iterator[Progress]:

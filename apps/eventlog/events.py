@@ -58,11 +58,10 @@ class DomainEvent:
         """The event of a payload in the current version; raises `msgspec.ValidationError` if it does not fit."""
         return msgspec.convert(data, cls)
 
-    @classmethod
-    def from_json(cls, data: msgspec.Raw) -> Self:
-        """The same from the text of a payload, without a dictionary between."""
-        decode = _decoders.get(cls) or _decoders.setdefault(cls, msgspec.json.Decoder(cls).decode)
-        return decode(data)
+
+def _decoder(kind: type[DomainEvent]) -> Callable[[msgspec.Raw], Any]:
+    """Makes events of a class from the text of their payloads, without a dictionary between."""
+    return _decoders.setdefault(kind, msgspec.json.Decoder(kind).decode)
 
 
 # What the log keeps of an event, in the order of its columns.
@@ -128,7 +127,7 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
         if known is None:
             raise UnknownEvent(f"{self.type} at position {self.position} is not an event of this code")
         if self.schema_version == known.schema_version:
-            return known.from_json(self._data)
+            return (_decoders.get(known) or _decoder(known))(self._data)
         if self.schema_version > known.schema_version:
             raise UnknownEvent(
                 f"{self.type} at position {self.position} has version {self.schema_version}, "

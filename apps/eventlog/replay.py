@@ -1,10 +1,14 @@
 """Project the log from its beginning into the tables of one projector."""
 
 import multiprocessing
+import os
+import signal
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import groupby
 from operator import attrgetter
+from threading import Thread
 from typing import Any
 from uuid import UUID
 
@@ -19,8 +23,8 @@ from apps.eventlog.parking import Letters, deliver
 from apps.eventlog.projectors import Projector, RowProjector
 from apps.eventlog.shadow import Shadow
 
-BATCH = 2000
-PARTS = 8  # ranges of streams for each worker process, so that all end at about the same time
+BATCH = 4000
+PARTS = 4  # ranges of streams for each worker process, so that all end at about the same time
 
 Progress = Callable[[int], None]
 
@@ -83,25 +87,58 @@ class Replay:
 
 
 def fill_in_processes(replay: Replay, until: int, workers: int) -> None:
-    """`Replay.fill` by several processes, each for one range of streams after another."""
+    """`Replay.fill` by several processes, each for one range of streams after another.
+
+    They are forked where that is safe and quick (Linux), so call it from a command, not from a thread of a server.
+    """
     projector = replay.projector
     if not isinstance(projector, RowProjector):
         return
     ranges = store.divide_streams(projector.category, workers * PARTS)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=django.setup) as pool:
-        tasks = [pool.submit(_fill_range, projector.name, until, replay.batch, *range_) for range_ in ranges]
-        for task in as_completed(tasks):
-            done, letters = task.result()
-            replay.parking.letters += letters
-            replay.parking.streams |= {letter.stream for letter in letters}
-            replay.advance(done)
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    _close_sqlite()
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
+        try:
+            tasks = [pool.submit(_fill_range, projector.name, until, replay.batch, *range_) for range_ in ranges]
+            for task in as_completed(tasks):
+                done, letters = task.result()
+                replay.parking.letters += letters
+                replay.parking.streams |= {letter.stream for letter in letters}
+                replay.advance(done)
+        except BaseException:  # Ctrl-C too
+            pool.shutdown(cancel_futures=True)
+            raise
     replay.position = until
+
+
+def _close_sqlite() -> None:
+    """SQLite keeps account of a process's locks in its memory, which must not say of a child what its parent holds."""
+    for connection in connections.all(initialized_only=True):
+        if connection.vendor == "sqlite":
+            connection.close()
+
+
+_of_the_parent: list[Any] = []  # connections that a fork has left here: to close them, even as garbage, would end them
+
+
+def _begin_worker() -> None:
+    """The parent alone answers Ctrl-C; where it is killed, nobody may go on writing."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+    django.setup()
+    for connection in connections.all(initialized_only=True):
+        _of_the_parent.append(connection.connection)
+        connection.connection = None
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _fill_range(name: str, until: int, batch: int, first: str, end: str) -> tuple[int, list[DeadLetter]]:
     kind = Projector.registry[name]
     part = Replay(kind({live: Shadow(live).model for live in kind.models}), batch)
     part.fill(until, first, end)
-    connections.close_all()
     return part.done, part.parking.letters

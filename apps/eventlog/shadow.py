@@ -115,14 +115,7 @@ class _PostgreSQL:
         key = self._rows(
             "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = %s::regclass AND indisprimary", live
         )[0][0]
-        columns = ", ".join(
-            f'"{column}"'
-            for (column,) in self._rows(
-                "SELECT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)"
-                " WHERE indrelid = %s::regclass AND indisprimary",
-                live,
-            )
-        )
+        columns = ", ".join(self._columns(live, "indisprimary"))
         like = "INCLUDING ALL EXCLUDING INDEXES"
         return [
             f'CREATE TABLE "{name}" (LIKE "{live}" {like})',
@@ -144,7 +137,7 @@ class _PostgreSQL:
             statements.append(f'CREATE {unique}INDEX "{beside}" ON "{name}" USING {method}')
             if constraint:
                 statements.append(f'ALTER TABLE "{name}" ADD CONSTRAINT "{beside}" UNIQUE USING INDEX "{beside}"')
-        return [*statements, f'ANALYZE "{name}"']
+        return [*statements, f'ANALYZE "{name}" ({", ".join(self._columns(live, "true"))})']
 
     def hold(self, live: str) -> list[str]:
         return [f"SET LOCAL lock_timeout = '{GIVE_UP}'", f'LOCK TABLE "{live}" IN ACCESS EXCLUSIVE MODE']
@@ -152,6 +145,15 @@ class _PostgreSQL:
     def rename_indexes(self, live: str) -> list[str]:
         names = self._rows("SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = %s::regclass", live)
         return [f'ALTER INDEX "{_beside(name)}" RENAME TO "{name}"' for (name,) in names]
+
+    def _columns(self, table: str, which: str) -> list[str]:
+        """Those that indexes are on, which are all that is searched by."""
+        query = (
+            "SELECT DISTINCT quote_ident(attname) FROM pg_index"  # noqa: S608
+            " JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)"
+            f" WHERE indrelid = %s::regclass AND {which}"
+        )
+        return [column for (column,) in self._rows(query, table)]
 
     def _rows(self, query: str, table: str) -> list[Any]:
         with self.connection.cursor() as cursor:

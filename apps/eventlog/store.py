@@ -20,7 +20,7 @@ from apps.eventlog.models import StoredEvent
 
 ALIAS = "eventlog"
 PAGE = 1000
-STREAMS_PAGE = 2000
+STREAMS_PAGE = 4000
 _decode = msgspec.json.Decoder(list[RecordedEvent]).decode
 
 Until = int | datetime | None
@@ -182,9 +182,8 @@ def read_streams(category: str, *, until: int, first: str = "", end: str = "") -
 
 def divide_streams(category: str, parts: int) -> list[tuple[str, str]]:
     """Ranges of about as many streams each that together hold all streams of a category."""
-    whole = StoredEvent.objects.filter(category=category, stream_version=1).order_by("stream")
-    step = max(1, -(-whole.count() // parts))
-    firsts = [whole.values_list("stream", flat=True)[at] for at in range(0, whole.count(), step)]
+    query, parameters = queries.first_of_parts(category, parts)
+    firsts = [stream for (stream,) in statements.rows(ALIAS, query, parameters)]
     return list(zip(firsts, [*firsts[1:], f"{category}."], strict=True)) if firsts else []
 
 

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.db import connections
@@ -31,13 +32,13 @@ def start(work: Callable[[], object]) -> int:
     return pid
 
 
-def replay() -> None:
+def replay(workers: int = 1) -> None:
     """Rebuild everything, as soon as the server has noticed that a killed one is gone."""
     for kind in Projector.registry.values():
         deadline = time.monotonic() + 10
         while True:
             try:
-                rebuild(kind, batch=5)
+                rebuild(kind, batch=5, workers=workers)
                 break
             except AlreadyRunning:
                 if time.monotonic() > deadline:
@@ -62,7 +63,7 @@ def kill(times: int, seed: int) -> None:
     takes = time.monotonic() - began
     while killed < times:
         old = damage()
-        pid = start(replay)
+        pid = start(partial(replay, workers=1 + killed % 2))
         time.sleep(chance.uniform(0, takes))
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)

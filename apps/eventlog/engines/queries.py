@@ -30,6 +30,16 @@ def one_beyond(after: int, categories: Collection[str] | None, types: Collection
     return f"SELECT 1 FROM eventlog_event WHERE {where} LIMIT 1", parameters  # noqa: S608
 
 
+def first_of_parts(category: str, parts: int) -> Query:
+    """The first streams of so many parts of a category, each of about as many streams."""
+    numbered = (
+        "SELECT stream, ntile(%s) OVER (ORDER BY stream) AS part FROM eventlog_event"
+        " WHERE stream > %s AND stream < %s AND stream_version = 1"
+    )
+    query = f"SELECT min(stream) FROM ({numbered}) s GROUP BY part ORDER BY part"  # noqa: S608
+    return query, [parts, f"{category}-", f"{category}."]
+
+
 def _beyond(after: int, categories: Collection[str] | None, types: Collection[str] | None) -> Query:
     where, parameters = "position > %s", [after, *(categories or ()), *(types or ())]
     for column, values in (("category", categories), ("type", types)):

@@ -1,6 +1,7 @@
 """Reactors answer events with commands or side effects. They follow the log live and are never replayed."""
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from threading import Lock
@@ -16,6 +17,9 @@ from apps.eventlog.projectors import marked_methods
 logger = logging.getLogger(__name__)
 
 GRACE = 5.0  # seconds; a reaction holds no checkpoint, so several workers may be at one for a while
+
+PAUSE = 0.001  # seconds until the next look for an event that cannot be read yet; doubled each time
+PATIENCE = 0.25  # seconds to look for it
 
 _busy: defaultdict[str, Lock] = defaultdict(Lock)
 
@@ -52,17 +56,28 @@ def services_taking(types: set[str]) -> list[str]:
 
 
 def catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> None:
-    """React to everything in the log that this service's reactors have not seen, or until `stopped` says so."""
+    """React to everything in the log that this service's reactors have not seen, or until `stopped` says so.
+
+    An event that a writer's mark hides from followers is waited for a moment; then it is left to who comes next.
+    """
     for kind in [kind for kind in Reactor.registry.values() if kind.service == service]:
-        place = _place(kind)
+        place, pause, deadline = _place(kind), PAUSE, time.monotonic() + PATIENCE
         # Whoever finds it busy, as a reaction's own command does, leaves it the work: it looks again once it is free.
         while not stopped() and store.any_after(place, types=_types(kind)) and _busy[kind.name].acquire(blocking=False):
+            before = place
             try:
                 place, ahead = _drain(kind(), place, stopped)
             finally:
                 _busy[kind.name].release()
+            if place > before:
+                pause, deadline = PAUSE, time.monotonic() + PATIENCE
             if ahead and not checkpoints.reached(service, ahead):
                 break
+            if place == before and not ahead:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(pause)
+                pause *= 2
 
 
 def _drain(reactor: Reactor, place: int, stopped: Callable[[], bool]) -> tuple[int, int]:
@@ -82,13 +97,14 @@ def _drain(reactor: Reactor, place: int, stopped: Callable[[], bool]) -> tuple[i
 def pass_over(before: int, last: int) -> None:
     """Let no reactor answer the imported events after position `before` up to `last`: they are history.
 
-    Raises `StillBehind` where a reactor cannot first answer what came before them.
+    Called in the transaction that imports them: once a worker can see them, they are passed over already.
+    Raises `StillBehind` where a reactor has yet to answer what came before them.
     """
     for kind in Reactor.registry.values():
-        row = checkpoints.checkpoint_model(kind.service).objects.filter(name=kind.name)
-        catch_up(kind.service)
         if store.find(type__in=_types(kind), position__gt=_place(kind), position__lte=before).exists():
             raise StillBehind(f"{kind.name} has yet to answer events up to position {before}")
+    for kind in Reactor.registry.values():
+        row = checkpoints.checkpoint_model(kind.service).objects.filter(name=kind.name)
         row.filter(position__lt=last).update(position=last)
 
 

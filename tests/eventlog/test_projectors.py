@@ -216,6 +216,28 @@ def test_a_failing_projection_does_not_fail_the_command(monkeypatch: pytest.Monk
     assert User.objects.count() == 1
 
 
+def test_a_database_that_fails_in_a_projection_fails_no_command_and_the_next_catches_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project, failures = UserProjector.project, [True]
+
+    def failing(self: UserProjector, events: Any) -> None:
+        if failures.pop() if failures else False:
+            with connections["users"].cursor() as cursor:
+                if connections["users"].vendor == "postgresql":
+                    cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+                interrupts = [1]
+                cursor.connection.set_progress_handler(lambda: interrupts.pop() if interrupts else 0, 1)
+        project(self, events)
+
+    monkeypatch.setattr(UserProjector, "project", failing)
+    dispatch(RegisterUser(uuid4(), "ann@example.org", "Ann"))
+    assert (failures, store.head(), User.objects.count()) == ([], 1, 0)
+    dispatch(RegisterUser(uuid4(), "bob@example.org", "Bob"))
+    assert (store.head(), User.objects.count(), UsersDeadLetter.objects.count()) == (2, 2, 0)
+    assert projected() == folded()
+
+
 def test_a_checkpoint_never_passes_the_safe_position() -> None:
     make_history()
     for service in services():

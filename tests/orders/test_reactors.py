@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from uuid import UUID, uuid4
 
+import pytest
 from django.core.management import call_command
 from django.db import connections
 
@@ -132,3 +133,26 @@ def test_many_at_once_leave_no_reaction_behind() -> None:
         list(pool.map(run, range(12)))
     assert [cancellations(order) for _, orders in customers for order in orders] == [1] * 12
     assert projected() == folded()
+
+
+@pytest.mark.postgres
+def test_an_event_behind_a_writers_mark_is_waited_for_with_growing_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    customer, [order] = customer_with_orders(1)
+    looks: list[int] = []
+    drain = reactors._drain
+    monkeypatch.setattr(reactors, "_drain", lambda *arguments: looks.append(1) or drain(*arguments))
+    other = connections["eventlog"].copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT eventlog_mark()")
+            dispatch(DeactivateUser(customer, "left"))  # visible, and not safe to follow
+            looks.clear()
+            reactors.catch_up("orders")
+            assert 3 < len(looks) < 20
+            assert cancellations(order) == 0
+            cursor.execute("ROLLBACK")
+    finally:
+        other.close()
+    run()
+    assert cancellations(order) == 1

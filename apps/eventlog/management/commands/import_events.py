@@ -2,6 +2,7 @@
 
 import gzip
 import sys
+import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from itertools import islice
@@ -17,6 +18,7 @@ from apps.eventlog.events import FIELDS
 from apps.eventlog.management.progress import progress_bar
 
 BATCH = 500
+PATIENCE = 30.0  # seconds in which the reactors answer what comes before a batch
 
 
 # One event of an export: an object with the fields of a recorded event, all and no others.
@@ -38,15 +40,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         file: Path = options["file"]
         written = read = 0
-        for service in projectors.services():  # so that the reactors can answer what came before
-            delivery.catch_up(service)
         try:
             with progress_bar("import", None, hidden=options["no_progress"]) as advance:
                 lines = _lines(file)
                 while batch := list(islice(lines, BATCH)):
-                    count, before, head = store.restore(batch)
-                    if count:
-                        reactors.pass_over(before, head)
+                    count = _restore(batch)
                     written, read = written + count, read + len(batch)
                     advance(len(batch))
         except KeyboardInterrupt:
@@ -61,6 +59,24 @@ class Command(BaseCommand):
         self.stdout.write(self.style.SUCCESS(f"{written} events imported, {read - written} were there already"))
         for service in [] if options["rows_later"] else projectors.services():
             delivery.catch_up(service)
+
+
+def _restore(batch: list[dict[str, Any]]) -> int:
+    """Write a batch as soon as the reactors, here or in a worker, have answered all that comes before it."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with store.unit():
+                count, before, head = store.restore(batch)
+                if count:
+                    reactors.pass_over(before, head)
+            return count
+        except reactors.StillBehind:
+            if time.monotonic() > deadline:
+                raise
+        for service in projectors.services():
+            delivery.catch_up(service)
+            reactors.catch_up(service)
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:

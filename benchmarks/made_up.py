@@ -90,3 +90,17 @@ def fill(number: int) -> None:
         cursor.execute("COMMIT")
         for _, sql in triggers:
             cursor.execute(sql)
+
+
+def mark_as_seen(number: int) -> None:
+    """Checkpoints as if projectors and reactors had taken in so many events."""
+    from apps.eventlog import checkpoints
+    from apps.eventlog.projectors import services
+    from apps.eventlog.reactors import Reactor
+
+    for service in services():
+        checkpoints.enter(service)
+        checkpoints.checkpoint_model(service).objects.update(position=number)
+    for kind in Reactor.registry.values():
+        places = checkpoints.checkpoint_model(kind.service).objects
+        places.update_or_create(name=kind.name, defaults={"position": number})

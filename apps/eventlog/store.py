@@ -159,9 +159,10 @@ def read_page(
     return [event for event in page if event.position <= end]
 
 
-def any_after(position: int, *, category: Collection[str] | None = None, types: Collection[str] | None = None) -> bool:
-    """Is there an event beyond a position, safe to read already or not?"""
-    return bool(statements.rows(ALIAS, *queries.one_beyond(position, category, types)))
+def any_after(position: int, *, category: Collection[str] = (), types: Collection[str] = ()) -> bool:
+    """Is there an event of these categories or of these types beyond a position, safe to read already or not?"""
+    column, values = ("category", category) if category else ("type", types)
+    return bool(values) and bool(statements.rows(ALIAS, *queries.any_beyond(position, column, values)))
 
 
 def read_streams(category: str, *, until: int, first: str = "", end: str = "") -> Iterator[RecordedEvent]:

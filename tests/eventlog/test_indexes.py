@@ -142,3 +142,13 @@ def test_a_filter_or_an_order_without_an_index_is_found() -> None:
         with CaptureQueriesContext(connections["orders"]) as captured:
             list(Order.objects.filter(**where).order_by(order)[:50])
         assert faults(plan("orders", captured.captured_queries[0]["sql"]), next(iter(where), "")) != []
+
+
+def test_looking_for_events_of_a_kind_beyond_a_position_is_a_range_of_an_index() -> None:
+    fill()
+    for column, wanted in (("type", {"types": ["users.UserErased"]}), ("category", {"category": ["order", "user"]})):
+        with CaptureQueriesContext(connections["eventlog"]) as captured:
+            assert store.any_after(0, **wanted) is (column == "category")
+            assert not store.any_after(10 * ROWS, **wanted)
+        for query in captured.captured_queries:
+            assert faults(plan("eventlog", query["sql"]), column) == []

@@ -7,6 +7,7 @@ from apps.eventlog.events import FIELDS
 from apps.eventlog.statements import marks
 
 Query = tuple[str, list[Any]]
+LARGEST = 2**63 - 1
 SELECT = f"SELECT {', '.join(FIELDS)} FROM eventlog_event"  # noqa: S608
 
 
@@ -24,10 +25,18 @@ def page(after: int, limit: int, categories: Collection[str] | None, types: Coll
     return f"{SELECT} WHERE {where} ORDER BY position LIMIT {limit}", parameters
 
 
-def one_beyond(after: int, categories: Collection[str] | None, types: Collection[str] | None) -> Query:
-    """A row where there is any such event."""
-    where, parameters = _beyond(after, categories, types)
-    return f"SELECT 1 FROM eventlog_event WHERE {where} LIMIT 1", parameters  # noqa: S608
+def any_beyond(after: int, column: str, values: Collection[str]) -> Query:
+    """Rows where there is any such event, of these categories or types, one or more.
+
+    As ranges of the index on the column and the position, in its order: with a plain condition and a limit, PostgreSQL
+    expects to come upon such an event soon, and reads all the log after the position where there is none.
+    """
+    one = (
+        f"SELECT * FROM (SELECT 1 FROM eventlog_event WHERE ({column}, position) > (%s, %s)"  # noqa: S608
+        f" AND ({column}, position) <= (%s, {LARGEST}) ORDER BY {column}, position LIMIT 1) one"
+    )
+    parameters = [parameter for value in values for parameter in (value, after, value)]
+    return " UNION ALL ".join([one] * len(values)), parameters
 
 
 def first_of_parts(category: str, parts: int) -> Query:

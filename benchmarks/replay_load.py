@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from benchmarks import made_up
 from tools import postgres
 
 RATE = 20  # commands a second
+CLIENTS = 8
 TOKEN = (
     "from django.contrib.auth import get_user_model; from knox.models import AuthToken;"
     "user = get_user_model().objects.create_superuser('admin', password='admin');"
@@ -70,27 +72,33 @@ class Load:
         self.client.close()
 
     def _command(self) -> None:
+        """At a steady rate, whatever became of the ones before: from several clients, and measured from when due."""
         began, waits = time.perf_counter(), []
-        while not self.ended.is_set():
-            # Measured from when it was due, so that a slow one counts for those that it holds up.
-            at = began + self.sent / RATE
-            time.sleep(max(0.0, at - time.perf_counter()))
-            self.sent += 1
-            body = {"email": f"u{time.time_ns()}@example.org", "name": "Load"}
-            try:
-                answer = self.client.post("/api/users/", json=body)
-            except httpx.TransportError as error:
-                self.seen.wrong.append(f"command: {error!r} after {time.perf_counter() - at:.1f} s")
-                continue
-            finally:
-                self.seen.commands.append(time.perf_counter() - at)
-            if answer.status_code != 201:
-                self.seen.wrong.append(f"command: {answer.status_code} {answer.text[:200]}")
-                continue
-            waits.append(threading.Thread(target=self._wait, args=(answer.json()["id"], time.perf_counter())))
-            waits[-1].start()
-        for wait in waits:
+        with ThreadPoolExecutor(CLIENTS) as clients:
+            while not self.ended.is_set():
+                at = began + self.sent / RATE
+                time.sleep(max(0.0, at - time.perf_counter()))
+                self.sent += 1
+                waits.append(clients.submit(self._send, at))
+        for wait in filter(None, [wait.result() for wait in waits]):
             wait.join()
+
+    def _send(self, at: float) -> threading.Thread | None:
+        """Returns who waits for the row."""
+        body = {"email": f"u{time.time_ns()}@example.org", "name": "Load"}
+        try:
+            answer = self.client.post("/api/users/", json=body)
+        except httpx.TransportError as error:
+            self.seen.wrong.append(f"command: {error!r} after {time.perf_counter() - at:.1f} s")
+            return None
+        finally:
+            self.seen.commands.append(time.perf_counter() - at)
+        if answer.status_code != 201:
+            self.seen.wrong.append(f"command: {answer.status_code} {answer.text[:200]}")
+            return None
+        wait = threading.Thread(target=self._wait, args=(answer.json()["id"], time.perf_counter()))
+        wait.start()
+        return wait
 
     def _wait(self, id: str, answered: float) -> None:
         """Until the projected row is there."""

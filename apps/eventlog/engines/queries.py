@@ -33,7 +33,7 @@ def any_beyond(after: int, column: str, values: Collection[str]) -> Query:
     """
     one = (
         f"SELECT * FROM (SELECT 1 FROM eventlog_event WHERE ({column}, position) > (%s, %s)"  # noqa: S608
-        f" AND ({column}, position) <= (%s, {LARGEST}) ORDER BY {column}, position LIMIT 1) one"
+        f" AND ({column}, position) <= (%s, {LARGEST}) ORDER BY {column}, position LIMIT 1) e"
     )
     parameters = [parameter for value in values for parameter in (value, after, value)]
     return " UNION ALL ".join([one] * len(values)), parameters

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from tests.journeys.deployment import Deployment, eventually
 from tests.journeys.test_workers import APPENDS, all_is_projected
 
@@ -39,6 +41,7 @@ def history() -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.nightly
 def test_an_import_beside_a_worker_and_a_writer_leaves_all_rows_right(deployment: Deployment, tmp_path: Path) -> None:
     file = tmp_path / "log.jsonl"
     file.write_text("".join(json.dumps(event) + "\n" for event in history()))

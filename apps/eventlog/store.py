@@ -162,7 +162,8 @@ def read_page(
 def any_after(position: int, *, category: Collection[str] = (), types: Collection[str] = ()) -> bool:
     """Is there an event of these categories or of these types beyond a position, safe to read already or not?"""
     column, values = ("category", category) if category else ("type", types)
-    return bool(values) and bool(statements.rows(ALIAS, *queries.any_beyond(position, column, values)))
+    each = [_engine().one_beyond(position, column, value) for value in values]
+    return bool(each) and bool(statements.rows(ALIAS, *queries.any_of(each)))
 
 
 def read_streams(category: str, *, until: int, first: str = "", end: str = "") -> Iterator[RecordedEvent]:

@@ -11,6 +11,7 @@ import psycopg
 from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from apps.eventlog.engines.queries import Query
 from apps.eventlog.events import Payload
 
 # One JSON list, in the order of FIELDS; half the work of json_build_array.
@@ -70,6 +71,17 @@ def page(
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT '[' || string_agg({columns}, ',') || ']' FROM ({query}) e", parameters)  # noqa: S608
         return cursor.fetchone()[0]
+
+
+def one_beyond(after: int, column: str, value: str) -> Query:
+    """A row where an event of this category or type lies beyond a position: where the next entry of the index is one.
+
+    With plain conditions and a limit the planner expects to come upon one soon, and reads on to the end of the log
+    where there is none.
+    """
+    following = f"SELECT {column} AS found FROM eventlog_event WHERE ({column}, position) > (%s, %s)"  # noqa: S608
+    query = f"SELECT 1 FROM ({following} ORDER BY {column}, position LIMIT 1) e WHERE found = %s"  # noqa: S608
+    return query, [value, after, value]
 
 
 def restore(connection: BaseDatabaseWrapper, documents: list[Payload]) -> tuple[int, int, int]:

@@ -1,13 +1,12 @@
 """Plain queries on the event table, for what each request reads: a queryset costs more to make than to run."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from apps.eventlog.events import FIELDS
 from apps.eventlog.statements import marks
 
 Query = tuple[str, list[Any]]
-LARGEST = 2**63 - 1
 SELECT = f"SELECT {', '.join(FIELDS)} FROM eventlog_event"  # noqa: S608
 
 
@@ -25,18 +24,9 @@ def page(after: int, limit: int, categories: Collection[str] | None, types: Coll
     return f"{SELECT} WHERE {where} ORDER BY position LIMIT {limit}", parameters
 
 
-def any_beyond(after: int, column: str, values: Collection[str]) -> Query:
-    """Rows where there is any such event, of these categories or types, one or more.
-
-    As ranges of the index on the column and the position, in its order: with a plain condition and a limit, PostgreSQL
-    expects to come upon such an event soon, and reads all the log after the position where there is none.
-    """
-    one = (
-        f"SELECT * FROM (SELECT 1 FROM eventlog_event WHERE ({column}, position) > (%s, %s)"  # noqa: S608
-        f" AND ({column}, position) <= (%s, {LARGEST}) ORDER BY {column}, position LIMIT 1) e"
-    )
-    parameters = [parameter for value in values for parameter in (value, after, value)]
-    return " UNION ALL ".join([one] * len(values)), parameters
+def any_of(queries: Sequence[Query]) -> Query:
+    """The rows of all of them, one or more."""
+    return " UNION ALL ".join(query for query, _ in queries), [each for _, values in queries for each in values]
 
 
 def first_of_parts(category: str, parts: int) -> Query:

@@ -8,6 +8,7 @@ import msgspec
 from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from apps.eventlog.engines.queries import Query
 from apps.eventlog.events import Payload
 
 # One JSON list, in the order of FIELDS. What is JSON already goes in as it is; an instant gets its zone.
@@ -111,6 +112,12 @@ def page(
         # As bytes: whoever decodes them says which row is not UTF-8.
         cursor.execute(f"SELECT CAST('[' || group_concat({columns}) || ']' AS blob) FROM ({query}) e", parameters)  # noqa: S608
         return cursor.fetchone()[0]
+
+
+def one_beyond(after: int, column: str, value: str) -> Query:
+    """A row where an event of this category or type lies beyond a position."""
+    query = f"SELECT 1 FROM (SELECT 1 FROM eventlog_event WHERE {column} = %s AND position > %s LIMIT 1) e"  # noqa: S608
+    return query, [value, after]
 
 
 def restore(connection: BaseDatabaseWrapper, documents: list[Payload]) -> tuple[int, int, int]:

@@ -30,7 +30,7 @@ def _sqlite_instants(column: Column) -> list[str]:
     return [f"{text[:10]} {text[11:-1]}" for text in texts]
 
 
-def _jsons(column: Column) -> Iterable[str]:
+def _jsons(column: Column) -> list[str]:
     return [msgspec.json.encode(value).decode() for value in column]
 
 
@@ -125,7 +125,7 @@ def _adapt(field: Any, column: Sequence[Any], connection: BaseDatabaseWrapper) -
     plain = SQLITE if connection.vendor == "sqlite" else POSTGRESQL
     usual, quick = plain.get(type(field), (None, None))
     kinds = set(map(type, column))
-    if kinds == {usual} and not getattr(field, "encoder", None):
+    if kinds == {usual} and not getattr(field, "encoder", None):  # which a field for JSON may have
         return quick(column) if quick else column
     if usual is str and all(issubclass(kind, str) for kind in kinds):
         return map(str.__str__, column)  # the value of a choice

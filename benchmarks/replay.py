@@ -65,7 +65,8 @@ def report(engine: str, events: int, found: dict[str, dict[str, float]]) -> None
 def run(number: int, rounds: int, db: str) -> None:
     """One table, in a process of its own, for Django is set up once a process."""
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as directory:
-        os.environ |= {"DJANGO_SETTINGS_MODULE": "config.settings", "SECRET_KEY": "bench", "DATA_DIR": directory}
+        os.environ |= {"DJANGO_SETTINGS_MODULE": "config.settings", "SECRET_KEY": "bench", "DEBUG": "off"}
+        os.environ["DATA_DIR"] = directory
         server = postgres.Server(Path(directory, "postgres"))
         if db == "postgres":
             os.environ |= postgres.databases(server.start())

@@ -127,6 +127,7 @@ def database(alias: str) -> dict[str, object]:
 
     The log is the truth, so each of its commits is synced. Read databases can be rebuilt, and catch up from
     the checkpoint that a crash leaves them, so theirs are not, but for the one with the data keys of personal fields.
+    In the former SQLite overwrites whatever is deleted, in the latter not the pages of a whole table.
     """
     kept = alias not in SERVICES or alias == PERSONAL_KEYS.partition(".")[0].lower()
     url = env.str(f"{alias.upper()}_DATABASE_URL", default="")
@@ -146,14 +147,15 @@ def database(alias: str) -> dict[str, object]:
         file = DATA_DIR / f"{alias}.sqlite3"
     file = file.with_stem(suffixed(file.stem))
     file.parent.mkdir(parents=True, exist_ok=True)
+    care = "synchronous=FULL; PRAGMA secure_delete=ON" if kept else "synchronous=NORMAL; PRAGMA secure_delete=FAST"
     return {
-        "ENGINE": "django.db.backends.sqlite3",
+        "ENGINE": "config.sqlite",
         "NAME": file,
         "CONN_MAX_AGE": None,
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
             "timeout": env.int("SQLITE_TIMEOUT", default=20),
-            "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={'FULL' if kept else 'NORMAL'}",
+            "init_command": f"PRAGMA journal_mode=WAL; PRAGMA {care}",
         },
     }
 

@@ -1,5 +1,6 @@
 """A table built beside a live one, to take its place in one transaction."""
 
+import time
 from typing import Any
 
 import psycopg
@@ -11,6 +12,8 @@ from django.db.utils import OperationalError
 
 SUFFIX = "__rebuild"
 GIVE_UP = "100ms"  # readers that come while the live table is asked for wait so long at most
+
+BREATH = 0.01  # seconds, several looks of one who waits
 
 
 class TableInUse(Exception):
@@ -36,8 +39,10 @@ class Shadow:
         self._run(f'DROP TABLE IF EXISTS "{self.name}"', *self.engine.create(self.live, self.name))
 
     def index(self) -> None:
-        """Build what can be built before the switch."""
-        self._run(*self.engine.index(self.live, self.name))
+        """Build what can be built before the switch, and let those who wait to write on SQLite in between."""
+        for statement in self.engine.index(self.live, self.name):
+            self._run(statement)
+            time.sleep(BREATH)
 
     def replace(self) -> None:
         """Take the live table's place, of which the caller's transaction has `hold`."""

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import uuid_utils.compat as uuids
 from django.db import connections, transaction
 from django.db.models import Max, QuerySet
@@ -21,7 +20,6 @@ from apps.eventlog.models import StoredEvent
 ALIAS = "eventlog"
 PAGE = 1000
 STREAMS_PAGE = 4000
-_decode = msgspec.json.Decoder(list[RecordedEvent]).decode
 
 Until = int | datetime | None
 Rows = QuerySet[StoredEvent] | queries.Query
@@ -224,26 +222,21 @@ def refresh_statistics() -> None:
 
 
 def recorded(rows: Rows) -> list[RecordedEvent]:
-    """The events of `find`, in their recorded form.
-
-    They come as one JSON value, which is decoded straight into events: several times faster than
-    row by row. Personal fields are readable, or `[erased]`.
-    """
+    """The events of `find`, in their recorded form; personal fields are readable, or `[erased]`."""
     return personal.reveal(stored(rows))
 
 
 def stored(rows: Rows) -> list[RecordedEvent]:
     """The events of `find` to the letter, personal fields encrypted: for exports."""
     query, parameters = rows if isinstance(rows, tuple) else rows.values_list(*FIELDS).query.sql_with_params()
-    page = _engine().page(connections[ALIAS], query, parameters)
-    return _decode(page) if page else []
+    return _engine().recorded(connections[ALIAS], query, parameters)
 
 
 def page_as_stored(*, after: int, end: int, limit: int) -> str | bytes:
     """One page of rows with every column just as it is stored: a JSON list, as `canonical.rows` takes it."""
     rows = StoredEvent.objects.filter(position__gt=after, position__lte=end).order_by("position")[:limit]
     query, parameters = rows.query.sql_with_params()
-    return _engine().page(connections[ALIAS], query, parameters, _engine().STORED) or b"[]"
+    return _engine().page_as_stored(connections[ALIAS], query, parameters) or b"[]"
 
 
 def _engine() -> Any:

@@ -10,17 +10,18 @@ import msgspec
 import psycopg
 from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
+from msgspec import Raw
+from psycopg.pq import Format
 
-from apps.eventlog.engines.queries import Query
-from apps.eventlog.events import Payload
+from apps.eventlog.engines.queries import Parameters, Query
+from apps.eventlog.events import Payload, RecordedEvent
 
-# One JSON list, in the order of FIELDS; half the work of json_build_array.
+# In the order of FIELDS.
 RECORDED = """
-'[' || e.position || ',"' || e.event_id || '",' || to_json(e.stream) || ',' || e.stream_version || ','
- || to_json(e.type) || ',' || e.schema_version || ',' || e.data || ',' || e.metadata
- || ',"' || (e.recorded_at AT TIME ZONE 'UTC') || 'Z"]'
+e.position, e.event_id::text, e.stream, e.stream_version, e.type, e.schema_version, e.data::text, e.metadata::text,
+e.recorded_at
 """
-# Every column, as canonical.Row has them.
+# Every column, as canonical.Row has them: one JSON list.
 STORED = """
 '[' || e.position || ',"' || e.event_id || '",' || to_json(e.stream) || ',' || e.stream_version
  || ',' || to_json(e.category) || ',' || to_json(e.type) || ',' || e.schema_version
@@ -64,12 +65,24 @@ def last_position(connection: BaseDatabaseWrapper) -> int:
         return cursor.fetchone()[0]
 
 
-def page(
-    connection: BaseDatabaseWrapper, query: str, parameters: tuple[Any, ...], columns: str = RECORDED
-) -> str | None:
+def recorded(connection: BaseDatabaseWrapper, query: str, parameters: Parameters) -> list[RecordedEvent]:
+    """The events of a query on the event table.
+
+    Row by row in psycopg's binary form: half the work, for both sides, of one JSON value with all events.
+    """
+    with connection.cursor() as cursor:
+        cursor.cursor.format = Format.BINARY
+        cursor.execute(f"SELECT {RECORDED} FROM ({query}) e", parameters)  # noqa: S608
+        return [
+            RecordedEvent(position, id, stream, version, type, schema, Raw(data), Raw(metadata), at)
+            for position, id, stream, version, type, schema, data, metadata, at in cursor.fetchall()
+        ]
+
+
+def page_as_stored(connection: BaseDatabaseWrapper, query: str, parameters: Parameters) -> str | None:
     """The rows of a query on the event table as one JSON list of lists, None for no row."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT '[' || string_agg({columns}, ',') || ']' FROM ({query}) e", parameters)  # noqa: S608
+        cursor.execute(f"SELECT '[' || string_agg({STORED}, ',') || ']' FROM ({query}) e", parameters)  # noqa: S608
         return cursor.fetchone()[0]
 
 

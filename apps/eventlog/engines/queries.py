@@ -6,7 +6,8 @@ from typing import Any
 from apps.eventlog.events import FIELDS
 from apps.eventlog.statements import marks
 
-Query = tuple[str, list[Any]]
+Parameters = Sequence[Any]
+Query = tuple[str, Parameters]
 SELECT = f"SELECT {', '.join(FIELDS)} FROM eventlog_event"  # noqa: S608
 
 

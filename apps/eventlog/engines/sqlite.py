@@ -8,8 +8,8 @@ import msgspec
 from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from apps.eventlog.engines.queries import Query
-from apps.eventlog.events import Payload
+from apps.eventlog.engines.queries import Parameters, Query
+from apps.eventlog.events import Payload, RecordedEvent
 
 # One JSON list, in the order of FIELDS. What is JSON already goes in as it is; an instant gets its zone.
 RECORDED = """
@@ -43,6 +43,7 @@ LEFT JOIN eventlog_event h ON h.position = head
 LEFT JOIN eventlog_event s ON s.stream = %s AND s.stream_version = version
 """
 TWIN = "SELECT position, stream, stream_version, type, data FROM eventlog_event WHERE event_id = %s"
+_decode = msgspec.json.Decoder(list[RecordedEvent]).decode
 
 
 def append(
@@ -104,10 +105,21 @@ def safe_position(connection: BaseDatabaseWrapper) -> int:
 last_position = safe_position
 
 
-def page(
-    connection: BaseDatabaseWrapper, query: str, parameters: tuple[Any, ...], columns: str = RECORDED
-) -> bytes | None:
+def recorded(connection: BaseDatabaseWrapper, query: str, parameters: Parameters) -> list[RecordedEvent]:
+    """The events of a query on the event table.
+
+    They come as one JSON value, which is decoded straight into events: several times faster than row by row.
+    """
+    page = _page(connection, query, parameters, RECORDED)
+    return _decode(page) if page else []
+
+
+def page_as_stored(connection: BaseDatabaseWrapper, query: str, parameters: Parameters) -> bytes | None:
     """The rows of a query on the event table as one JSON list of lists, None for no row."""
+    return _page(connection, query, parameters, STORED)
+
+
+def _page(connection: BaseDatabaseWrapper, query: str, parameters: Parameters, columns: str) -> bytes | None:
     with connection.cursor() as cursor:
         # As bytes: whoever decodes them says which row is not UTF-8.
         cursor.execute(f"SELECT CAST('[' || group_concat({columns}) || ']' AS blob) FROM ({query}) e", parameters)  # noqa: S608

@@ -1,0 +1,51 @@
+"""Django's SQLite backend, but that whoever finds the database locked looks again every few milliseconds.
+
+SQLite's own wait sleeps longer and longer, up to 100 ms at a time. A process that writes one transaction after
+another, as a rebuild does, lets the lock go for shorter than that, and so keeps others from it for long.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.db.backends.sqlite3 import base
+
+PAUSE = 0.002  # seconds
+
+
+class Cursor(base.SQLiteCursorWrapper):
+    timeout: float
+
+    def execute(self, query: str, params: Any = None) -> Any:
+        return self._patiently(lambda: super(Cursor, self).execute(query, params))
+
+    def executemany(self, query: str, param_list: Any) -> Any:
+        rows = list(param_list)
+        return self._patiently(lambda: super(Cursor, self).executemany(query, rows))
+
+    def _patiently(self, work: Callable[[], Any]) -> Any:
+        """Try again while the database is locked, but never what has changed something already."""
+        changes, deadline = self.connection.total_changes, time.monotonic() + self.timeout
+        while True:
+            try:
+                return work()
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or self.connection.total_changes > changes or time.monotonic() > deadline:
+                    raise
+            time.sleep(PAUSE)
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """`timeout` among the OPTIONS is how many seconds a statement waits for a lock."""
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> sqlite3.Connection:
+        connection = super().get_new_connection(conn_params)
+        connection.execute(f"PRAGMA busy_timeout = {1000 * PAUSE:.0f}")
+        return connection
+
+    def create_cursor(self, name: str | None = None) -> Cursor:
+        cursor = self.connection.cursor(factory=Cursor)
+        cursor.timeout = self.settings_dict["OPTIONS"].get("timeout", 5.0)
+        return cursor

@@ -1,8 +1,20 @@
 """The tables of the log, and the abstract ones each service keeps for its readers."""
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from django.db import models
+
+
+class Instant(models.DateTimeField):  # type: ignore[type-arg]
+    """With six decimals also where SQLite compares it as text, for so the log has it there."""
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        value = super().get_db_prep_value(value, connection, prepared)
+        return f"{value}.000000" if isinstance(value, str) and "." not in value else value
+
+    def deconstruct(self) -> Any:
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.DateTimeField", args, kwargs  # the column is the same
 
 
 class StoredEvent(models.Model):
@@ -18,7 +30,7 @@ class StoredEvent(models.Model):
     data = models.JSONField()
     metadata = models.JSONField()
     correlation_id = models.UUIDField(null=True)
-    recorded_at = models.DateTimeField()
+    recorded_at = Instant()
 
     class Meta:
         db_table = "eventlog_event"

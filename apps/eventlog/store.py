@@ -12,7 +12,7 @@ import uuid_utils.compat as uuids
 from django.db import connections, transaction
 from django.db.models import Max, QuerySet
 
-from apps.eventlog import personal, statements
+from apps.eventlog import instants, personal, statements
 from apps.eventlog.engines import postgresql, queries, sqlite
 from apps.eventlog.events import FIELDS, DomainEvent, Payload, RecordedEvent
 from apps.eventlog.models import StoredEvent
@@ -105,7 +105,7 @@ def position_at(until: int | datetime) -> int:
     """The end of the prefix of the log that an instant (or a position) means."""
     if isinstance(until, int):
         return until
-    return StoredEvent.objects.filter(recorded_at__lte=until).aggregate(last=Max("position"))["last"] or 0
+    return instants.blocks.position_at(until, safe_position())
 
 
 def read_stream(stream: str, *, after_version: int = 0, until: Until = None) -> Iterator[RecordedEvent]:

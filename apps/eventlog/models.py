@@ -50,6 +50,27 @@ class StoredEvent(models.Model):
         return f"{self.position} {self.type} {self.stream}"
 
 
+class Import(models.Model):
+    """Events that were recorded elsewhere, at the positions from `first` to `last`: no reactor answers them."""
+
+    first = models.BigIntegerField(primary_key=True)
+    last = models.BigIntegerField(db_index=True)
+    imported_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "eventlog_imported"
+        ordering = ["first"]
+
+    def __str__(self) -> str:
+        return f"{self.first} to {self.last}"
+
+    @classmethod
+    def end_at(cls, position: int) -> int | None:
+        """The last position of the import that an event came with; None for an event that was appended here."""
+        found = cls.objects.filter(first__lte=position).order_by("-first").first()
+        return found.last if found and found.last >= position else None
+
+
 class Reservation(models.Model):
     """A value that one stream holds and no other may, such as the e-mail address of an active user."""
 

@@ -11,7 +11,7 @@ from django.db.utils import InterfaceError, OperationalError
 
 from apps.eventlog import attempts, checkpoints, store
 from apps.eventlog.events import DomainEvent, RecordedEvent
-from apps.eventlog.models import DeadLetter
+from apps.eventlog.models import DeadLetter, Import
 from apps.eventlog.projectors import marked_methods
 
 logger = logging.getLogger(__name__)
@@ -22,10 +22,6 @@ PAUSE = 0.001  # seconds until the next look for an event that cannot be read ye
 PATIENCE = 0.25  # seconds to look for it
 
 _busy: defaultdict[str, Lock] = defaultdict(Lock)
-
-
-class StillBehind(Exception):
-    """A reactor waits for rows that are not projected yet, so imported events cannot be passed over."""
 
 
 class Reactor:
@@ -81,31 +77,23 @@ def catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> None:
 
 
 def _drain(reactor: Reactor, place: int, stopped: Callable[[], bool]) -> tuple[int, int]:
-    """React to what the rows show already; returns the place reached, and the event that is ahead of them or 0."""
+    """React to what the rows show already; returns the place reached, and the event that is ahead of them or 0.
+
+    What came with an import is passed over: it is history.
+    """
     shown = min(checkpoints.places(reactor.service).values(), default=0)  # which was a safe position
     types = _types(type(reactor))
     known = store.read_page(after=place, end=shown, limit=store.PAGE, types=types) if shown > place else []
     for recorded in known or store.read_all(after=place, types=types):
+        if last := Import.end_at(recorded.position):
+            attempts.move(reactor.service, [reactor.name], last)
+            return last, 0
         if stopped() or not (recorded.position <= shown or checkpoints.reached(reactor.service, recorded.position)):
             return place, recorded.position
         _react(reactor, recorded)
         attempts.move(reactor.service, [reactor.name], recorded.position)
         place = recorded.position
     return place, 0
-
-
-def pass_over(before: int, last: int) -> None:
-    """Let no reactor answer the imported events after position `before` up to `last`: they are history.
-
-    Called in the transaction that imports them: once a worker can see them, they are passed over already.
-    Raises `StillBehind` where a reactor has yet to answer what came before them.
-    """
-    for kind in Reactor.registry.values():
-        if store.find(type__in=_types(kind), position__gt=_place(kind), position__lte=before).exists():
-            raise StillBehind(f"{kind.name} has yet to answer events up to position {before}")
-    for kind in Reactor.registry.values():
-        row = checkpoints.checkpoint_model(kind.service).objects.filter(name=kind.name)
-        row.filter(position__lt=last).update(position=last)
 
 
 def _types(kind: type[Reactor]) -> list[str]:

@@ -15,7 +15,7 @@ from django.db.models import Max, QuerySet
 from apps.eventlog import instants, personal, statements
 from apps.eventlog.engines import postgresql, queries, sqlite
 from apps.eventlog.events import FIELDS, DomainEvent, Payload, RecordedEvent
-from apps.eventlog.models import StoredEvent
+from apps.eventlog.models import Import, StoredEvent
 
 ALIAS = "eventlog"
 PAGE = 1000
@@ -205,15 +205,19 @@ def find(**where: Any) -> QuerySet[StoredEvent]:
     return StoredEvent.objects.filter(**where).order_by("position")
 
 
-def restore(documents: list[Payload]) -> tuple[int, int, int]:
+def restore(documents: list[Payload]) -> int:
     """Write exported events (documents with typed ids and instants) as they were recorded.
 
     Event ids already in the log are passed over. A position is kept while it lies beyond the
     head of this log, otherwise the event takes the next one. Needs the owner's rights on
-    PostgreSQL. Returns how many events were written, and the head before and after.
+    PostgreSQL. Returns how many events were written; `Import` knows which.
     Raises IntegrityError where an event is not the next of its stream.
     """
-    return _engine().restore(connections[ALIAS], documents)
+    with unit():
+        written, before, last = _engine().restore(connections[ALIAS], documents)
+        if written and not Import.objects.filter(last=before).update(last=last):
+            Import.objects.create(first=before + 1, last=last)
+    return written
 
 
 def refresh_statistics() -> None:

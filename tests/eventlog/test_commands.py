@@ -2,10 +2,11 @@
 
 import gzip
 import json
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -13,12 +14,15 @@ from django.db import connections
 
 from apps.eventlog import store
 from apps.eventlog.dispatch import dispatch
+from apps.orders.events import OrderLine
 from apps.orders.models import Order
-from apps.users.models import Checkpoint, PersonalKey, User
+from apps.orders.write.commands import PlaceOrder
+from apps.users.models import PersonalKey, User
 from apps.users.write.commands import DeactivateUser, RegisterUser
 from tests.erase import erase
 from tests.fold import folded, projected
 from tests.history import make_history
+from tests.journeys.test_import import history
 
 
 def run(*arguments: str, **options: Any) -> str:
@@ -97,17 +101,17 @@ def test_without_its_data_keys_an_import_shows_no_personal_field(tmp_path: Path)
     assert set(User.objects.values_list("name", "email")) == {("[erased]", "[erased]")}
 
 
-def test_reactors_do_not_answer_imported_events(tmp_path: Path, settings: Any) -> None:
-    make_history()
+def test_reactors_do_not_answer_imported_events(tmp_path: Path) -> None:
     file = tmp_path / "log.jsonl"
-    run("export_events", str(file))
-    for alias in connections:
-        erase(alias)
+    file.write_text("".join(json.dumps(event) + "\n" for event in history(4)))
     run("import_events", str(file))
-    head = store.head()
-    dispatch(RegisterUser(uuid4(), "new@example.org", "New"))
-    assert store.head() == head + 1
-    assert Checkpoint.objects.get(name="LoginsOfInactiveUsers").position == head
+    run("run_projectors", "--once")
+    assert store.head() == len(history(4))  # those who left have unpaid orders
+    dispatch(DeactivateUser(UUID(int=0), "left"))
+    assert [recorded.type for recorded in store.read_all(after=len(history(4)))] == [
+        "users.UserDeactivated",
+        "orders.OrderCancelled",
+    ]
 
 
 def test_a_bad_line_is_named(tmp_path: Path) -> None:
@@ -143,16 +147,20 @@ def test_migrate_covers_every_database_or_the_one_named(capsys: pytest.CaptureFi
     assert Order.objects.count() == 0
 
 
-def test_an_import_in_worker_mode_lets_reactors_answer_what_came_before(tmp_path: Path, settings: Any) -> None:
-    make_history()
+def test_reactors_that_are_behind_an_import_answer_what_came_before_it_and_after(tmp_path: Path, settings: Any) -> None:
     file = tmp_path / "log.jsonl"
-    run("export_events", str(file))
-    for alias in connections:
-        erase(alias)
+    file.write_text("".join(json.dumps(event) + "\n" for event in history(4)))
+    ann, bob = uuid4(), uuid4()
+    for person, name in ((ann, "ann"), (bob, "bob")):
+        dispatch(RegisterUser(person, f"{name}@example.org", name))
+        dispatch(PlaceOrder(uuid4(), person, "EUR", (OrderLine("A-1", 1, Decimal(1)),)))
     settings.PROJECTIONS = "worker"
-    ann = uuid4()
-    dispatch(RegisterUser(ann, "ann-before@example.org", "Ann"))
     dispatch(DeactivateUser(ann, "left"))
     run("import_events", str(file))
-    assert Checkpoint.objects.get(name="LoginsOfInactiveUsers").position == store.head()
+    dispatch(DeactivateUser(bob, "left"))
+    before = store.head()
+    run("run_projectors", "--once")
+    cancelled = {recorded.stream_id for recorded in store.read_all(after=before, types=["orders.OrderCancelled"])}
+    assert {order.customer_id for order in Order.objects.filter(id__in=cancelled)} == {ann, bob}
+    assert store.head() == before + 2
     assert projected() == folded()

@@ -9,6 +9,7 @@ from django.db import DatabaseError, IntegrityError, connections, transaction
 
 from apps.eventlog import reservations, store
 from apps.eventlog.management.commands.import_events import Line
+from apps.eventlog.models import Import
 from tests import checker
 from tests.eventlog.events import Counted
 
@@ -183,12 +184,11 @@ def test_events_move_to_another_log_as_they_were_recorded() -> None:
     for document in documents:  # as if this log held other streams of the same length already
         document["stream"] = f"other-{document['stream']}"
         document["event_id"] = UUID(int=document["event_id"].int ^ 1)
-    written, before, head = store.restore(documents)
-    assert (written, before, head) == (5, 5, 10)
+    assert store.restore(documents) == 5
     moved = [recorded.document() for recorded in store.read_all(after=5)]
     same = ("stream_version", "type", "data", "metadata", "recorded_at")
     assert [[new[name] for name in same] for new in moved] == [[old[name] for name in same] for old in exported]
-    assert store.restore(documents)[0] == 0
+    assert store.restore(documents) == 0
 
 
 def test_positions_are_kept_where_the_log_is_shorter() -> None:
@@ -197,6 +197,28 @@ def test_positions_are_kept_where_the_log_is_shorter() -> None:
     store.restore([document | {"stream_version": 1}])
     assert store.head() == store.safe_position() == 40
     assert store.append("thing-1", [Counted(2)], expected_version=1).position == 41
+
+
+def test_the_log_knows_which_events_came_from_elsewhere() -> None:
+    document = {"stream_version": 1, "type": "eventlog.Counted", "schema_version": 1, "data": {"n": 1}, "metadata": {}}
+    document |= {"recorded_at": datetime(1999, 1, 1, tzinfo=UTC)}
+
+    def bring(*positions: int, stream_version: int = 1) -> None:
+        each = [{"event_id": uuid4(), "stream": f"thing-{uuid4()}", "position": position} for position in positions]
+        each[-1]["stream_version"] = stream_version
+        store.restore([document | mine for mine in each])
+
+    store.append("thing-1", [Counted(1)], expected_version=0)
+    bring(5, 6)
+    bring(7)
+    assert store.append("thing-1", [Counted(2)], expected_version=1).position == 8
+    bring(3)
+    with pytest.raises(IntegrityError):
+        bring(10, 11, stream_version=2)
+    store.append("thing-1", [Counted(3)], expected_version=2)
+    ends = {recorded.position: Import.end_at(recorded.position) for recorded in store.read_all()}
+    last = store.head()
+    assert ends == {1: None, 5: 7, 6: 7, 7: 7, 8: None, 9: 9, last: None}
 
 
 def test_an_import_leaves_no_hole_in_a_stream() -> None:

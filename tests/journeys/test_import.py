@@ -10,13 +10,13 @@ import pytest
 from tests.journeys.deployment import Deployment, eventually
 from tests.journeys.test_workers import APPENDS, all_is_projected
 
-STREAMS = 400  # of users, and as many of orders: several batches of the import
+STREAMS = 400  # several batches of the import
 
 
-def history() -> list[dict[str, Any]]:
-    """The log of another system: users with an unpaid order each, every second of whom left afterwards."""
+def history(streams: int) -> list[dict[str, Any]]:
+    """The log of another system: so many users with an unpaid order each, every second of whom left afterwards."""
     events: list[tuple[str, int, str, dict[str, Any]]] = []
-    for number in range(STREAMS):
+    for number in range(streams):
         user, order = f"user-{UUID(int=number)}", f"order-{UUID(int=10_000 + number)}"
         name = {"email": f"u{number}@example.org", "name": "Ann"}
         lines = [{"sku": "A-1", "quantity": 1, "unit_price": "1.25"}]
@@ -43,17 +43,17 @@ def history() -> list[dict[str, Any]]:
 
 @pytest.mark.nightly
 def test_an_import_beside_a_worker_and_a_writer_leaves_all_rows_right(deployment: Deployment, tmp_path: Path) -> None:
-    file = tmp_path / "log.jsonl"
-    file.write_text("".join(json.dumps(event) + "\n" for event in history()))
+    events, file = history(STREAMS), tmp_path / "log.jsonl"
+    file.write_text("".join(json.dumps(event) + "\n" for event in events))
     with deployment.worker(PROJECTIONS="worker") as worker:
         appends = APPENDS.format(orders=30)
         with deployment.process("manage.py", "shell", "-v0", "-c", appends, PROJECTIONS="worker") as writer:
             said = deployment.manage("import_events", str(file), PROJECTIONS="worker")
-            assert f"{len(history())} events imported" in said
+            assert f"{len(events)} events imported" in said
             assert writer.wait(timeout=30) == 0
         eventually(lambda: all_is_projected(deployment))
         assert worker.poll() is None
     fold, live = deployment.rows()
     assert live == fold
     # Its own four events an order; a reactor that answered the imported ones would have added cancellations.
-    assert deployment.query("eventlog", "SELECT count(*) FROM eventlog_event") == [(len(history()) + 120,)]
+    assert deployment.query("eventlog", "SELECT count(*) FROM eventlog_event") == [(len(events) + 120,)]

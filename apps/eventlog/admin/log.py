@@ -15,7 +15,7 @@ from apps.eventlog.admin.cells import pretty
 from apps.eventlog.admin.changelist import EventChangeList
 from apps.eventlog.admin.filters import CategoryFilter, CorrelationFilter, TimeFilter, TypeFilter, ValuesFilter
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
-from apps.eventlog.models import IdempotencyRecord, Reservation, Seal, StoredEvent
+from apps.eventlog.models import IdempotencyRecord, Import, Reservation, Seal, StoredEvent
 
 RELATED = 500  # events of one correlation on one page
 
@@ -88,6 +88,12 @@ class ReservationAdmin(ReadOnlyAdmin):
 class IdempotencyRecordAdmin(ReadOnlyAdmin):
     list_display = ("digest", "started_at", "stream", "version", "position")
     search_fields = ("=stream",)
+
+
+@admin.register(Import)
+class ImportAdmin(ReadOnlyAdmin):
+    list_display = ("first", "last", "imported_at")
+    ordering = ("-first",)
 
 
 @admin.register(Seal)

@@ -2,7 +2,6 @@
 
 import gzip
 import sys
-import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from itertools import islice
@@ -13,12 +12,11 @@ import msgspec
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
 
-from apps.eventlog import delivery, projectors, reactors, store
+from apps.eventlog import delivery, projectors, store
 from apps.eventlog.events import FIELDS
 from apps.eventlog.management.progress import progress_bar
 
 BATCH = 500
-PATIENCE = 30.0  # seconds in which the reactors answer what comes before a batch
 
 
 # One event of an export: an object with the fields of a recorded event, all and no others.
@@ -44,39 +42,16 @@ class Command(BaseCommand):
             with progress_bar("import", None, hidden=options["no_progress"]) as advance:
                 lines = _lines(file)
                 while batch := list(islice(lines, BATCH)):
-                    count = _restore(batch)
-                    written, read = written + count, read + len(batch)
+                    written, read = written + store.restore(batch), read + len(batch)
                     advance(len(batch))
         except KeyboardInterrupt:
             raise CommandError(f"interrupted after {written} new events; run it again to go on") from None
-        except reactors.StillBehind as error:
-            raise CommandError(
-                f"{written} new events, then {error}: run run_projectors --once, then this again"
-            ) from error
         except IntegrityError as error:
             raise CommandError(f"{written} new events, then one that does not fit: {error}") from error
         store.refresh_statistics()
         self.stdout.write(self.style.SUCCESS(f"{written} events imported, {read - written} were there already"))
         for service in [] if options["rows_later"] else projectors.services():
             delivery.catch_up(service)
-
-
-def _restore(batch: list[dict[str, Any]]) -> int:
-    """Write a batch as soon as the reactors, here or in a worker, have answered all that comes before it."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            with store.unit():
-                count, before, head = store.restore(batch)
-                if count:
-                    reactors.pass_over(before, head)
-            return count
-        except reactors.StillBehind:
-            if time.monotonic() > deadline:
-                raise
-        for service in projectors.services():
-            delivery.catch_up(service)
-            reactors.catch_up(service)
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:

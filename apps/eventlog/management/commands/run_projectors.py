@@ -27,7 +27,9 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--once", action="store_true", help="drain what is there and leave")
+        parser.add_argument(
+            "--once", action="store_true", help="drain what is there, with what reactors make of it, and leave"
+        )
         parser.add_argument("--service", action="append", choices=settings.SERVICES, help="only this; may be repeated")
         parser.add_argument(
             "--report", type=float, default=60.0, metavar="SECONDS", help="how often to say how far each is (60)"
@@ -37,7 +39,9 @@ class Command(BaseCommand):
         services = options["service"] or projectors.services()
         sealer = seals.Sealer()
         if options["once"]:
-            for service in services:
+            for service in services * (
+                1 + len(services)
+            ):  # a reaction's events come back, and may go from one to the next
                 _drain(service)
             while sealer.tick():
                 pass

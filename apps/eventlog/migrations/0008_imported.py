@@ -1,0 +1,24 @@
+"""Which events were recorded elsewhere: kept in the log, in the transaction that brings them."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("eventlog", "0007_safe_position_of_an_event"),
+    ]
+
+    operations = [
+        migrations.CreateModel(
+            name="Import",
+            fields=[
+                ("first", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("last", models.BigIntegerField(db_index=True)),
+                ("imported_at", models.DateTimeField(auto_now_add=True)),
+            ],
+            options={
+                "db_table": "eventlog_imported",
+                "ordering": ["first"],
+            },
+        ),
+    ]

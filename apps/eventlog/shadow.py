@@ -41,8 +41,9 @@ class Shadow:
     def index(self) -> None:
         """Build what can be built before the switch, and let those who wait to write on SQLite in between."""
         for statement in self.engine.index(self.live, self.name):
+            began = time.monotonic()
             self._run(statement)
-            time.sleep(BREATH)
+            time.sleep(min(BREATH, time.monotonic() - began))
 
     def replace(self) -> None:
         """Take the live table's place, of which the caller's transaction has `hold`."""

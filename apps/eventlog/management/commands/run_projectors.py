@@ -39,9 +39,8 @@ class Command(BaseCommand):
         services = options["service"] or projectors.services()
         sealer = seals.Sealer()
         if options["once"]:
-            for service in services * (
-                1 + len(services)
-            ):  # a reaction's events come back, and may go from one to the next
+            passes = 1 + len(services)  # what a reaction causes is projected, and may cause the next one
+            for service in services * passes:
                 _drain(service)
             while sealer.tick():
                 pass

@@ -68,6 +68,8 @@ def _switch(kind: type[Projector], replay: Replay, shadows: list[Shadow]) -> Non
 def _take_over(kind: type[Projector], replay: Replay, shadows: list[Shadow]) -> None:
     """Take in what came last, then put tables, checkpoint and parked events in place together."""
     with transaction.atomic(using=kind.service):
+        for shadow in shadows:
+            shadow.keep_maintenance_away()
         place = checkpoints.checkpoint_model(kind.service).objects.select_for_update().get(name=kind.name)
         for shadow in shadows:
             shadow.hold()

@@ -12,12 +12,13 @@ from django.db.utils import OperationalError
 
 SUFFIX = "__rebuild"
 GIVE_UP = "100ms"  # readers that come while the live table is asked for wait so long at most
+GIVE_UP_MAINTENANCE = "5s"  # PostgreSQL's own vacuum makes way after a second, one that somebody started does not
 
 BREATH = 0.01  # seconds, several looks of one who waits
 
 
 class TableInUse(Exception):
-    """A transaction of somebody else has had the live table open for too long."""
+    """A transaction of somebody else has had the live table or the new one open for too long."""
 
 
 class Shadow:
@@ -50,25 +51,32 @@ class Shadow:
         after = self.engine.rename_indexes(self.live)
         self._run(f'DROP TABLE "{self.live}"', f'ALTER TABLE "{self.name}" RENAME TO "{self.live}"', *after)
 
+    def keep_maintenance_away(self) -> None:
+        """No vacuum or the like at either table to the end of the caller's transaction, while others read and write.
+
+        Raises `TableInUse`.
+        """
+        self._run(*self.engine.keep_maintenance_away(self.live, self.name))
+
     def hold(self) -> None:
         """Keep others from the live table to the end of the caller's transaction. Raises `TableInUse`.
 
         Whoever comes meanwhile queues behind this, so it gives up soon; the caller tries again.
         """
-        try:
-            self._run(*self.engine.hold(self.live))
-        except OperationalError as error:
-            if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
-                raise
-            raise TableInUse(f"{self.live} is in use for long by another transaction") from error
+        self._run(*self.engine.hold(self.live))
 
     def drop(self) -> None:
         self._run(f'DROP TABLE IF EXISTS "{self.name}"')
 
     def _run(self, *statements: str) -> None:
         with self.connection.cursor() as cursor:
-            for statement in statements:
-                cursor.execute(statement)
+            try:
+                for statement in statements:
+                    cursor.execute(statement)
+            except OperationalError as error:
+                if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                    raise
+                raise TableInUse(f"{self.live} is in use for long by another transaction") from error
 
 
 class _SQLite:
@@ -89,6 +97,9 @@ class _SQLite:
             sql.replace(f'"{index}"', f'"{index}{SUFFIX}"', 1).replace(f' ON "{live}"', f' ON "{name}"', 1)
             for index, sql in self._master("index", live)
         ]
+
+    def keep_maintenance_away(self, live: str, name: str) -> list[str]:
+        return []
 
     def hold(self, live: str) -> list[str]:
         return []  # a transaction is the only writer, and readers have their own snapshot
@@ -144,6 +155,12 @@ class _PostgreSQL:
             if constraint:
                 statements.append(f'ALTER TABLE "{name}" ADD CONSTRAINT "{beside}" UNIQUE USING INDEX "{beside}"')
         return [*statements, f'ANALYZE "{name}" ({", ".join(self._columns(live, "true"))})']
+
+    def keep_maintenance_away(self, live: str, name: str) -> list[str]:
+        return [
+            f"SET LOCAL lock_timeout = '{GIVE_UP_MAINTENANCE}'",
+            f'LOCK TABLE "{live}", "{name}" IN SHARE UPDATE EXCLUSIVE MODE',
+        ]
 
     def hold(self, live: str) -> list[str]:
         return [f"SET LOCAL lock_timeout = '{GIVE_UP}'", f'LOCK TABLE "{live}" IN ACCESS EXCLUSIVE MODE']

@@ -2,13 +2,13 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from uuid import uuid4
 
 import pytest
 from django.db import connections, models, transaction
 
-from apps.eventlog import rebuild
+from apps.eventlog import rebuild, shadow
 from apps.eventlog.dispatch import dispatch
 from apps.eventlog.shadow import TableInUse
 from apps.orders.models import Order
@@ -71,17 +71,22 @@ def rebuilding() -> Iterator[list[BaseException | None]]:
 
 
 @contextmanager
-def long_reader() -> Iterator[None]:
+def long_reader(statement: str = "SELECT count(*) FROM users_user") -> Iterator[None]:
     """A transaction that has read the users and stays open, on a connection of its own."""
     other = connections["users"].copy()
     try:
         with other.cursor() as cursor:
             cursor.execute("BEGIN")
-            cursor.execute("SELECT count(*) FROM users_user")
+            cursor.execute(statement)
             yield
             cursor.execute("COMMIT")
     finally:
         other.close()
+
+
+def vacuum(table: str) -> AbstractContextManager[None]:
+    """The lock of a vacuum that goes on; a real one would soon be over."""
+    return long_reader(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
 
 
 def waiting_for_the_table() -> bool:
@@ -115,3 +120,33 @@ def test_a_switch_that_never_gets_the_table_leaves_the_old_rows(monkeypatch: pyt
     assert isinstance(ended[0], TableInUse)
     assert projected() == folded()
     rebuild.rebuild(UserProjector)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("table", ["users_user", "users_user__rebuild"])
+def test_a_vacuum_of_either_table_holds_up_the_switch_and_nothing_else(
+    table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadow, "GIVE_UP_MAINTENANCE", "50ms")
+    dispatch(RegisterUser(uuid4(), "ann@example.org", "Ann"))
+    User.objects.update(name="the old row")
+    with ExitStack() as vacuuming:
+        tries: list[float] = []
+        index = shadow.Shadow.index
+
+        def index_and_vacuum(new: shadow.Shadow) -> None:
+            index(new)
+            vacuuming.enter_context(vacuum(table))
+            monkeypatch.setattr(rebuild.time, "sleep", try_again)
+
+        def try_again(seconds: float) -> None:
+            tries.append(seconds)
+            if len(tries) == 3:
+                vacuuming.close()
+            dispatch(RegisterUser(uuid4(), f"b{len(tries)}@example.org", "Bob"))
+            assert set(User.objects.values_list("name", flat=True)) == {"the old row", "Bob"}
+
+        monkeypatch.setattr(shadow.Shadow, "index", index_and_vacuum)
+        rebuild.rebuild(UserProjector)
+    assert len(tries) >= 3
+    assert projected() == folded()

@@ -127,7 +127,7 @@ def database(alias: str) -> dict[str, object]:
 
     The log is the truth, so each of its commits is synced. Read databases can be rebuilt, and catch up from
     the checkpoint that a crash leaves them, so theirs are not, but for the one with the data keys of personal fields.
-    In the former SQLite overwrites whatever is deleted, in the latter not the pages of a whole table.
+    Where commits are synced, SQLite also overwrites whatever is deleted; elsewhere not the pages of a dropped table.
     """
     kept = alias not in SERVICES or alias == PERSONAL_KEYS.partition(".")[0].lower()
     url = env.str(f"{alias.upper()}_DATABASE_URL", default="")

@@ -59,6 +59,23 @@ def test_who_waits_gives_up_in_time(other: sqlite3.Connection, write: Callable[[
         write()
 
 
+def test_a_transaction_that_has_read_what_is_old_by_now_is_not_tried_again(
+    other: sqlite3.Connection, monkeypatch: Any
+) -> None:
+    """It can never write, however long it waits."""
+    pauses: list[float] = []
+    monkeypatch.setattr(base.time, "sleep", pauses.append)
+    monkeypatch.setitem(connections["orders"].settings_dict["OPTIONS"], "timeout", 0.05)
+    with connections["orders"].cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT count(*) FROM orders_ordersummary").fetchall()
+        other.execute(INSERT.replace("%s", "'2026-01-01 EUR'"))
+        with pytest.raises(OperationalError, match="database is locked"):
+            cursor.execute("UPDATE orders_ordersummary SET orders = 1")
+        cursor.execute("ROLLBACK")
+    assert pauses == []
+
+
 def test_many_rows_of_which_some_are_written_are_not_begun_again(other: sqlite3.Connection, monkeypatch: Any) -> None:
     """Without a transaction each row is committed by itself."""
     monkeypatch.setattr(base.time, "sleep", lambda seconds: other.execute("COMMIT"))

@@ -160,6 +160,7 @@ class _PostgreSQL:
         return [
             f"SET LOCAL lock_timeout = '{GIVE_UP_MAINTENANCE}'",
             f'LOCK TABLE "{live}", "{name}" IN SHARE UPDATE EXCLUSIVE MODE',
+            "SET LOCAL lock_timeout TO DEFAULT",  # what the transaction does next may have to wait for longer
         ]
 
     def hold(self, live: str) -> list[str]:

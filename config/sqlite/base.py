@@ -12,6 +12,8 @@ from typing import Any
 from django.db.backends.sqlite3 import base
 
 PAUSE = 0.002  # seconds
+# Not SQLITE_BUSY_SNAPSHOT: a transaction that has read what is old by now can never write.
+PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY}
 
 
 class Cursor(base.SQLiteCursorWrapper):
@@ -31,8 +33,8 @@ class Cursor(base.SQLiteCursorWrapper):
             try:
                 return work()
             except sqlite3.OperationalError as error:
-                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-                if not busy or self.connection.total_changes > changes or time.monotonic() > deadline:
+                passing = getattr(error, "sqlite_errorcode", None) in PASSING  # the module's own errors have no code
+                if not passing or self.connection.total_changes > changes or time.monotonic() > deadline:
                     raise
             time.sleep(PAUSE)
 

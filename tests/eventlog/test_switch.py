@@ -71,8 +71,8 @@ def rebuilding() -> Iterator[list[BaseException | None]]:
 
 
 @contextmanager
-def long_reader(statement: str = "SELECT count(*) FROM users_user") -> Iterator[None]:
-    """A transaction that has read the users and stays open, on a connection of its own."""
+def somebody_else(statement: str) -> Iterator[None]:
+    """A transaction that has done this and stays open, on a connection of its own."""
     other = connections["users"].copy()
     try:
         with other.cursor() as cursor:
@@ -84,9 +84,13 @@ def long_reader(statement: str = "SELECT count(*) FROM users_user") -> Iterator[
         other.close()
 
 
+def long_reader() -> AbstractContextManager[None]:
+    return somebody_else("SELECT count(*) FROM users_user")
+
+
 def vacuum(table: str) -> AbstractContextManager[None]:
     """The lock of a vacuum that goes on; a real one would soon be over."""
-    return long_reader(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
+    return somebody_else(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
 
 
 def waiting_for_the_table() -> bool:
@@ -149,4 +153,25 @@ def test_a_vacuum_of_either_table_holds_up_the_switch_and_nothing_else(
         monkeypatch.setattr(shadow.Shadow, "index", index_and_vacuum)
         rebuild.rebuild(UserProjector)
     assert len(tries) >= 3
+    assert projected() == folded()
+
+
+def waits_for_a_row() -> bool:
+    """For much longer than the patience with maintenance, as the test has set it."""
+    waiting = "wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE%' AND now() - query_start > interval '200 ms'"
+    with connections["users"].cursor() as cursor:
+        cursor.execute(f"SELECT 1 FROM pg_stat_activity WHERE {waiting}")
+        return cursor.fetchone() is not None
+
+
+@pytest.mark.postgres
+def test_the_switch_waits_for_a_slow_batch_of_live_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow, "GIVE_UP_MAINTENANCE", "50ms")
+    monkeypatch.setattr(rebuild, "PATIENCE", 0.0)
+    dispatch(RegisterUser(uuid4(), "ann@example.org", "Ann"))
+    with rebuilding() as ended:
+        with somebody_else("SELECT 1 FROM users_checkpoint FOR UPDATE"):
+            eventually(waits_for_a_row)
+        eventually(lambda: ended)
+    assert ended == [None]
     assert projected() == folded()

@@ -5,13 +5,14 @@ its count behind; whoever comes next takes the events of that batch singly, and 
 `LIMIT` times without an end is set aside.
 """
 
+import sqlite3
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from django.db import Error, connections
+from django.db import Error, OperationalError, connections
 from django.utils import timezone
 
 from apps.eventlog import checkpoints
@@ -19,6 +20,10 @@ from apps.eventlog.statements import marks, rows, run
 
 LIMIT = 3
 GRACE = 0.5  # seconds in which a living process that has begun takes the checkpoint or gives up its attempt
+
+
+class Locked(Exception):
+    """Somebody else has had the service's database (SQLite) for longer than the caller would wait."""
 
 
 class ProcessEnded(Exception):
@@ -53,17 +58,27 @@ class Held:
     position: int
 
 
-def begin(service: str, names: Sequence[str]) -> list[Attempt]:
+def begin(service: str, names: Sequence[str], patience: float | None = None) -> list[Attempt]:
     """Count an attempt for each of these projectors (or reactors) whose checkpoint nobody holds, committed at once.
 
     On PostgreSQL the commit is not waited for: a process that dies does not take it along, only a server does.
+    Given `patience`, in seconds, raises `Locked` where SQLite's one writer is another for longer.
     """
     table, columns = checkpoints.table(service), ", ".join(Attempt._fields)
     if connections[service].vendor == "postgresql":
         columns += ", set_config('synchronous_commit', 'off', true)"
     free = f"SELECT name FROM {table} WHERE name IN {marks(names)}{_lock(service)}"  # noqa: S608
     counted = f"UPDATE {table} SET attempts = attempts + 1 WHERE name IN ({free}) RETURNING {columns}"  # noqa: S608
-    return [Attempt(*row[:4]) for row in rows(service, counted, names)]
+    with connections[service].cursor() as cursor:
+        if patience is not None and connections[service].vendor == "sqlite":
+            cursor.cursor.timeout = patience
+        try:
+            cursor.execute(counted, names)
+        except OperationalError as error:
+            if patience is None or getattr(error.__cause__, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
+                raise
+            raise Locked(service) from error
+        return [Attempt(*row[:4]) for row in cursor.fetchall()]
 
 
 def withdraw(service: str, begun: Sequence[Attempt]) -> None:

@@ -22,16 +22,22 @@ PATIENCE = 0.25  # seconds to wait for a writer whose mark hides events that are
 _busy: defaultdict[str, Lock] = defaultdict(Lock)
 
 
-def catch_up(service: str, batch: int = BATCH, stopped: Callable[[], bool] = lambda: False) -> None:
+def catch_up(
+    service: str,
+    batch: int = BATCH,
+    stopped: Callable[[], bool] = lambda: False,
+    patience: float | None = None,
+) -> None:
     """Project everything in the log to this service's rows, or up to the batch in which `stopped` says so.
 
     Where another thread or process is at it, this leaves it the work: whoever has projected looks
-    again after its own commit, so no event waits for the next command.
+    again after its own commit, so no event waits for the next command. Given `patience`, in seconds, raises
+    `attempts.Locked` where others write to the database for longer, as a rebuild may on SQLite.
     """
     deadline = time.monotonic() + PATIENCE
     while not stopped() and _busy[service].acquire(blocking=False):
         try:
-            step = _step(service, batch)
+            step = _step(service, batch, patience)
         finally:
             _busy[service].release()
         if step is None or not _more(service, step.lowest):
@@ -69,11 +75,11 @@ class Step(NamedTuple):
     safe: int
 
 
-def _step(service: str, batch: int) -> Step | None:
+def _step(service: str, batch: int, patience: float | None) -> Step | None:
     """Project one batch; None where another process holds the checkpoints."""
     safe = store.safe_position()
     names = [kind.name for kind in of_service(service)]
-    begun = attempts.begin(service, names)
+    begun = attempts.begin(service, names, patience)
     try:
         if len(begun) < len(names) and checkpoints.enter(service):
             attempts.withdraw(service, begun)

@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
+from threading import Thread
 from typing import Any, TypeVar
 
 import uuid_utils.compat as uuids
 from django.conf import settings
-from django.db import transaction
+from django.db import connections, transaction
 
-from apps.eventlog import delivery, projectors, reactors, store
+from apps.eventlog import attempts, delivery, projectors, reactors, store
 from apps.eventlog.commands import SYSTEM, Actor, Command, Run, running
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.failpoints import failpoint
@@ -21,6 +23,8 @@ Handler = Callable[[C], None]
 
 # A race is lost only when another has won, so a few tries see most crowds through.
 TRIES = 5
+
+PATIENCE = 0.05  # seconds for which a command waits for another writer of a read database
 
 _handlers: dict[type[Command], Handler[Any]] = {}
 
@@ -63,21 +67,35 @@ def dispatch(
     return run
 
 
-def follow(run: Run) -> None:
+def follow(run: Run, patience: float | None = PATIENCE) -> None:
     """After a commit, inline: bring the projectors and reactors that follow its events up to the log.
 
-    The event is safe whatever happens here, so a failure is logged and the command stands.
+    The event is safe whatever happens here, so a failure is logged and the command stands. What somebody else's
+    long write keeps from being projected is left to a thread, which waits for its end.
     """
     if settings.PROJECTIONS != "inline":
         return
     services = projectors.services_following(run.stream.partition("-")[0])
-    work: list[tuple[Callable[[str], None], str]] = [(delivery.catch_up, service) for service in services]
+    project = partial(delivery.catch_up, patience=patience)
+    work: list[tuple[Callable[[str], None], str]] = [(project, service) for service in services]
     work += [(reactors.catch_up, service) for service in {*services, *reactors.services_taking(run.types)}]
+    locked = False
     for catch_up, service in work:
         try:
             catch_up(service)
+        except attempts.Locked:
+            locked = True
         except Exception:
             logger.exception("The events of %s are in the log, but %s could not follow them", run.stream, service)
+    if locked:
+        Thread(target=_follow_later, args=[run], name=f"follow {run.stream}", daemon=True).start()
+
+
+def _follow_later(run: Run) -> None:
+    try:
+        follow(run, patience=None)
+    finally:
+        connections.close_all()  # those of this thread
 
 
 def _run(command: Command, *, conditional: bool) -> None:

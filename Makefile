@@ -47,7 +47,8 @@ soak: .venv/dev .env
 	for db in sqlite postgres; do \
 		$(BIN)/python -m tests.soak --db $$db --kills $(KILLS) $(if $(SEED),--seed $(SEED)) && \
 		DB=$$db ROUNDS=10 EXAMPLES=60 $(BIN)/python -m pytest -q --timeout 600 \
-			tests/test_checker.py tests/journeys/test_faults.py tests/eventlog/test_log_machine.py || exit 1; \
+			tests/test_checker.py tests/journeys/test_faults.py tests/eventlog/test_log_machine.py \
+			tests/eventlog/test_projectors.py || exit 1; \
 	done
 
 check: .venv/dev .env

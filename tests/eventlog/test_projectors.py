@@ -1,5 +1,6 @@
 """Projectors: live and replayed rows equal a plain fold of the log, and a bad event blocks nobody."""
 
+import os
 import threading
 from typing import Any
 from uuid import uuid4
@@ -285,7 +286,7 @@ def test_a_new_projector_starts_at_the_beginning() -> None:
     assert projected() == folded()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=int(os.environ.get("EXAMPLES", "7")), deadline=None)
 @given(seed=st.integers(0, 10_000), batch=st.integers(1, 20))
 def test_any_history_replays_to_the_live_rows(seed: int, batch: int) -> None:
     for alias in connections:

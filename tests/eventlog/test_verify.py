@@ -44,7 +44,7 @@ def test_rows_that_lag_behind_the_log_are_no_difference(worker_mode: None) -> No
     assert not run()[1]
 
 
-@pytest.mark.parametrize("edits", [12, pytest.param(50, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("edits", [8, pytest.param(50, marks=pytest.mark.nightly)])
 def test_each_of_many_edits_is_found(edits: int) -> None:
     make_history(users=8, commands=120)
     chance = random.Random(5)

@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-import psycopg
 from django.apps.registry import Apps
 from django.db import connections
 from django.db.models import Model
@@ -11,6 +10,7 @@ from django.db.models.base import ModelBase
 from django.db.utils import OperationalError
 
 SUFFIX = "__rebuild"
+LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL's code
 GIVE_UP = "100ms"  # readers that come while the live table is asked for wait so long at most
 GIVE_UP_MAINTENANCE = "5s"  # PostgreSQL's own vacuum makes way after a second, one that somebody started does not
 
@@ -74,7 +74,7 @@ class Shadow:
                 for statement in statements:
                     cursor.execute(statement)
             except OperationalError as error:
-                if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                if getattr(error.__cause__, "sqlstate", None) != LOCK_NOT_AVAILABLE:
                     raise
                 raise TableInUse(f"{self.live} is in use for long by another transaction") from error
 

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from django.db import connections, transaction
 from django.db.models import Max, QuerySet
 
 from apps.eventlog import instants, personal, statements
-from apps.eventlog.engines import postgresql, queries, sqlite
+from apps.eventlog.engines import queries
 from apps.eventlog.events import FIELDS, DomainEvent, Payload, RecordedEvent
 from apps.eventlog.models import Import, StoredEvent
 
@@ -244,4 +245,4 @@ def page_as_stored(*, after: int, end: int, limit: int) -> str | bytes:
 
 
 def _engine() -> Any:
-    return sqlite if connections[ALIAS].vendor == "sqlite" else postgresql
+    return import_module(f"apps.eventlog.engines.{connections[ALIAS].vendor}")  # the other's driver is not loaded

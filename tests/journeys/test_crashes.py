@@ -84,7 +84,9 @@ def test_a_killed_replay_leaves_the_old_rows_and_the_next_one_succeeds(deploymen
 
 def test_a_worker_projects_what_the_server_appends(deployment: Deployment) -> None:
     with deployment.server(PROJECTIONS="worker") as server, deployment.worker() as worker:
-        for number in range(5):
+        server.register(0)
+        eventually(lambda: "User 0" in server.names())  # the worker has come up
+        for number in range(1, 5):
             answer = server.register(number)
             position = {"Min-Event-Position": answer.headers["Event-Position"]}
             assert server.client.get(f"/api/users/{answer.json()['id']}/", headers=position).status_code == 200

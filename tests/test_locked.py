@@ -2,7 +2,9 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +13,7 @@ from django.db import OperationalError, connections, transaction
 
 from apps.eventlog import checkpoints, store
 from apps.eventlog import dispatch as dispatching
+from apps.eventlog.commands import Command
 from apps.eventlog.dispatch import dispatch
 from apps.orders.models import Checkpoint, Customer, OrderSummary
 from apps.users.models import User
@@ -104,7 +107,7 @@ def test_many_rows_of_which_some_are_written_are_not_begun_again(other: sqlite3.
 def test_a_command_does_not_wait_for_a_long_write_to_the_rows_but_they_follow(
     other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rebuild holds the database while it builds an index: the command answers, a thread waits."""
+    """A rebuild holds the database while it builds an index: the request is answered, a thread waits."""
     handed_over: list[threading.Thread] = []
 
     class Watched(threading.Thread):
@@ -112,18 +115,41 @@ def test_a_command_does_not_wait_for_a_long_write_to_the_rows_but_they_follow(
             handed_over.append(self)
             super().start()
 
+    def request(command: Command) -> None:
+        with ThreadPoolExecutor(1) as server:
+            server.submit(dispatch, command).result()
+            server.submit(connections.close_all)
+
     monkeypatch.setattr(dispatching, "Thread", Watched)
     user = uuid4()
     dispatch(RegisterUser(user, "ann@example.org", "Ann"))
     other.execute("BEGIN IMMEDIATE")
-    dispatch(RenameUser(user, "Ann Other"))  # which returns while the orders are still locked
-    dispatch(RenameUser(user, "Ann Third"))
+    began = time.monotonic()
+    request(RenameUser(user, "Ann Other"))
+    request(RenameUser(user, "Ann Third"))
+    assert time.monotonic() - began < 10 < connections["orders"].settings_dict["OPTIONS"]["timeout"]
     assert User.objects.get(id=user).name == "Ann Third"
     assert Customer.objects.get(id=user).name == "Ann"
-    assert all(thread.is_alive() for thread in handed_over)
+    assert handed_over[0].is_alive()
     other.execute("COMMIT")
     for thread in handed_over:
         thread.join(10)
     assert Customer.objects.get(id=user).name == "Ann Third"
     assert checkpoints.reached("orders", store.safe_position())
     assert not Checkpoint.objects.exclude(attempts=0).exists()
+
+
+def test_a_management_command_waits_for_its_rows(other: sqlite3.Connection, monkeypatch: Any) -> None:
+    """Its process ends when it returns, and with it every thread."""
+    user = uuid4()
+    dispatch(RegisterUser(user, "ann@example.org", "Ann"))
+    other.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+
+    def pause(seconds: float) -> None:
+        if other.in_transaction and time.monotonic() - began > 2 * dispatching.PATIENCE:
+            other.execute("COMMIT")
+
+    monkeypatch.setattr(base.time, "sleep", pause)
+    dispatch(RenameUser(user, "Ann Other"))
+    assert Customer.objects.get(id=user).name == "Ann Other"

@@ -23,7 +23,7 @@ GRACE = 0.5  # seconds in which a living process that has begun takes the checkp
 
 
 class Locked(Exception):
-    """Somebody else has had the service's database (SQLite) for longer than the caller would wait."""
+    """Somebody else has written to the service's database, on SQLite, for longer than the caller would wait."""
 
 
 class ProcessEnded(Exception):
@@ -62,7 +62,7 @@ def begin(service: str, names: Sequence[str], patience: float | None = None) -> 
     """Count an attempt for each of these projectors (or reactors) whose checkpoint nobody holds, committed at once.
 
     On PostgreSQL the commit is not waited for: a process that dies does not take it along, only a server does.
-    Given `patience`, in seconds, raises `Locked` where SQLite's one writer is another for longer.
+    Given `patience`, in seconds, raises `Locked` where another is SQLite's one writer for longer.
     """
     table, columns = checkpoints.table(service), ", ".join(Attempt._fields)
     if connections[service].vendor == "postgresql":

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from functools import partial
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from typing import Any, TypeVar
 
 import uuid_utils.compat as uuids
@@ -24,7 +24,7 @@ Handler = Callable[[C], None]
 # A race is lost only when another has won, so a few tries see most crowds through.
 TRIES = 5
 
-PATIENCE = 0.05  # seconds for which a command waits for another writer of a read database
+PATIENCE = 0.05  # seconds for which a request waits for another writer of a read database
 
 _handlers: dict[type[Command], Handler[Any]] = {}
 
@@ -63,15 +63,17 @@ def dispatch(
     finally:
         running.reset(token)
     failpoint("appended")
-    transaction.on_commit(lambda: follow(run), using=store.ALIAS)
+    # A management command waits, for its process ends with it; a server has the time.
+    patience = None if current_thread() is main_thread() else PATIENCE
+    transaction.on_commit(lambda: follow(run, patience), using=store.ALIAS)
     return run
 
 
-def follow(run: Run, patience: float | None = PATIENCE) -> None:
+def follow(run: Run, patience: float | None) -> None:
     """After a commit, inline: bring the projectors and reactors that follow its events up to the log.
 
-    The event is safe whatever happens here, so a failure is logged and the command stands. What somebody else's
-    long write keeps from being projected is left to a thread, which waits for its end.
+    The event is safe whatever happens here, so a failure is logged and the command stands. Where somebody else writes
+    to the rows for more than `patience` seconds, this is left to a thread that waits.
     """
     if settings.PROJECTIONS != "inline":
         return

@@ -1,23 +1,13 @@
 """A locked SQLite database: whoever waits looks again soon, gives up in time, and does nothing twice."""
 
 import sqlite3
-import threading
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.db import OperationalError, connections, transaction
 
-from apps.eventlog import checkpoints, store
-from apps.eventlog import dispatch as dispatching
-from apps.eventlog.commands import Command
-from apps.eventlog.dispatch import dispatch
-from apps.orders.models import Checkpoint, Customer, OrderSummary
-from apps.users.models import User
-from apps.users.write.commands import RegisterUser, RenameUser
+from apps.orders.models import OrderSummary
 from config.sqlite import base
 
 pytestmark = pytest.mark.sqlite
@@ -102,54 +92,3 @@ def test_many_rows_of_which_some_are_written_are_not_begun_again(other: sqlite3.
             cursor.executemany(INSERT, [["2026-01-01 EUR"], ["2026-01-02 EUR"]])
         cursor.connection.set_trace_callback(None)
     assert [summary.key for summary in OrderSummary.objects.all()] == ["2026-01-01 EUR"]
-
-
-def test_a_command_does_not_wait_for_a_long_write_to_the_rows_but_they_follow(
-    other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A rebuild holds the database while it builds an index: the request is answered, a thread waits."""
-    handed_over: list[threading.Thread] = []
-
-    class Watched(threading.Thread):
-        def start(self) -> None:
-            handed_over.append(self)
-            super().start()
-
-    def request(command: Command) -> None:
-        with ThreadPoolExecutor(1) as server:
-            server.submit(dispatch, command).result()
-            server.submit(connections.close_all)
-
-    monkeypatch.setattr(dispatching, "Thread", Watched)
-    user = uuid4()
-    dispatch(RegisterUser(user, "ann@example.org", "Ann"))
-    other.execute("BEGIN IMMEDIATE")
-    began = time.monotonic()
-    request(RenameUser(user, "Ann Other"))
-    request(RenameUser(user, "Ann Third"))
-    assert time.monotonic() - began < 10 < connections["orders"].settings_dict["OPTIONS"]["timeout"]
-    assert User.objects.get(id=user).name == "Ann Third"
-    assert Customer.objects.get(id=user).name == "Ann"
-    assert handed_over[0].is_alive()
-    other.execute("COMMIT")
-    for thread in handed_over:
-        thread.join(10)
-    assert Customer.objects.get(id=user).name == "Ann Third"
-    assert checkpoints.reached("orders", store.safe_position())
-    assert not Checkpoint.objects.exclude(attempts=0).exists()
-
-
-def test_a_management_command_waits_for_its_rows(other: sqlite3.Connection, monkeypatch: Any) -> None:
-    """Its process ends when it returns, and with it every thread."""
-    user = uuid4()
-    dispatch(RegisterUser(user, "ann@example.org", "Ann"))
-    other.execute("BEGIN IMMEDIATE")
-    began = time.monotonic()
-
-    def pause(seconds: float) -> None:
-        if other.in_transaction and time.monotonic() - began > 2 * dispatching.PATIENCE:
-            other.execute("COMMIT")
-
-    monkeypatch.setattr(base.time, "sleep", pause)
-    dispatch(RenameUser(user, "Ann Other"))
-    assert Customer.objects.get(id=user).name == "Ann Other"

@@ -1,6 +1,8 @@
 """The one write door: `dispatch(command)` runs the one handler of a command."""
 
 import logging
+import math
+import time
 from collections.abc import Callable
 from functools import partial
 from threading import Thread, current_thread, main_thread
@@ -25,6 +27,7 @@ Handler = Callable[[C], None]
 TRIES = 5
 
 PATIENCE = 0.05  # seconds for which a request waits for another writer of a read database
+LONGEST = 1.0  # seconds for which it projects, about; a longer backlog is left to a thread
 
 _handlers: dict[type[Command], Handler[Any]] = {}
 
@@ -63,39 +66,44 @@ def dispatch(
     finally:
         running.reset(token)
     failpoint("appended")
-    # A management command waits, for its process ends with it; a server has the time.
-    patience = None if current_thread() is main_thread() else PATIENCE
-    transaction.on_commit(lambda: follow(run, patience), using=store.ALIAS)
+    # A management command waits for all of it, for its process ends with it; a request need not.
+    hurry = () if current_thread() is main_thread() else (PATIENCE, LONGEST)
+    transaction.on_commit(lambda: follow(run, *hurry), using=store.ALIAS)
     return run
 
 
-def follow(run: Run, patience: float | None) -> None:
+def follow(run: Run, patience: float | None = None, longest: float = math.inf) -> None:
     """After a commit, inline: bring the projectors and reactors that follow its events up to the log.
 
     The event is safe whatever happens here, so a failure is logged and the command stands. Where somebody else writes
-    to the rows for more than `patience` seconds, this is left to a thread that waits.
+    to the rows for more than `patience` seconds, or there is work for more than `longest`, it is left to a thread.
     """
     if settings.PROJECTIONS != "inline":
         return
+    deadline = time.monotonic() + longest
+
+    def late() -> bool:
+        return time.monotonic() > deadline
+
     services = projectors.services_following(run.stream.partition("-")[0])
     project = partial(delivery.catch_up, patience=patience)
-    work: list[tuple[Callable[[str], None], str]] = [(project, service) for service in services]
+    work: list[tuple[Callable[..., None], str]] = [(project, service) for service in services]
     work += [(reactors.catch_up, service) for service in {*services, *reactors.services_taking(run.types)}]
     locked = False
     for catch_up, service in work:
         try:
-            catch_up(service)
+            catch_up(service, stopped=late)
         except attempts.Locked:
             locked = True
         except Exception:
             logger.exception("The events of %s are in the log, but %s could not follow them", run.stream, service)
-    if locked:
+    if locked or late():
         Thread(target=_follow_later, args=[run], name=f"follow {run.stream}", daemon=True).start()
 
 
 def _follow_later(run: Run) -> None:
     try:
-        follow(run, patience=None)
+        follow(run)
     finally:
         connections.close_all()  # those of this thread
 

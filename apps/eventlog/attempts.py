@@ -58,11 +58,11 @@ class Held:
     position: int
 
 
-def begin(service: str, names: Sequence[str], patience: float | None = None) -> list[Attempt]:
+def begin(service: str, names: Sequence[str], lock_timeout: float | None = None) -> list[Attempt]:
     """Count an attempt for each of these projectors (or reactors) whose checkpoint nobody holds, committed at once.
 
     On PostgreSQL the commit is not waited for: a process that dies does not take it along, only a server does.
-    Given `patience`, in seconds, raises `Locked` where another is SQLite's one writer for longer.
+    Given `lock_timeout`, in seconds, raises `Locked` where another is SQLite's one writer for longer.
     """
     table, columns = checkpoints.table(service), ", ".join(Attempt._fields)
     if connections[service].vendor == "postgresql":
@@ -70,12 +70,12 @@ def begin(service: str, names: Sequence[str], patience: float | None = None) -> 
     free = f"SELECT name FROM {table} WHERE name IN {marks(names)}{_lock(service)}"  # noqa: S608
     counted = f"UPDATE {table} SET attempts = attempts + 1 WHERE name IN ({free}) RETURNING {columns}"  # noqa: S608
     with connections[service].cursor() as cursor:
-        if patience is not None and connections[service].vendor == "sqlite":
-            cursor.cursor.timeout = patience
+        if lock_timeout is not None and connections[service].vendor == "sqlite":
+            cursor.cursor.timeout = lock_timeout  # of this statement alone, see config.sqlite
         try:
             cursor.execute(counted, names)
         except OperationalError as error:
-            if patience is None or getattr(error.__cause__, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
+            if lock_timeout is None or getattr(error.__cause__, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
                 raise
             raise Locked(service) from error
         return [Attempt(*row[:4]) for row in cursor.fetchall()]

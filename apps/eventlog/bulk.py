@@ -52,6 +52,10 @@ SQLITE = PLAIN | {models.UUIDField: (UUID, _texts), models.DateTimeField: (datet
 ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 
 
+def _printed(column: Column) -> Iterable[str]:
+    return map(str, column)
+
+
 def _escaped(column: Column) -> Iterable[str]:
     everything = "".join(column)
     return [text.translate(ESCAPES) for text in column] if any(map(everything.__contains__, "\\\n\r\t")) else column
@@ -60,8 +64,8 @@ def _escaped(column: Column) -> Iterable[str]:
 # By what the driver would take, how COPY has it in its text format.
 COPIED: dict[type, Callable[[Column], Iterable[str]]] = {
     str: _escaped,
-    int: lambda column: map(str, column),
-    bool: lambda column: map(str, column),
+    int: _printed,
+    bool: _printed,
     UUID: _texts,
     datetime: _texts,
 }

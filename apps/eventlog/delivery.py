@@ -26,18 +26,18 @@ def catch_up(
     service: str,
     batch: int = BATCH,
     stopped: Callable[[], bool] = lambda: False,
-    patience: float | None = None,
+    lock_timeout: float | None = None,
 ) -> None:
     """Project everything in the log to this service's rows, or up to the batch in which `stopped` says so.
 
     Where another thread or process is at it, this leaves it the work: whoever has projected looks
-    again after its own commit, so no event waits for the next command. Given `patience`, in seconds, raises
+    again after its own commit, so no event waits for the next command. Given `lock_timeout`, in seconds, raises
     `attempts.Locked` where others write to the database for longer, as a rebuild may on SQLite.
     """
     deadline = time.monotonic() + PATIENCE
     while not stopped() and _busy[service].acquire(blocking=False):
         try:
-            step = _step(service, batch, patience)
+            step = _step(service, batch, lock_timeout)
         finally:
             _busy[service].release()
         if step is None or not _more(service, step.lowest):
@@ -75,11 +75,11 @@ class Step(NamedTuple):
     safe: int
 
 
-def _step(service: str, batch: int, patience: float | None) -> Step | None:
+def _step(service: str, batch: int, lock_timeout: float | None) -> Step | None:
     """Project one batch; None where another process holds the checkpoints."""
     safe = store.safe_position()
     names = [kind.name for kind in of_service(service)]
-    begun = attempts.begin(service, names, patience)
+    begun = attempts.begin(service, names, lock_timeout)
     try:
         if len(begun) < len(names) and checkpoints.enter(service):
             attempts.withdraw(service, begun)

@@ -26,8 +26,8 @@ Handler = Callable[[C], None]
 # A race is lost only when another has won, so a few tries see most crowds through.
 TRIES = 5
 
-PATIENCE = 0.05  # seconds for which a request waits for another writer of a read database
-LONGEST = 1.0  # seconds for which it projects, about; a longer backlog is left to a thread
+LOCK_TIMEOUT = 0.05  # seconds for which a request waits for another writer of a read database
+TIME_LIMIT = 0.5  # seconds for which it projects, or reacts, in a service; a longer backlog is left to a thread
 
 _handlers: dict[type[Command], Handler[Any]] = {}
 
@@ -67,38 +67,41 @@ def dispatch(
         running.reset(token)
     failpoint("appended")
     # A management command waits for all of it, for its process ends with it; a request need not.
-    hurry = () if current_thread() is main_thread() else (PATIENCE, LONGEST)
-    transaction.on_commit(lambda: follow(run, *hurry), using=store.ALIAS)
+    limits = () if current_thread() is main_thread() else (LOCK_TIMEOUT, TIME_LIMIT)
+    transaction.on_commit(lambda: follow(run, *limits), using=store.ALIAS)
     return run
 
 
-def follow(run: Run, patience: float | None = None, longest: float = math.inf) -> None:
+def follow(run: Run, lock_timeout: float | None = None, time_limit: float = math.inf) -> None:
     """After a commit, inline: bring the projectors and reactors that follow its events up to the log.
 
     The event is safe whatever happens here, so a failure is logged and the command stands. Where somebody else writes
-    to the rows for more than `patience` seconds, or there is work for more than `longest`, it is left to a thread.
+    to the rows for more than `lock_timeout` seconds, or a service has work for more than `time_limit`, a thread goes
+    on with it.
     """
     if settings.PROJECTIONS != "inline":
         return
-    deadline = time.monotonic() + longest
-
-    def late() -> bool:
-        return time.monotonic() > deadline
-
     services = projectors.services_following(run.stream.partition("-")[0])
-    project = partial(delivery.catch_up, patience=patience)
+    project = partial(delivery.catch_up, lock_timeout=lock_timeout)
     work: list[tuple[Callable[..., None], str]] = [(project, service) for service in services]
     work += [(reactors.catch_up, service) for service in {*services, *reactors.services_taking(run.types)}]
-    locked = False
+    unfinished = False
     for catch_up, service in work:
+        late = _after(time_limit)
         try:
             catch_up(service, stopped=late)
+            unfinished |= late()
         except attempts.Locked:
-            locked = True
+            unfinished = True
         except Exception:
             logger.exception("The events of %s are in the log, but %s could not follow them", run.stream, service)
-    if locked or late():
+    if unfinished:
         Thread(target=_follow_later, args=[run], name=f"follow {run.stream}", daemon=True).start()
+
+
+def _after(seconds: float) -> Callable[[], bool]:
+    deadline = time.monotonic() + seconds
+    return lambda: time.monotonic() > deadline
 
 
 def _follow_later(run: Run) -> None:

@@ -22,8 +22,8 @@ def test_several_processes_build_the_same_rows(deployment: Deployment) -> None:
 
 def look(deployment: Deployment) -> tuple[Any, list[Any]]:
     """Its rows and its events, by one process: to start one takes longer than to look."""
-    events = "call_command('replay_events', list=True, format='json')"
-    code = f"{ROWS}; from django.core.management import call_command; {events}"
+    listing = "call_command('replay_events', list=True, format='json')"
+    code = f"{ROWS}; from django.core.management import call_command; {listing}"
     (_, rows), *events = map(json.loads, deployment.manage("shell", "-v0", "-c", code).splitlines())
     return rows, events
 

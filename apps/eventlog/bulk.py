@@ -26,8 +26,8 @@ def _texts(column: Column) -> list[str]:
 
 
 def _sqlite_instants(column: Column) -> list[str]:
-    texts = _texts([value if value.tzinfo is UTC else value.astimezone(UTC) for value in column])
-    return [f"{text[:10]} {text[11:-1]}" for text in texts]
+    texts = _JSON.encode([value if value.tzinfo is UTC else value.astimezone(UTC) for value in column])
+    return texts.decode().replace("T", " ")[2:-3].split('Z","')
 
 
 def _jsons(column: Column) -> list[str]:
@@ -79,10 +79,10 @@ def blank_rows(model: type[Model]) -> Callable[[UUID], Any]:
 
     def blank(pk: UUID) -> Any:
         row = model.__new__(model)
-        row.__dict__ = values = defaults | {"_state": ModelState()}
+        row.__dict__ = values = defaults.copy()
+        values["_state"], values[key] = ModelState(), pk
         for name, make in made:
             values[name] = make()
-        values[key] = pk
         return row
 
     return blank

@@ -18,6 +18,7 @@ Personal = Annotated[Field, _PERSONAL]
 
 
 _decoders: dict[type, Callable[[msgspec.Raw], Any]] = {}
+_uuid = msgspec.json.Decoder(UUID).decode
 
 
 class UnknownEvent(Exception):
@@ -118,7 +119,7 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def stream_id(self) -> UUID:
         """The id behind the category, for streams named by UUID."""
-        return msgspec.convert(self.stream.partition("-")[2], UUID)
+        return _uuid(f'"{self.stream.partition("-")[2]}"')
 
     @property
     def event(self) -> DomainEvent:

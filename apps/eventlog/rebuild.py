@@ -17,6 +17,7 @@ from apps.eventlog.projectors import Projector
 from apps.eventlog.replay import BATCH, Progress, Replay, fill_in_processes
 from apps.eventlog.shadow import Shadow, TableInUse
 
+ALIVE = 100_000  # objects, more than a batch makes; they are gone before the collector would look at them
 PATIENCE = 300.0  # seconds to try for the live tables in turn with others that use them
 
 
@@ -89,11 +90,14 @@ def _fewer_collections() -> Iterator[None]:
 
     Nor need it touch that, and thereby copy it, in processes that are forked.
     """
+    usual = gc.get_threshold()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(ALIVE, *usual[1:])
     try:
         yield
     finally:
+        gc.set_threshold(*usual)
         gc.unfreeze()
 
 

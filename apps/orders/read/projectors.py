@@ -11,6 +11,8 @@ from apps.orders.events import OrderCancelled, OrderDelivered, OrderPaid, OrderP
 from apps.orders.models import Customer, Order, OrderSummary, SummarizedOrder
 from apps.users.events import UserDeactivated, UserErased, UserReactivated, UserRegistered, UserRenamed
 
+PLACED, PAID, SHIPPED, DELIVERED, CANCELLED = Order.Status  # to look one up takes half as long as decoding an event
+
 
 class OrderProjector(RowProjector):
     """One row an order."""
@@ -19,29 +21,30 @@ class OrderProjector(RowProjector):
 
     @on(OrderPlaced)
     def placed(self, row: Order, event: OrderPlaced, recorded: RecordedEvent) -> None:
-        row.customer_id, row.currency, row.status = event.customer_id, event.currency, Order.Status.PLACED
+        row.customer_id, row.currency, row.status = event.customer_id, event.currency, PLACED
+        amounts = [line.amount for line in event.lines]
         row.lines = [
-            {"sku": line.sku, "quantity": line.quantity, "unit_price": str(line.unit_price), "amount": str(line.amount)}
-            for line in event.lines
+            {"sku": line.sku, "quantity": line.quantity, "unit_price": str(line.unit_price), "amount": str(amount)}
+            for line, amount in zip(event.lines, amounts, strict=True)
         ]
-        row.total = str(event.total)
+        row.total = str(sum(amounts))
         row.placed_at, row.placed_position = recorded.recorded_at, recorded.position
 
     @on(OrderPaid)
     def paid(self, row: Order, event: OrderPaid, recorded: RecordedEvent) -> None:
-        row.status, row.payment_reference = Order.Status.PAID, event.payment_reference
+        row.status, row.payment_reference = PAID, event.payment_reference
 
     @on(OrderShipped)
     def shipped(self, row: Order, event: OrderShipped, recorded: RecordedEvent) -> None:
-        row.status, row.tracking_number = Order.Status.SHIPPED, event.tracking_number
+        row.status, row.tracking_number = SHIPPED, event.tracking_number
 
     @on(OrderDelivered)
     def delivered(self, row: Order, event: OrderDelivered, recorded: RecordedEvent) -> None:
-        row.status = Order.Status.DELIVERED
+        row.status = DELIVERED
 
     @on(OrderCancelled)
     def cancelled(self, row: Order, event: OrderCancelled, recorded: RecordedEvent) -> None:
-        row.status, row.cancel_reason = Order.Status.CANCELLED, event.reason
+        row.status, row.cancel_reason = CANCELLED, event.reason
 
 
 class CustomerProjector(RowProjector):

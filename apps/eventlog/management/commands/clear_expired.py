@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from apps.eventlog import expired
+from apps.eventlog.management.log_command import LogCommand
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
         "Deletes the answers kept for Idempotency-Keys after IDEMPOTENCY_HOURS, and expired tokens and sessions. "
         "run_projectors does the same once an hour."

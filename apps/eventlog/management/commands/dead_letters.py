@@ -4,16 +4,17 @@ import getpass
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from apps.eventlog import dead_letters
+from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.projectors import Projector, services
 from apps.eventlog.reactors import Reactor
 
 READERS: dict[str, dead_letters.Reader] = {**Projector.registry, **Reactor.registry}
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = "Lists the events that were set aside, tries them again, or skips one for good with a reason."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

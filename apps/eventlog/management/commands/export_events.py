@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from apps.eventlog import store
+from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.management.progress import progress_bar
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
         "Writes the event log to a file as JSON Lines, one event a line, gzipped where the name ends in .gz. Personal "
         "fields stay encrypted; their data keys are not in the file (docs/personal-data.md)."

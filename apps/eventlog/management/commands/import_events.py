@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import msgspec
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import IntegrityError
 
 from apps.eventlog import delivery, projectors, store
 from apps.eventlog.events import FIELDS
+from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.management.progress import progress_bar
 
 BATCH = 500
@@ -23,7 +24,7 @@ BATCH = 500
 Line = msgspec.defstruct("Line", list(FIELDS.items()), forbid_unknown_fields=True)
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
         "Reads events from a file that export_events wrote (JSON Lines, gzipped where the name ends in .gz) into the "
         "log, as they were recorded. Events already there are passed over, so an interrupted import is run again. "

@@ -4,12 +4,13 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from apps.eventlog import schemas
+from apps.eventlog.management.log_command import LogCommand
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
         "Writes the schemas of every service's events into its events.lock.json. Refuses a change of a version that "
         "is locked, unless it is a new field with a default: that takes a new schema_version and an upcaster."

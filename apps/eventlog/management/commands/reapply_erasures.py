@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from apps.eventlog import erasures, keys
+from apps.eventlog.management.log_command import LogCommand
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = "Carries out every erasure of the ledger again that a restored, older backup of the data keys has undone."
 
     def handle(self, *args: Any, **options: Any) -> None:

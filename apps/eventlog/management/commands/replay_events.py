@@ -8,13 +8,14 @@ from typing import Any
 
 import msgspec
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from apps.eventlog import checkpoints, store
 from apps.eventlog.dead_letters import open_letters
 from apps.eventlog.events import RecordedEvent
+from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.management.places import is_suffix
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.management.then import build_then
@@ -31,7 +32,7 @@ INTO = (
 )
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
         "Rebuilds the read models from the event log. Readers see the old rows until the new ones are whole; "
         "interrupted at any moment, the old rows stand. Reactors do not run."

@@ -3,13 +3,14 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from apps.eventlog import keys
+from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.management.progress import progress_bar
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
         "Wraps every data key by KEY_ENCRYPTION_KEY. Set it to the new key and PREVIOUS_KEY_ENCRYPTION_KEYS to the old "
         "one, restart, run this, and take the old one away. Events are not touched; safe to interrupt and run again."

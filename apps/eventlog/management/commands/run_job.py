@@ -4,13 +4,14 @@ from argparse import ArgumentParser
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from apps.eventlog import jobs
+from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.models import Job
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = "Runs a rebuild or a check that was asked for in the admin; replay_events is for people."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
 from django.db import Error, close_old_connections
 from django.utils import timezone
 
 from apps.eventlog import delivery, expired, projectors, reactors, seals, store
+from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.management.standing import standing
 
 PAUSE = (0.001, 0.02)  # seconds between two looks at the end of the log: after an event, after a long idle time
@@ -20,7 +20,7 @@ CLEAR = 3600.0  # seconds between two looks for what has had its time
 LOOK_ANYWAY = 1.0  # seconds; what another worker held or left behind shows at no new position
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
         "Projects events into the read models, runs the reactors and seals the log as events come. Any number may "
         "run, on any number of machines; stop it with SIGTERM or Ctrl-C."

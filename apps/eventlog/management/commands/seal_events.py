@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import IO, Any
 
 import msgspec
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import Error, close_old_connections
 
 from apps.eventlog import seals, signatures
+from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.models import Seal
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
         "Seals the events that are not sealed yet, so that verify_log finds any later change of them, and leaves. "
         "run_projectors seals as it goes; this is for a deployment without it, and for --export. Several sealers may "

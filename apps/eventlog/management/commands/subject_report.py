@@ -5,12 +5,12 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.core.management.base import BaseCommand
 
 from apps.eventlog import subjects
+from apps.eventlog.management.log_command import LogCommand
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = "Prints everything that is held about one person, from the log and every read model, with its source."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import Error
 from django.db.models import Sum
 
 from apps.eventlog import audit, evidence, seals, signatures
 from apps.eventlog.evidence import Finding
+from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.models import Seal
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
         "Recomputes every seal from the events, checks signatures where a key is set, and that each stream has "
         "versions 1, 2, 3 ... in the order of positions and of time. Changes nothing, and may run while the "

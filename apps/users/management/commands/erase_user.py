@@ -5,16 +5,17 @@ from argparse import ArgumentParser
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from apps.eventlog import delivery, erasures, reactors
 from apps.eventlog.commands import Actor
 from apps.eventlog.dispatch import dispatch
+from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.repository import NotFound
 from apps.users.write.commands import EraseUser
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
         "Erases a user for good: the log and every row say [erased] where they named the person; orders and totals "
         "stay. Safe to run again after an interruption. docs/personal-data.md says what remains in files until when."

@@ -130,3 +130,19 @@ def test_the_browsable_pages_show_what_a_query_answers(api: Api) -> None:
         response = client.get(path, headers=ann.headers | {"Accept": "text/html"})
         assert (response.status_code, response["Content-Type"]) == (200, "text/html; charset=utf-8"), path
         assert ann.user_id in response.content.decode() or "orders" in path
+
+
+def test_options_and_the_browsable_page_show_what_a_command_takes(api: Api) -> None:
+    staff = api.staff
+    order = staff.place(customer=api.customer().user_id)
+    for path, fields in [
+        ("orders/", {"customer_id", "currency", "lines"}),
+        (f"orders/{order}/ship/", {"tracking_number"}),
+        (f"orders/{order}/deliver/", set()),
+        ("users/", {"email", "name", "password"}),
+    ]:
+        options = Answer(staff.client.options(f"/api/{path}", headers=staff.headers))
+        assert set(options["actions"]["POST"]) == fields
+    page = staff.get("orders/", Accept="text/html").response.content.decode()
+    assert "&quot;currency&quot;: null" in page
+    assert "&quot;placed_at&quot;: null" not in page

@@ -1,8 +1,10 @@
 """The web side of a command: validate, dispatch, say where to look."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from uuid import UUID
 
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,6 +18,8 @@ from apps.eventlog.http.filters import check_parameters
 from apps.eventlog.http.idempotency import Once, begin
 from apps.eventlog.http.inputs import CommandSerializer
 
+Method = TypeVar("Method", bound=Callable[..., Response])
+
 
 class AnswerSerializer(serializers.Serializer[Any]):
     """What a command answers: where to look, not what is there."""
@@ -25,8 +29,19 @@ class AnswerSerializer(serializers.Serializer[Any]):
     position = serializers.IntegerField()
 
 
+def takes(body: type[CommandSerializer]) -> Callable[[Method], Method]:
+    """Mark the method that sends a command with the serializer of its body."""
+
+    def mark(method: Method) -> Method:
+        method.__dict__["body"] = body
+        status = 201 if method.__name__ == "create" else 202
+        return extend_schema(request=body, responses={status: AnswerSerializer})(method)
+
+    return mark
+
+
 class CommandViewSet(GenericViewSet[Any]):
-    """Base of the write viewsets: POST only, one action a command.
+    """Base of the write viewsets: POST only, one action a command, marked with what it `takes`.
 
     Knows `If-Match: "<version>"`, `Idempotency-Key` and the answer `{id, version, position}`.
     """
@@ -45,9 +60,14 @@ class CommandViewSet(GenericViewSet[Any]):
             self.once.forget()
         return super().finalize_response(request, response, *args, **kwargs)
 
-    def fields(self, serializer: type[CommandSerializer]) -> dict[str, Any]:
+    def get_serializer_class(self) -> type[serializers.BaseSerializer[Any]]:
+        """That of the command, also where OPTIONS or a page of the API only describes it."""
+        method = getattr(self, self.action_map.get((self.request.method or "").lower(), ""), None)
+        return getattr(method, "body", None) or super().get_serializer_class()
+
+    def fields(self) -> dict[str, Any]:
         """The validated body; raises ValidationError."""
-        body = serializer(data=self.request.data, context=self.get_serializer_context())
+        body = getattr(self, self.action).body(data=self.request.data, context=self.get_serializer_context())
         body.is_valid(raise_exception=True)
         return body.validated_data
 

@@ -20,6 +20,22 @@ MAX_KEYS = 1000
 MAX_INTEGER = 2**53
 
 
+class JSONRenderer(BaseRenderer):
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
+    ) -> bytes:
+        if data is None:
+            return b""
+        encoded = msgspec.json.encode(data, enc_hook=str)
+        # The browsable pages ask for it, and so may `Accept: application/json; indent=4`.
+        indented = "indent" in (accepted_media_type or "") or "indent" in (renderer_context or {})
+        return msgspec.json.format(encoded, indent=2) if indented else encoded
+
+
 class StrictJSONParser(BaseParser):
     """An object of JSON that every engine and every reader can hold.
 
@@ -29,6 +45,7 @@ class StrictJSONParser(BaseParser):
     """
 
     media_type = "application/json"
+    renderer_class = JSONRenderer  # the browsable pages show by it what a command takes
 
     def parse(
         self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
@@ -50,22 +67,6 @@ class StrictJSONParser(BaseParser):
             raise ParseError("the body must be a JSON object")
         _check(value, "", 1)
         return value
-
-
-class JSONRenderer(BaseRenderer):
-    media_type = "application/json"
-    format = "json"
-    charset = None
-
-    def render(
-        self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
-    ) -> bytes:
-        if data is None:
-            return b""
-        encoded = msgspec.json.encode(data, enc_hook=str)
-        # The browsable pages ask for it, and so may `Accept: application/json; indent=4`.
-        indented = "indent" in (accepted_media_type or "") or "indent" in (renderer_context or {})
-        return msgspec.json.format(encoded, indent=2) if indented else encoded
 
 
 def _require_plain_utf8(media_type: str, request: Request) -> None:

@@ -3,13 +3,12 @@
 from uuid import UUID
 
 import uuid_utils.compat as uuids
-from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.eventlog.http.commands import AnswerSerializer, CommandViewSet
+from apps.eventlog.http.commands import CommandViewSet, takes
 from apps.eventlog.http.inputs import NothingSerializer
 from apps.orders.write.commands import CancelOrder, DeliverOrder, PayOrder, PlaceOrder, ShipOrder
 from apps.orders.write.serializers import (
@@ -26,31 +25,31 @@ class OrderWriteViewSet(CommandViewSet):
     permission_classes = [IsAuthenticated]
     problems = {"create": (404,)}
 
-    @extend_schema(request=PlaceOrderSerializer, responses={201: AnswerSerializer})
+    @takes(PlaceOrderSerializer)
     def create(self, request: Request) -> Response:
         """Place an order, for oneself or by staff for a customer."""
-        return self.send(PlaceOrder(uuids.uuid7(), **self.fields(PlaceOrderSerializer)), created=True)
+        return self.send(PlaceOrder(uuids.uuid7(), **self.fields()), created=True)
 
-    @extend_schema(request=PayOrderSerializer, responses={202: AnswerSerializer})
+    @takes(PayOrderSerializer)
     @action(detail=True, methods=["post"])
     def pay(self, request: Request, pk: UUID) -> Response:
         """Pay a placed order."""
-        return self.send(PayOrder(pk, **self.fields(PayOrderSerializer)))
+        return self.send(PayOrder(pk, **self.fields()))
 
-    @extend_schema(request=ShipOrderSerializer, responses={202: AnswerSerializer})
+    @takes(ShipOrderSerializer)
     @action(detail=True, methods=["post"])
     def ship(self, request: Request, pk: UUID) -> Response:
         """Ship a paid order; for staff."""
-        return self.send(ShipOrder(pk, **self.fields(ShipOrderSerializer)))
+        return self.send(ShipOrder(pk, **self.fields()))
 
-    @extend_schema(request=NothingSerializer, responses={202: AnswerSerializer})
+    @takes(NothingSerializer)
     @action(detail=True, methods=["post"])
     def deliver(self, request: Request, pk: UUID) -> Response:
         """Say that a shipped order has arrived; for staff."""
-        return self.send(DeliverOrder(pk, **self.fields(NothingSerializer)))
+        return self.send(DeliverOrder(pk, **self.fields()))
 
-    @extend_schema(request=CancelOrderSerializer, responses={202: AnswerSerializer})
+    @takes(CancelOrderSerializer)
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: UUID) -> Response:
         """Cancel an order that was not shipped."""
-        return self.send(CancelOrder(pk, **self.fields(CancelOrderSerializer)))
+        return self.send(CancelOrder(pk, **self.fields()))

@@ -17,7 +17,7 @@ from rest_framework.viewsets import ViewSet
 
 from apps.eventlog.commands import Actor
 from apps.eventlog.http.authentication import actor_of
-from apps.eventlog.http.commands import AnswerSerializer, CommandViewSet
+from apps.eventlog.http.commands import CommandViewSet, takes
 from apps.eventlog.http.filters import check_parameters
 from apps.eventlog.http.inputs import NothingSerializer
 from apps.eventlog.http.throttles import Slots, address_of
@@ -52,10 +52,10 @@ class UserWriteViewSet(CommandViewSet):
     def get_permissions(self) -> Sequence[Any]:
         return [AllowAny()] if self.action == "create" else super().get_permissions()
 
-    @extend_schema(request=RegisterUserSerializer, responses={201: AnswerSerializer})
+    @takes(RegisterUserSerializer)
     def create(self, request: Request) -> Response:
         """Register a user, oneself or by staff, with a login."""
-        fields = self.fields(RegisterUserSerializer)
+        fields = self.fields()
         password, user_id = fields.pop("password"), uuids.uuid7()
         if self.once and self.once.answer:
             return self.answer(*self.once.answer, created=True)
@@ -65,35 +65,35 @@ class UserWriteViewSet(CommandViewSet):
         with logins.opening(user_id, password):
             return self.send(RegisterUser(user_id, **fields), actor=actor, created=True)
 
-    @extend_schema(request=RenameUserSerializer, responses={202: AnswerSerializer})
+    @takes(RenameUserSerializer)
     @action(detail=True, methods=["post"])
     def rename(self, request: Request, pk: UUID) -> Response:
         """Give a user another name."""
-        return self.send(RenameUser(pk, **self.fields(RenameUserSerializer)))
+        return self.send(RenameUser(pk, **self.fields()))
 
-    @extend_schema(request=ChangeEmailSerializer, responses={202: AnswerSerializer})
+    @takes(ChangeEmailSerializer)
     @action(detail=True, methods=["post"], url_path="change-email")
     def change_email(self, request: Request, pk: UUID) -> Response:
         """Give a user another address, which is also what they log in with."""
-        return self.send(ChangeEmail(pk, **self.fields(ChangeEmailSerializer)))
+        return self.send(ChangeEmail(pk, **self.fields()))
 
-    @extend_schema(request=DeactivateUserSerializer, responses={202: AnswerSerializer})
+    @takes(DeactivateUserSerializer)
     @action(detail=True, methods=["post"])
     def deactivate(self, request: Request, pk: UUID) -> Response:
         """End a user's login and every token; unpaid orders are cancelled."""
-        return self.send(DeactivateUser(pk, **self.fields(DeactivateUserSerializer)))
+        return self.send(DeactivateUser(pk, **self.fields()))
 
-    @extend_schema(request=NothingSerializer, responses={202: AnswerSerializer})
+    @takes(NothingSerializer)
     @action(detail=True, methods=["post"])
     def reactivate(self, request: Request, pk: UUID) -> Response:
         """Let a deactivated user log in again; for staff."""
-        return self.send(ReactivateUser(pk, **self.fields(NothingSerializer)))
+        return self.send(ReactivateUser(pk, **self.fields()))
 
-    @extend_schema(request=EraseUserSerializer, responses={202: AnswerSerializer})
+    @takes(EraseUserSerializer)
     @action(detail=True, methods=["post"])
     def erase(self, request: Request, pk: UUID) -> Response:
         """Forget the person for good: what the log and the rows say of them becomes `[erased]`, orders stay."""
-        fields = self.fields(EraseUserSerializer)
+        fields = self.fields()
         if "password" in fields:
             authenticated(request, request.user.get_username(), fields["password"])
         return self.send(EraseUser(pk, fields.get("reason", "asked for by the person")))

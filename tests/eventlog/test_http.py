@@ -118,6 +118,22 @@ def test_probes_answer() -> None:
     assert Answer(Client().get("/readyz")).json == {"default": True, "users": True, "orders": True, "eventlog": True}
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_probes_come_by_the_address_of_a_container_and_without_tls(path: str, settings: Any) -> None:
+    settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["testserver"], True
+    assert Client().get(path, headers={"Host": "10.0.0.7:8000"}).status_code == 200
+    assert Client().get("/api/orders/").status_code == 301
+
+
+@pytest.mark.parametrize("path", ["/", "/api/orders/", "/livez/"])
+def test_another_host_is_refused_with_the_reason(path: str, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    settings.ALLOWED_HOSTS = ["testserver"]
+    answer = Answer(Client().get(path, headers={"Host": "elsewhere.example"}))
+    assert answer.status == 400
+    assert "Host" in answer["detail"]
+    assert not any(record.exc_info for record in caplog.records)
+
+
 @pytest.mark.parametrize("path", ["/", "/admin/login/", "/api/docs/", "/api/schema/"])
 def test_pages_answer(path: str) -> None:
     assert Client().get(path).status_code == 200

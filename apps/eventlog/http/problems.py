@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import DisallowedHost, RequestDataTooBig
 from django.db.utils import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.middleware.common import CommonMiddleware
@@ -111,6 +111,11 @@ class ProblemMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if "\0" in request.path or not _is_text(request.META.get("QUERY_STRING", "")):
             return problem(400, "the URL is not text: it has a NUL, or is not UTF-8")
+        try:
+            request.get_host()
+        except DisallowedHost as error:
+            logger.warning(error)
+            return problem(400, "the Host header has a name that is not in ALLOWED_HOSTS")
         response = self.get_response(request)
         if f"{request.path}/".startswith("/api/") and response.status_code >= 400 and not _is_problem(response):
             return problem(response.status_code)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from django.utils.functional import cached_property
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
@@ -14,8 +14,13 @@ Serializer = TypeVar("Serializer", bound=serializers.Serializer[Any])
 
 
 def example(body: dict[str, Any]) -> Callable[[type[Serializer]], type[Serializer]]:
-    """Show this body in the API's schema; the tests send it."""
-    return extend_schema_serializer(examples=[OpenApiExample("An example", body, request_only=True)])
+    """Show this body in the API's schema and in the form of its pages; the tests send it."""
+
+    def show(kind: type[Serializer]) -> type[Serializer]:
+        kind.example = body  # type: ignore[attr-defined]
+        return extend_schema_serializer(examples=[OpenApiExample("An example", body, request_only=True)])(kind)
+
+    return show
 
 
 # What a field takes in JSON; DRF by itself would read a number as text, and text as a number.
@@ -29,6 +34,11 @@ JSON_TYPES: list[tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[type, 
 
 class CommandSerializer(serializers.Serializer[Any]):
     """Base of the input serializers, one a command, named for it; refuses unknown keys and other types."""
+
+    example: ClassVar[dict[str, Any]] = {}
+
+    def get_initial(self) -> dict[str, Any]:
+        return self.example
 
     @cached_property
     def fields(self) -> BindingDict:  # type: ignore[override]

@@ -10,14 +10,14 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.utils.serializer_helpers import BindingDict
 
-Serializer = TypeVar("Serializer", bound=serializers.Serializer[Any])
+Serializer = TypeVar("Serializer", bound="CommandSerializer")
 
 
 def example(body: dict[str, Any]) -> Callable[[type[Serializer]], type[Serializer]]:
     """Show this body in the API's schema and in the form of its pages; the tests send it."""
 
     def show(kind: type[Serializer]) -> type[Serializer]:
-        kind.example = body  # type: ignore[attr-defined]
+        kind.example = body
         return extend_schema_serializer(examples=[OpenApiExample("An example", body, request_only=True)])(kind)
 
     return show
@@ -38,6 +38,7 @@ class CommandSerializer(serializers.Serializer[Any]):
     example: ClassVar[dict[str, Any]] = {}
 
     def get_initial(self) -> dict[str, Any]:
+        """What the form of the browsable pages begins with."""
         return self.example
 
     @cached_property

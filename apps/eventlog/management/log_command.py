@@ -12,7 +12,7 @@ UNDEFINED_TABLE = "42P01"  # PostgreSQL's code
 class LogCommand(BaseCommand):
     """A command on the log and the read models.
 
-    It needs no pages, so it does not load and check them first, which takes as long as all the rest of its start;
+    It needs no pages, so it does not load and check them first, which takes nearly as long as the rest of its start;
     `manage.py check` does, and so does every `migrate`. A database that cannot be reached or has no tables yet is
     said in a line, as CommandError; `--traceback` says where.
     """

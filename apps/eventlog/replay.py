@@ -24,7 +24,7 @@ from apps.eventlog.projectors import Projector, RowProjector
 from apps.eventlog.shadow import Shadow
 
 BATCH = 4000
-PARTS = 4  # ranges of streams for each worker process, so that all end at about the same time
+RANGE = 2  # batches that a worker process takes on at once, few so that all end at about the same time
 
 Progress = Callable[[int], None]
 
@@ -37,17 +37,17 @@ class Replay:
         self.parking = Letters(projector.service).parking(projector, replay=True)
         self.position = self.done = 0
 
-    def fill(self, until: int, first: str = "", end: str = "") -> None:
+    def fill(self, until: int, first: str = "", end: str = "", *, ahead: bool = True) -> None:
         """Where rows depend on one stream each: fold whole streams and write each row once.
 
-        `first` and `end` bound the streams, see `store.read_streams`.
+        `first`, `end` and `ahead`: see `store.read_streams`.
         """
         if not isinstance(self.projector, RowProjector):
             return
         blank = bulk.blank_rows(self.projector.table(self.projector.model))
         streams: list[list[RecordedEvent]] = []
         size, skipped = 0, self.parking.skipped
-        history = store.read_streams(self.projector.category, until=until, first=first, end=end)
+        history = store.read_streams(self.projector.category, until=until, first=first, end=end, ahead=ahead)
         for _, stream in groupby(history, attrgetter("stream")):
             streams.append([recorded for recorded in stream if recorded.position not in skipped])
             size += len(streams[-1])
@@ -94,7 +94,7 @@ def fill_in_processes(replay: Replay, until: int, workers: int) -> None:
     projector = replay.projector
     if not isinstance(projector, RowProjector):
         return
-    ranges = store.divide_streams(projector.category, workers * PARTS)
+    ranges = list(store.stream_ranges(projector.category, RANGE * replay.batch))
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     _close_sqlite()
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
@@ -140,5 +140,5 @@ def _end_with_parent() -> None:
 def _fill_range(name: str, until: int, batch: int, first: str, end: str) -> tuple[int, list[DeadLetter]]:
     kind = Projector.registry[name]
     part = Replay(kind({live: Shadow(live).model for live in kind.models}), batch)
-    part.fill(until, first, end)
+    part.fill(until, first, end, ahead=False)
     return part.done, part.parking.letters

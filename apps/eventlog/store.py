@@ -165,10 +165,13 @@ def any_after(position: int, *, category: Collection[str] = (), types: Collectio
     return bool(each) and bool(statements.rows(ALIAS, *queries.any_of(each)))
 
 
-def read_streams(category: str, *, until: int, first: str = "", end: str = "") -> Iterator[RecordedEvent]:
+def read_streams(
+    category: str, *, until: int, first: str = "", end: str = "", ahead: bool = True
+) -> Iterator[RecordedEvent]:
     """The events of a category stream by stream, each stream oldest first, up to a position.
 
-    `first` and `end` bound the streams by name; `end` is the first that is not read.
+    `first` and `end` bound the streams by name; `end` is the first that is not read. `ahead` reads the next page
+    in a thread while the caller works on this one.
     """
     low, high = first or f"{category}-", end or f"{category}."
     rows = StoredEvent.objects.filter(stream__lt=high, position__lte=until).order_by("stream", "stream_version")
@@ -178,14 +181,23 @@ def read_streams(category: str, *, until: int, first: str = "", end: str = "") -
         later = rows.extra(where=["(stream, stream_version) > (%s, %s)"], params=[stream, version])
         return recorded(later[:STREAMS_PAGE])
 
-    return _read_ahead(page_after, low)
+    if ahead:
+        yield from _read_ahead(page_after, low)
+        return
+    page = page_after(low, 0)
+    while page:
+        yield from page
+        page = page_after(page[-1].stream, page[-1].stream_version)
 
 
-def divide_streams(category: str, parts: int) -> list[tuple[str, str]]:
-    """Ranges of about as many streams each that together hold all streams of a category."""
-    query, parameters = queries.first_of_parts(category, parts)
-    firsts = [stream for (stream,) in statements.rows(ALIAS, query, parameters)]
-    return list(zip(firsts, [*firsts[1:], f"{category}."], strict=True)) if firsts else []
+def stream_ranges(category: str, events: int) -> Iterator[tuple[str, str]]:
+    """Ranges of whole streams with about so many events each, for `read_streams`; no stream lies outside them."""
+    first, last = f"{category}-", f"{category}."
+    while first != last:
+        beyond = statements.rows(ALIAS, *queries.stream_beyond(first, last, events))
+        end = beyond[0][0] if beyond else last
+        yield first, end
+        first = end
 
 
 def _read_ahead(page_after: Callable[[str, int], list[RecordedEvent]], low: str) -> Iterator[RecordedEvent]:

@@ -2,6 +2,7 @@
 
 import os
 from datetime import timedelta
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -103,7 +104,10 @@ class Log(RuleBasedStateMachine):
         ]
         if streams:
             ordered = sorted(self.history, key=lambda recorded: (recorded.stream, recorded.stream_version))
-            assert list(store.read_streams("user", until=store.head())) == ordered
+            head, ranges = store.head(), list(store.stream_ranges("user", limit))
+            assert list(store.read_streams("user", until=head)) == ordered
+            parts = [store.read_streams("user", until=head, first=first, end=end) for first, end in ranges]
+            assert list(chain.from_iterable(parts)) == ordered
 
     @rule(stream=st.sampled_from(STREAMS), after=st.integers(0, 5), until=st.integers(0, 20))
     def read_one_stream(self, stream: str, after: int, until: int) -> None:

@@ -117,12 +117,15 @@ def test_the_log_is_read_in_order_by_page_category_type_and_end() -> None:
 
 def test_pages_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "PAGE", 3)
+    monkeypatch.setattr(store, "STREAMS_PAGE", 3)
     for number in range(10):
         store.append(f"thing-{number % 2}", [Counted(number)], expected_version=number // 2)
     assert [recorded.data["n"] for recorded in store.read_all()] == list(range(10))
     assert [recorded.data["n"] for recorded in store.read_all(limit=7)] == list(range(7))
-    by_stream = [(recorded.stream, recorded.data["n"]) for recorded in store.read_streams("thing", until=10)]
-    assert by_stream == [("thing-0", n) for n in range(0, 10, 2)] + [("thing-1", n) for n in range(1, 10, 2)]
+    for ahead in (True, False):
+        history = store.read_streams("thing", until=10, ahead=ahead)
+        by_stream = [(recorded.stream, recorded.data["n"]) for recorded in history]
+        assert by_stream == [("thing-0", n) for n in range(0, 10, 2)] + [("thing-1", n) for n in range(1, 10, 2)]
 
 
 def test_an_instant_means_the_prefix_up_to_it() -> None:

@@ -30,14 +30,10 @@ def any_of(queries: Sequence[Query]) -> Query:
     return " UNION ALL ".join(query for query, _ in queries), [each for _, values in queries for each in values]
 
 
-def first_of_parts(category: str, parts: int) -> Query:
-    """The first streams of so many parts of a category, each of about as many streams."""
-    numbered = (
-        "SELECT stream, ntile(%s) OVER (ORDER BY stream) AS part FROM eventlog_event"
-        " WHERE stream > %s AND stream < %s AND stream_version = 1"
-    )
-    query = f"SELECT min(stream) FROM ({numbered}) s GROUP BY part ORDER BY part"  # noqa: S608
-    return query, [parts, f"{category}-", f"{category}."]
+def stream_beyond(first: str, end: str, events: int) -> Query:
+    """The stream that lies so many events beyond one, none where `end` comes first."""
+    query = "SELECT stream FROM eventlog_event WHERE stream > %s AND stream < %s ORDER BY stream, stream_version"
+    return f"{query} LIMIT 1 OFFSET {events}", [first, end]
 
 
 def _beyond(after: int, categories: Collection[str] | None, types: Collection[str] | None) -> Query:

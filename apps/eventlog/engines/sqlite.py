@@ -13,9 +13,8 @@ from apps.eventlog.events import Payload, RecordedEvent
 
 # One JSON list, in the order of FIELDS. What is JSON already goes in as it is; an instant gets its zone.
 RECORDED = """
-'[' || e.position || ',"' || e.event_id || '",' || json_quote(e.stream) || ',' || e.stream_version || ','
- || json_quote(e.type) || ',' || e.schema_version || ',' || e.data || ',' || e.metadata
- || ',"' || e.recorded_at || 'Z"]'
+printf('[%%d,"%%s",%%s,%%d,%%s,%%d,%%s,%%s,"%%sZ"]', e.position, e.event_id, json_quote(e.stream), e.stream_version,
+       json_quote(e.type), e.schema_version, e.data, e.metadata, e.recorded_at)
 """
 DASHED = """
 substr(e.{0}, 1, 8) || '-' || substr(e.{0}, 9, 4) || '-' || substr(e.{0}, 13, 4) || '-' || substr(e.{0}, 17, 4)

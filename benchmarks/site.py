@@ -68,9 +68,10 @@ def process(*arguments: str, port: int, quiet: bool = False) -> Iterator[subproc
             server.kill()
 
 
-def shipped(port: int) -> "contextmanager[subprocess.Popen[bytes]]":
-    """The server as `make run` starts it."""
-    return process(*UVICORN, "config.asgi:application", "--port", str(port), port=port)
+def shipped(port: int, processes: int = 1) -> "contextmanager[subprocess.Popen[bytes]]":
+    """The server as `make run` starts it, or the same with several processes."""
+    several = ("--workers", str(processes)) if processes > 1 else ()
+    return process(*UVICORN, *several, "config.asgi:application", "--port", str(port), port=port)
 
 
 def tokens(number: int) -> list[str]:

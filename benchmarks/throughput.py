@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """`make bench-stream`: requests a second of the API on the shipped server, beside the same application under granian.
 
-One process and four threads each, eight connections, rounds interleaved, medians; the shipped server once more with
+One process (or `--processes`) and four threads each, eight connections, rounds interleaved, medians; the shipped server once more with
 streams open that get every event. The load comes from wrk where the machine has it, else from `Loader`.
 """
 
@@ -24,7 +24,7 @@ from benchmarks import listeners, site
 
 CONNECTIONS = 8
 LINE = {"sku": "A-1", "quantity": 2, "unit_price": "12.50"}
-GRANIAN = ("-m", "granian", "--interface", "wsgi", "--workers", "1", "--blocking-threads", "4", "--no-ws", "--no-log")
+GRANIAN = ("-m", "granian", "--interface", "wsgi", "--blocking-threads", "4", "--no-ws", "--no-log")
 
 
 class Loader(asyncio.Protocol):
@@ -114,13 +114,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--streams", type=int, default=100)
+    parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--db", choices=["sqlite", "postgres"], default="postgres")
     given = parser.parse_args()
     with site.deployment(given.db), ExitStack() as servers:
         ports = {name: site.free_port() for name in ("shipped", "shipped, streams open", "granian")}
-        servers.enter_context(site.shipped(ports["shipped"]))
-        servers.enter_context(site.shipped(ports["shipped, streams open"]))
-        granian = (*GRANIAN, "--port", str(ports["granian"]), "config.wsgi:application")
+        servers.enter_context(site.shipped(ports["shipped"], given.processes))
+        servers.enter_context(site.shipped(ports["shipped, streams open"], given.processes))
+        granian = (*GRANIAN, "--workers", str(given.processes), "--port", str(ports["granian"]), "config.wsgi:application")
         servers.enter_context(site.process(*granian, port=ports["granian"]))
         token, *more = site.tokens(given.streams + 1)
         requests = fill(ports["shipped"], token)

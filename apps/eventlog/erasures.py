@@ -6,10 +6,11 @@ The ledger is what tells an erasure from a backup of the keys that is older than
 import logging
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from uuid import UUID
 
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 
 from apps.eventlog import keys, store
 from apps.eventlog.models import Erasure
@@ -65,9 +66,16 @@ def require_done() -> None:
 
 
 def refuse_to_serve() -> None:
-    """Exit with a message where `require_done` fails; a database that is not there yet is for `/readyz` to tell."""
+    """Exit with a message where `require_done` fails; a database that is not there yet is for `/readyz` to tell.
+
+    It looks from a thread: servers of several processes import the application on their event loop, where Django
+    refuses to touch a database.
+    """
     try:
-        require_done()
+        with ThreadPoolExecutor(1) as thread:
+            looking = thread.submit(require_done)
+            thread.submit(connections.close_all)  # those of the thread
+        looking.result()
     except (Undone, keys.WrongKey) as error:
         sys.exit(f"Headrace does not start: {error}")
     except DatabaseError as error:

@@ -33,7 +33,7 @@ run: .venv/run .env
 	$(BIN)/python examples/staff.py && \
 	{ [ "$(DEMO)" = 0 ] || $(BIN)/python examples/demo.py; } && \
 	exec $(BIN)/uvicorn config.asgi:application --host $(HOST) --port $(PORT) \
-		--lifespan off --timeout-graceful-shutdown 2 --no-access-log
+		--lifespan off --timeout-graceful-shutdown 2 --no-access-log --no-proxy-headers --no-server-header
 
 test: .venv/dev .env
 	DB=sqlite $(BIN)/python -m pytest -q -n 2 $(ARGS)

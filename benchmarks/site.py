@@ -17,7 +17,7 @@ from tools import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 UVICORN = ("-m", "uvicorn", "--lifespan", "off", "--timeout-graceful-shutdown", "2", "--no-access-log")
-UVICORN += ("--log-level", "warning")
+UVICORN += ("--no-proxy-headers", "--no-server-header", "--log-level", "warning")
 
 
 @contextmanager

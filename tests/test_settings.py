@@ -15,13 +15,17 @@ CLEAN = {name: value for name, value in os.environ.items() if not name.endswith(
 
 
 def check(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`manage.py check` of a copy of the settings that no .env reaches."""
+    """`manage.py check` by a copy of the settings that no .env reaches."""
+    return manage(tmp_path, "check", *arguments, **environment)
+
+
+def manage(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     (tmp_path / "apps").symlink_to(ROOT / "apps")
     shutil.copytree(ROOT / "config", tmp_path / "config")
     shutil.copy(ROOT / "manage.py", tmp_path)  # not a link, which would lead to the .env beside the real one
     variables = {name: CLEAN[name] for name in ("PATH", "HOME") if name in CLEAN} | {"DATA_DIR": str(tmp_path / "var")}
     return subprocess.run(
-        [sys.executable, "manage.py", "check", *arguments],
+        [sys.executable, "manage.py", *arguments],
         cwd=tmp_path,
         env=variables | environment,
         capture_output=True,
@@ -43,6 +47,16 @@ def test_production_settings_pass_djangos_deployment_check(tmp_path: Path) -> No
     secure = {"SECRET_KEY": "only-for-this-check-" * 4, "ALLOWED_HOSTS": "shop.example", "SECURE_SSL_REDIRECT": "on"}
     result = check(tmp_path, "--deploy", "--fail-level", "WARNING", SECURE_HSTS_SECONDS="3600", **secure)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(("proxies", "secure"), [("0", "False"), ("1", "True")])
+def test_a_proxy_is_believed_that_it_was_asked_by_tls_where_there_is_one(
+    tmp_path: Path, proxies: str, secure: str
+) -> None:
+    ask = "Client(headers={'X-Forwarded-Proto': 'https'}).get('/livez').wsgi_request.is_secure()"
+    script = f"from django.test import Client; print({ask})"
+    result = manage(tmp_path, "shell", "-v0", "-c", script, SECRET_KEY="x" * 60, NUM_PROXIES=proxies)
+    assert result.stdout.strip() == secure, result.stderr
 
 
 @pytest.mark.parametrize(

@@ -140,8 +140,9 @@ class Deployment:
         """The shipped server on a port of its own, answering."""
         port = port or free_port()
         arguments = ("-m", "uvicorn", "config.asgi:application", "--port", str(port), "--lifespan", "off")
+        arguments += ("--timeout-graceful-shutdown", "2", "--no-proxy-headers", "--no-server-header")
         several = ("--workers", str(processes)) if processes > 1 else ()
-        with self.process(*arguments, *several, "--timeout-graceful-shutdown", "2", **environment) as process:
+        with self.process(*arguments, *several, **environment) as process:
             server = Server(process, port, self.token)
             eventually(server.answers)
             yield server

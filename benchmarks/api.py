@@ -49,7 +49,7 @@ class Row(NamedTuple):
 
 
 ROWS = {
-    "no-op view": Row("rivals", "/livez"),
+    "no-op view": Row("rivals", "/nothing"),
     "command, inline": Row("inline", "/api/orders/", "POST"),
     "command, worker": Row("worker", "/api/orders/", "POST"),
     "create, DRF": Row("rivals", "/plain/", "POST", "customer"),

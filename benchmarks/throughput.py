@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """`make bench-stream`: requests a second of the API on the shipped server, beside the same application under granian.
 
-One process (or `--processes`) and four threads each, eight connections, rounds interleaved, medians; the shipped server once more with
-streams open that get every event. The load comes from wrk where the machine has it, else from `Loader`.
+One process (or `--processes`) and four threads each, eight connections, rounds interleaved, medians; the shipped server
+once more with streams open that get every event. The load comes from wrk where the machine has it, else from `Loader`.
 """
 
 import argparse
@@ -102,7 +102,7 @@ def fill(port: int, token: str) -> dict[str, tuple[str, str, str]]:
     for _ in range(50):
         last = post("/api/orders/", order)
     return {
-        "the probe": ("GET", "/livez", ""),
+        "a page, no database": ("GET", "/", ""),
         "one order": ("GET", f"/api/orders/{last}/", ""),
         "a list of 50": ("GET", "/api/orders/?limit=50", ""),
         "placing an order": ("POST", "/api/orders/", json.dumps(order)),

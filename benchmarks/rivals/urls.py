@@ -15,4 +15,4 @@ def nothing(request: HttpRequest) -> HttpResponse:
     return HttpResponse(b"{}", content_type="application/json")
 
 
-urlpatterns = [path("livez", nothing), path("", include(router.urls))]
+urlpatterns = [path("nothing", nothing), path("", include(router.urls))]

@@ -2,8 +2,10 @@
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import httpx
 import psycopg
 import pytest
 from django.core.signals import request_started
@@ -32,6 +34,18 @@ def outage(deployment: Deployment, alias: str) -> Iterator[None]:
         superuser.execute(allow, [True, name])
 
 
+@contextmanager
+def standstill(deployment: Deployment) -> Iterator[None]:
+    """Another process holds the log, so whoever appends waits."""
+    if not engine.POSTGRES:
+        with outage(deployment, "eventlog"):
+            yield
+        return
+    with psycopg.connect(engine.URL, dbname=f"{deployment.prefix}_eventlog") as holder:
+        holder.execute("LOCK TABLE eventlog_event")
+        yield
+
+
 def names(server: Server) -> list[str]:
     """The users' names; queries keep nobody waiting here, so an outage shows as an empty list."""
     answer = server.client.get("/api/users/")
@@ -49,6 +63,24 @@ def test_without_the_log_commands_are_503_and_queries_are_200(deployment: Deploy
             assert server.client.get("/livez").status_code == 200
         eventually(lambda: server.register(2).status_code == 201)
         assert names(server) == ["User 1", "User 2"]
+
+
+def test_a_process_is_alive_while_all_its_threads_wait(deployment: Deployment) -> None:
+    with deployment.server(WEB_THREADS="1") as server, ThreadPoolExecutor(1) as other:
+        with standstill(deployment):
+            waiting = other.submit(server.register, 1)
+            eventually(lambda: not _comes(server, "/readyz"))
+            assert _comes(server, "/livez")
+            assert not waiting.done()
+        assert waiting.result().status_code == 201
+
+
+def _comes(server: Server, path: str) -> bool:
+    """Is there an answer within half a second?"""
+    try:
+        return httpx.get(server.url + path, timeout=0.5).status_code == 200
+    except httpx.TimeoutException:
+        return False
 
 
 def test_without_a_read_database_commands_are_accepted_and_the_rows_catch_up(deployment: Deployment) -> None:

@@ -19,10 +19,11 @@ from typing import Any
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.core.signals import request_started
-from django.http import StreamingHttpResponse
+from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from apps.eventlog.http.environ import environ_of
+from apps.eventlog.http.health import LIVEZ, livez
 from apps.eventlog.http.problems import problem
 
 Message = dict[str, Any]
@@ -65,6 +66,9 @@ class Bridge:
             return
         if body is None:
             response: HttpResponseBase = problem(413, "the body is too large")
+        elif scope["path"] == LIVEZ:
+            # Here, for threads that all wait, for a database say, are no reason to end the process.
+            response = livez(HttpRequest())
         else:
             loop = asyncio.get_running_loop()
             answer: Answer = loop.create_future()

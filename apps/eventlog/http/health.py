@@ -5,7 +5,8 @@ from collections.abc import Callable
 from django.db import connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-PROBES = ("/livez", "/readyz")
+LIVEZ = "/livez"
+PROBES = (LIVEZ, "/readyz")
 
 
 class ProbeMiddleware:
@@ -22,7 +23,7 @@ class ProbeMiddleware:
 
 def livez(request: HttpRequest) -> HttpResponse:
     """The process answers; no database is asked."""
-    return HttpResponse("ok\n", content_type="text/plain")
+    return HttpResponse("ok\n", content_type="text/plain", headers={"Content-Length": "3"})
 
 
 def readyz(request: HttpRequest) -> JsonResponse:

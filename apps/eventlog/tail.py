@@ -25,7 +25,7 @@ from apps.eventlog.owners import Owners
 logger = logging.getLogger(__name__)
 
 PAGE = 500  # events read at once
-POLL = (0.025, 0.1)  # seconds between two looks at the log: when busy, when idle; events in between go together
+POLL = (0.05, 0.1)  # seconds between two looks at the log: when busy, when idle; events in between go together
 RETRY = 1.0  # seconds until a database that failed is asked again
 CHECK = 2.0  # seconds between two looks at whether the listeners may still listen
 HEARTBEAT = 15.0  # seconds

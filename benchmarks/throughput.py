@@ -25,6 +25,7 @@ from benchmarks import listeners, site
 CONNECTIONS = 8
 LINE = {"sku": "A-1", "quantity": 2, "unit_price": "12.50"}
 GRANIAN = ("-m", "granian", "--interface", "wsgi", "--blocking-threads", "4", "--no-ws", "--no-log")
+GRANIAN += ("config.wsgi:application",)
 
 
 class Loader(asyncio.Protocol):
@@ -121,7 +122,7 @@ def main() -> None:
         ports = {name: site.free_port() for name in ("shipped", "shipped, streams open", "granian")}
         servers.enter_context(site.shipped(ports["shipped"], given.processes))
         servers.enter_context(site.shipped(ports["shipped, streams open"], given.processes))
-        granian = (*GRANIAN, "--workers", str(given.processes), "--port", str(ports["granian"]), "config.wsgi:application")
+        granian = (*GRANIAN, "--workers", str(given.processes), "--port", str(ports["granian"]))
         servers.enter_context(site.process(*granian, port=ports["granian"]))
         token, *more = site.tokens(given.streams + 1)
         requests = fill(ports["shipped"], token)

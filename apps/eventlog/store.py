@@ -22,6 +22,7 @@ ALIAS = "eventlog"
 PAGE = 1000
 STREAMS_PAGE = 4000
 
+Events = Iterator[RecordedEvent]
 Until = int | datetime | None
 Rows = QuerySet[StoredEvent] | queries.Query
 Form = Callable[[Rows], list[RecordedEvent]]
@@ -109,7 +110,7 @@ def position_at(until: int | datetime) -> int:
     return instants.blocks.position_at(until, safe_position())
 
 
-def read_stream(stream: str, *, after_version: int = 0, until: Until = None) -> Iterator[RecordedEvent]:
+def read_stream(stream: str, *, after_version: int = 0, until: Until = None) -> Events:
     """The events of one stream, oldest first, up to a position or an instant."""
     return iter(recorded(queries.of_stream(stream, after_version, None if until is None else position_at(until))))
 
@@ -122,12 +123,11 @@ def read_all(
     types: Collection[str] | None = None,
     until: Until = None,
     form: Form | None = None,
-) -> Iterator[RecordedEvent]:
+) -> Events:
     """The events of the log in the order of the world, never past the safe position.
 
-    `after` is a position; `category` one or several; `until` a position or an instant;
-    `form` is `recorded`, or `stored` for personal fields as they stand. Pages
-    through the log, so memory stays constant however long it is.
+    `after` is a position; `category` one or several; `until` a position or an instant; `form` is `recorded`,
+    or `stored` for personal fields as they stand. Pages through the log, so memory stays constant.
     """
     end = safe_position()
     if until is not None:
@@ -165,9 +165,7 @@ def any_after(position: int, *, category: Collection[str] = (), types: Collectio
     return bool(each) and bool(statements.rows(ALIAS, *queries.any_of(each)))
 
 
-def read_streams(
-    category: str, *, until: int, first: str = "", end: str = "", ahead: bool = True
-) -> Iterator[RecordedEvent]:
+def read_streams(category: str, *, until: int, first: str = "", end: str = "", ahead: bool = True) -> Events:
     """The events of a category stream by stream, each stream oldest first, up to a position.
 
     `first` and `end` bound the streams by name; `end` is the first that is not read. `ahead` reads the next page
@@ -181,13 +179,17 @@ def read_streams(
         later = rows.extra(where=["(stream, stream_version) > (%s, %s)"], params=[stream, version])
         return recorded(later[:STREAMS_PAGE])
 
-    if ahead:
-        yield from _read_ahead(page_after, low)
-        return
     page = page_after(low, 0)
-    while page:
-        yield from page
-        page = page_after(page[-1].stream, page[-1].stream_version)
+    with ThreadPoolExecutor(1) as reader:
+        try:
+            while page:
+                last = page[-1].stream, page[-1].stream_version
+                coming = reader.submit(page_after, *last) if ahead else None
+                yield from page
+                page = coming.result() if coming else page_after(*last)
+        finally:
+            if ahead:
+                reader.submit(connections.close_all)  # the connection of that thread
 
 
 def stream_ranges(category: str, events: int) -> Iterator[tuple[str, str]]:
@@ -198,19 +200,6 @@ def stream_ranges(category: str, events: int) -> Iterator[tuple[str, str]]:
         end = beyond[0][0] if beyond else last
         yield first, end
         first = end
-
-
-def _read_ahead(page_after: Callable[[str, int], list[RecordedEvent]], low: str) -> Iterator[RecordedEvent]:
-    """The events of page after page, the next being read in a thread while this one is worked on."""
-    with ThreadPoolExecutor(1) as reader:
-        try:
-            page = page_after(low, 0)
-            while page:
-                coming = reader.submit(page_after, page[-1].stream, page[-1].stream_version)
-                yield from page
-                page = coming.result()
-        finally:
-            reader.submit(connections.close_all)  # the connection of that thread
 
 
 def find(**where: Any) -> QuerySet[StoredEvent]:

@@ -1,11 +1,10 @@
-"""URLs: the API of the log and of every service, the admin, the API's own pages, the probes."""
+"""URLs: the API of the log and of every service, the admin, the API's own pages."""
 
 from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from apps.eventlog.http.health import livez, readyz
 from apps.eventlog.read.pages import demo_login, live
 
 urlpatterns = [
@@ -15,6 +14,4 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     *(path("api/", include(f"apps.{service}.urls")) for service in (settings.EVENTLOG, *settings.SERVICES)),
-    path("livez", livez),
-    path("readyz", readyz),
 ]

@@ -136,13 +136,12 @@ class Deployment:
             process.wait(timeout=10)
 
     @contextmanager
-    def server(self, port: int = 0, processes: int = 1, **environment: str) -> Iterator["Server"]:
+    def server(self, *options: str, port: int = 0, **environment: str) -> Iterator["Server"]:
         """The shipped server on a port of its own, answering."""
         port = port or free_port()
         arguments = ("-m", "uvicorn", "config.asgi:application", "--port", str(port), "--lifespan", "off")
-        arguments += ("--timeout-graceful-shutdown", "2", "--no-proxy-headers", "--no-server-header")
-        several = ("--workers", str(processes)) if processes > 1 else ()
-        with self.process(*arguments, *several, **environment) as process:
+        arguments += ("--timeout-graceful-shutdown", "2", "--no-proxy-headers", "--no-server-header", *options)
+        with self.process(*arguments, **environment) as process:
             server = Server(process, port, self.token)
             eventually(server.answers)
             yield server

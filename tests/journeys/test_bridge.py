@@ -30,6 +30,25 @@ def test_downloads_bodies_and_heads_are_as_http_wants_them(deployment: Deploymen
         assert client.get("/api/events/").json()["results"][-1]["data"]["email"] == "in-pieces@example.org"
 
 
+def test_all_of_it_can_lie_below_a_path(deployment: Deployment) -> None:
+    with deployment.server(SCRIPT_NAME="/shop") as server:
+        created = server.register(1)
+        assert created.headers["Location"] == f"{server.url}/shop/api/users/{created.json()['id']}/"
+        for name in ("a", "b"):
+            server.client.post("/api/users/", json={"email": f"{name}@example.org", "name": name})
+        assert server.client.get("/api/users/?limit=2").json()["next"].startswith(f"{server.url}/shop/api/users/?")
+        page = server.client.get("/").text
+        links = re.findall(r'(?:href|src|action|data-[a-z]+)="(/[^"]*)"', page)
+        assert links
+        for link in links:
+            assert link.startswith("/shop/")
+            assert server.client.get(link.removeprefix("/shop"), follow_redirects=False).status_code < 400, link
+        assert "servers:\n- url: /shop" in server.client.get("/api/schema/").text
+        with listening(server) as stream:
+            server.register(2)
+            assert next(stream.documents())["type"] == "users.UserRegistered"
+
+
 def _pieces(body: bytes) -> Iterator[bytes]:
     for start in range(0, len(body), 10):
         yield body[start : start + 10]

@@ -145,7 +145,7 @@ def test_killed_at_random_under_load_nothing_is_lost_doubled_or_out_of_order(dep
                 server.process.kill()
                 server.process.wait()
                 before = len(history.calls)
-                server = stack.enter_context(deployment.server(server.port))
+                server = stack.enter_context(deployment.server(port=server.port))
                 eventually(lambda before=before: any(call.result == "ok" for call in history.calls[before:]))
         last = Request("last", "/api/users/", UserRegistered("last@example.org", "Last"))
         assert load.send(load.client(), last)  # which projects what the dead have left

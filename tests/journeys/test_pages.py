@@ -76,7 +76,7 @@ def test_an_order_arrives_live_and_after_a_restart_nothing_is_missing(
     deployment: Deployment, chromium: Browser
 ) -> None:
     port = free_port()
-    with deployment.server(port) as server, logged_in(chromium, server) as page:
+    with deployment.server(port=port) as server, logged_in(chromium, server) as page:
         expect(page.locator("#state")).to_have_text("live")
         place(server, 1)
         expect(page.locator("#events li")).to_have_count(3)
@@ -96,9 +96,9 @@ def test_an_order_arrives_live_and_after_a_restart_nothing_is_missing(
         server.process.kill()
         server.process.wait()
         expect(page.locator("#state")).to_have_text("reconnecting")
-        with deployment.server(free_port()) as elsewhere:
+        with deployment.server(port=free_port()) as elsewhere:
             elsewhere.register(4)
-        with deployment.server(port) as again:
+        with deployment.server(port=port) as again:
             again.register(5)
             expect(page.locator("#events li")).to_have_count(6, timeout=15000)
             assert positions(page) == [6, 5, 4, 3, 2, 1]

@@ -139,9 +139,9 @@ def _session(server: Server) -> str:
         return browser.cookies["sessionid"]
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_the_server_stops_in_time_and_in_peace_while_streams_are_open(deployment: Deployment, processes: int) -> None:
-    with deployment.server(processes=processes) as server, ExitStack() as stack:
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_the_server_stops_in_time_and_in_peace_while_streams_are_open(deployment: Deployment, processes: str) -> None:
+    with deployment.server("--workers", processes) as server, ExitStack() as stack:
         streams: list[Stream] = [stack.enter_context(listening(server)) for _ in range(20)]
         started = time.monotonic()
         server.process.send_signal(signal.SIGTERM)

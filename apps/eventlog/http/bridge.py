@@ -17,10 +17,11 @@ from queue import SimpleQueue
 from typing import Any
 
 from django.conf import settings
-from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest, get_script_name
 from django.core.signals import request_started
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.urls import set_script_prefix
 
 from apps.eventlog.http.environ import environ_of
 from apps.eventlog.http.health import LIVEZ, livez
@@ -66,13 +67,13 @@ class Bridge:
             return
         if body is None:
             response: HttpResponseBase = problem(413, "the body is too large")
-        elif scope["path"] == LIVEZ:
+        elif (environ := environ_of(scope, body))["PATH_INFO"] == LIVEZ:
             # Here, for threads that all wait, for a database say, are no reason to end the process.
-            response = livez(HttpRequest())
+            response = livez()
         else:
             loop = asyncio.get_running_loop()
             answer: Answer = loop.create_future()
-            self.jobs.put((environ_of(scope, body), client, answer, loop))
+            self.jobs.put((environ, client, answer, loop))
             response = await answer
         head = scope["method"] == "HEAD"
         if isinstance(response, AsyncResponse):
@@ -80,6 +81,7 @@ class Bridge:
             del response  # it holds the request, which need not live as long as the stream
             await client.stream(start, stream, head=head)
         elif not response.streaming:
+            response.headers.setdefault("Content-Length", str(len(response.content)))  # type: ignore[attr-defined]
             await send(_start(response))
             await send({"type": "http.response.body", "body": b"" if head else response.content})  # type: ignore[attr-defined]
 
@@ -97,6 +99,7 @@ class Bridge:
 
     def _respond(self, environ: Message, client: "Client", loop: asyncio.AbstractEventLoop) -> HttpResponseBase:
         """Run Django in this thread; a synchronous stream is also sent from here, where its database connection is."""
+        set_script_prefix(get_script_name(environ))
         request_started.send(sender=Bridge, environ=environ)
         response = self.handler.get_response(WSGIRequest(environ))
         try:

@@ -8,11 +8,12 @@ from typing import Any
 
 def environ_of(scope: dict[str, Any], body: bytes) -> dict[str, Any]:
     """The WSGI environ (PEP 3333) of an ASGI request."""
+    root = scope.get("root_path", "")
     server, client = scope.get("server") or ("localhost", 80), scope.get("client") or ("", 0)
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": scope.get("root_path", ""),
-        "PATH_INFO": scope["path"].encode().decode("latin-1"),
+        "SCRIPT_NAME": root,
+        "PATH_INFO": scope["path"].removeprefix(root).encode().decode("latin-1"),  # ASGI has the root in both
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "SERVER_NAME": server[0],
         "SERVER_PORT": str(server[1]),

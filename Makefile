@@ -24,10 +24,10 @@ help:
 	@echo "make clean   remove the virtual environment and the caches; data stays"
 
 run: .venv/run .env
-	@mkdir -p $(DATA_DIR)
+	@mkdir -p "$(DATA_DIR)"
 	@if [ "$(DB)" = postgres ]; then \
 		test -e .venv/dev || $(MAKE) --no-print-directory .venv/dev; \
-		urls="$$($(BIN)/python tools/postgres.py start $(DATA_DIR)/postgres)" || exit 1; eval "$$urls"; \
+		urls="$$($(BIN)/python tools/postgres.py start "$(DATA_DIR)/postgres")" || exit 1; eval "$$urls"; \
 	fi; \
 	$(BIN)/python manage.py migrate -v0 && \
 	$(BIN)/python examples/staff.py && \

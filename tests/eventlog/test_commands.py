@@ -92,6 +92,15 @@ def test_an_export_comes_back_exactly(tmp_path: Path, name: str) -> None:
     assert f"0 events imported, {len(before)} were there already" in run("import_events", str(file))
 
 
+def test_an_export_goes_to_standard_output_as_an_import_comes_from_it(
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    make_history()
+    run("export_events", "-")
+    lines = capsysbinary.readouterr().out.splitlines()
+    assert [json.loads(line)["position"] for line in lines] == [recorded.position for recorded in store.read_all()]
+
+
 def test_without_its_data_keys_an_import_shows_no_personal_field(tmp_path: Path) -> None:
     make_history()
     run("export_events", str(tmp_path / "log.jsonl"))

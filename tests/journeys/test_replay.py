@@ -1,12 +1,14 @@
 """Replays as an operator runs them: by several processes, and into the past."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.journeys.deployment import ROWS, Deployment
+from tests.journeys.deployment import ROOT, ROWS, Deployment
 
 NO_URLS = {f"{alias}_DATABASE_URL": "" for alias in ("DEFAULT", "USERS", "ORDERS", "EVENTLOG")}
 MAKE_HISTORY = "from tests.history import make_history; make_history(users=5, commands=50)"
@@ -18,6 +20,16 @@ def test_several_processes_build_the_same_rows(deployment: Deployment) -> None:
     deployment.manage("replay_events", "--workers", "2", "--batch", "5")
     assert deployment.rows() == (before, before)
     assert "as the log says" in deployment.manage("replay_events", "--verify")
+
+
+def test_a_listing_that_nobody_reads_on_ends_without_a_word(deployment: Deployment) -> None:
+    deployment.manage("shell", "-v0", "-c", MAKE_HISTORY)
+    command = [sys.executable, "manage.py", "replay_events", "--list"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, env=deployment.environment, **pipes) as process:
+        process.stdout.close()  # type: ignore[union-attr]
+        assert process.stderr.read() == b""  # type: ignore[union-attr]
+    assert process.returncode == 1
 
 
 def look(deployment: Deployment) -> tuple[Any, list[Any]]:

@@ -1,6 +1,8 @@
 """What Headrace's own commands have in common."""
 
+import os
 import sqlite3
+import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -14,14 +16,18 @@ class LogCommand(BaseCommand):
 
     It needs no pages, so it does not load and check them first, which takes nearly as long as the rest of its start;
     `manage.py check` does, and so does every `migrate`. A database that cannot be reached or has no tables yet is
-    said in a line, as CommandError; `--traceback` says where.
+    said in a line, as CommandError; `--traceback` says where. Nobody is told of a pipe that was closed.
     """
 
     requires_system_checks = ()
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
-            return super().execute(*args, **options)
+            printed = super().execute(*args, **options)
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever reads what is printed, `head` say, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the last flush would fail too
+            sys.exit(1)
         except (OperationalError, ProgrammingError) as error:
             missing = getattr(error.__cause__, "sqlstate", None) == UNDEFINED_TABLE or "no such table" in str(error)
             sqlite = getattr(error.__cause__, "sqlite_errorcode", None)
@@ -29,3 +35,4 @@ class LogCommand(BaseCommand):
                 raise  # the fault is in the statement
             way_out = "; run manage.py migrate first" if missing else ""
             raise CommandError(f"{str(error).splitlines()[0]}{way_out}") from error
+        return printed

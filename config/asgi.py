@@ -4,6 +4,7 @@ import os
 
 import django
 import environ
+from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
@@ -13,4 +14,7 @@ from apps.eventlog.http.bridge import Bridge  # noqa: E402
 
 refuse_to_serve()
 
-application = Bridge(threads=environ.Env().int("WEB_THREADS", default=4))
+application = Bridge(
+    threads=environ.Env().int("WEB_THREADS", default=4),
+    in_turn=all(connection.vendor == "sqlite" for connection in connections.all()),
+)

@@ -1,9 +1,17 @@
 """The shipped server as HTTP sees it: what is read whole, what is sent piece by piece, and who leaves early."""
 
+import asyncio
 import re
 import socket
+import threading
 from collections.abc import Iterator
+from typing import Any
 
+import pytest
+from django.http import HttpResponse
+
+from apps.eventlog.http import bridge as module
+from apps.eventlog.http.bridge import Bridge
 from tests.journeys.deployment import ROOT, Deployment, Server, eventually
 from tests.journeys.sse import as_customer, listening
 
@@ -47,6 +55,44 @@ def test_all_of_it_can_lie_below_a_path(deployment: Deployment) -> None:
         with listening(server) as stream:
             server.register(2)
             assert next(stream.documents())["type"] == "users.UserRegistered"
+
+
+@pytest.mark.parametrize("turn", [60.0, module.TURN])
+def test_reads_of_sqlite_take_turns_but_do_not_wait_for_one_that_hangs(
+    monkeypatch: pytest.MonkeyPatch, turn: float
+) -> None:
+    bridge, go_on, began = Bridge(threads=3, in_turn=True), threading.Event(), []
+
+    def respond(request: Any) -> HttpResponse:
+        began.append(request.path)
+        return HttpResponse(str(go_on.wait(30) if request.path == "/hangs" else True))
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: dict[str, Any]) -> None:
+        assert message.get("status", 200) == 200
+
+    async def ask(method: str, path: str) -> None:
+        scope = {"type": "http", "http_version": "1.1", "query_string": b"", "headers": []}
+        await bridge(scope | {"method": method, "path": path}, receive, send)
+
+    async def run() -> None:
+        hangs = asyncio.ensure_future(ask("GET", "/hangs"))
+        while not began:
+            await asyncio.sleep(0.01)
+        quick = asyncio.ensure_future(ask("GET", "/quick"))
+        await asyncio.wait_for(ask("POST", "/writes"), 5)
+        if turn > 1:
+            assert began == ["/hangs", "/writes"]
+            go_on.set()
+        await asyncio.wait_for(quick, 5)
+        go_on.set()
+        await hangs
+
+    monkeypatch.setattr(module, "TURN", turn)
+    monkeypatch.setattr(bridge.handler, "get_response", respond)
+    asyncio.run(run())
 
 
 def _pieces(body: bytes) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ import math
 import threading
 from asyncio import FIRST_COMPLETED
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing, contextmanager, suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
@@ -34,6 +34,7 @@ Send = Callable[[Message], Coroutine[Any, Any, None]]
 Answer = asyncio.Future[HttpResponseBase]
 Job = tuple[Message, "Client", Answer, asyncio.AbstractEventLoop]
 
+TURN = 0.02  # seconds that a read waits at most until those before it are done
 MARGIN = 64 * 1024  # a body this much over the limit is read, so that Django can refuse it by itself
 DRAINED = 64 * 1024 * 1024  # bytes of a body that are taken at most: some clients listen only when all is sent
 CHUNK = 64 * 1024  # bytes of a download sent at once, about
@@ -48,10 +49,15 @@ class AsyncResponse(StreamingHttpResponse):
 
 
 class Bridge:
-    """Serves Django over ASGI with so many threads."""
+    """Serves Django over ASGI with so many threads.
 
-    def __init__(self, threads: int) -> None:
+    `in_turn`: reads run one after another, unless one takes long. That is for SQLite, where a read has nothing to
+    wait for: two at once only take Python's lock from each other, at every call of SQLite.
+    """
+
+    def __init__(self, threads: int, *, in_turn: bool = False) -> None:
         self.handler = WSGIHandler()
+        self.in_turn, self.reading = in_turn, threading.Lock()
         self.jobs: SimpleQueue[Job] = SimpleQueue()
         for number in range(threads):
             # A daemon: what hangs in a database must not keep a server that was told to stop.
@@ -101,13 +107,23 @@ class Bridge:
         """Run Django in this thread; a synchronous stream is also sent from here, where its database connection is."""
         set_script_prefix(get_script_name(environ))
         request_started.send(sender=Bridge, environ=environ)
-        response = self.handler.get_response(WSGIRequest(environ))
+        with self._turn(environ["REQUEST_METHOD"]):
+            response = self.handler.get_response(WSGIRequest(environ))
         try:
             if response.streaming and not isinstance(response, AsyncResponse):
                 client.download(response, loop, head=environ["REQUEST_METHOD"] == "HEAD")
         finally:
             response.close()  # which also sends request_finished
         return response
+
+    @contextmanager
+    def _turn(self, method: str) -> Iterator[None]:
+        mine = self.in_turn and method in ("GET", "HEAD") and self.reading.acquire(timeout=TURN)
+        try:
+            yield
+        finally:
+            if mine:
+                self.reading.release()
 
 
 class Left(Exception):

@@ -1,8 +1,9 @@
-"""Many new rows at once: blank ones to fold into, and COPY (PostgreSQL) or executemany (SQLite) to write them."""
+"""Many new rows at once: blank ones to fold into, and COPY (PostgreSQL) or an INSERT of many (SQLite) to write them."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,8 @@ from django.db.models.base import ModelState
 from apps.eventlog.statements import ANY, Prepared, marks
 
 Column = Sequence[Any]
+
+VALUES = 3000  # of one statement on SQLite, at most
 
 _JSON = msgspec.json.Encoder(uuid_format="hex")
 
@@ -112,8 +115,7 @@ def insert(model: type[Model], rows: Sequence[Any]) -> None:
         with connection.wrap_database_errors:
             _copy(connection, model, columns)
     else:
-        with connection.cursor() as cursor:
-            cursor.executemany(_insertion(model), list(zip(*columns, strict=True)))
+        _insert(connection, model, list(zip(*columns, strict=True)))
 
 
 def _copy(connection: BaseDatabaseWrapper, model: type[Model], columns: Sequence[Column]) -> None:
@@ -129,6 +131,16 @@ def _copy(connection: BaseDatabaseWrapper, model: type[Model], columns: Sequence
             copy.write_row(row)
 
 
+def _insert(connection: BaseDatabaseWrapper, model: type[Model], rows: Sequence[Sequence[Any]]) -> None:
+    """Many rows a statement: a third less work, and Python's lock is let go of once a statement and not once a row."""
+    many = VALUES // len(rows[0])
+    whole = len(rows) - len(rows) % many
+    with connection.cursor() as cursor:
+        for start in range(0, whole, many):
+            cursor.execute(_insertion(model, many), list(chain.from_iterable(rows[start : start + many])))
+        cursor.executemany(_insertion(model), rows[whole:])
+
+
 def upsert(model: type[Model], rows: Sequence[Any]) -> None:
     """Insert rows, or write them over those that have their primary keys; in a fraction of `bulk_create`'s time."""
     if not rows:
@@ -142,9 +154,11 @@ def upsert(model: type[Model], rows: Sequence[Any]) -> None:
         cursor.execute(statement, adapted[0]) if len(adapted) == 1 else cursor.executemany(statement, adapted)
 
 
-def _insertion(model: type[Model]) -> str:
+@lru_cache(maxsize=64)
+def _insertion(model: type[Model], rows: int = 1) -> str:
     columns = [f'"{field.column}"' for field in model._meta.concrete_fields]
-    return f'INSERT INTO "{model._meta.db_table}" ({", ".join(columns)}) VALUES {marks(columns)}'  # noqa: S608
+    values = ", ".join([marks(columns)] * rows)
+    return f'INSERT INTO "{model._meta.db_table}" ({", ".join(columns)}) VALUES {values}'  # noqa: S608
 
 
 def _adapted(model: type[Model], rows: Sequence[Any], connection: BaseDatabaseWrapper) -> list[Column]:

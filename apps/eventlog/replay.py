@@ -49,8 +49,11 @@ class Replay:
         size, skipped = 0, self.parking.skipped
         history = store.read_streams(self.projector.category, until=until, first=first, end=end, ahead=ahead)
         for _, stream in groupby(history, attrgetter("stream")):
-            streams.append([recorded for recorded in stream if recorded.position not in skipped])
-            size += len(streams[-1])
+            events = list(stream)
+            if skipped:
+                events = [recorded for recorded in events if recorded.position not in skipped]
+            streams.append(events)
+            size += len(events)
             if size >= self.batch:
                 self._write(self.projector, blank, streams)
                 streams, size = [], 0
@@ -59,8 +62,8 @@ class Replay:
 
     def drain(self, until: int) -> None:
         """Project what is left up to a position, in the order of the log."""
-        categories = self.projector.categories
-        while events := list(store.read_all(after=self.position, until=until, limit=self.batch, category=categories)):
+        what: dict[str, Any] = {"category": self.projector.categories, "form": store.recorded_page}
+        while events := list(store.read_all(after=self.position, until=until, limit=self.batch, **what)):
             with transaction.atomic(using=self.projector.service):
                 deliver(self.projector, events, self.parking)
             self.position = events[-1].position

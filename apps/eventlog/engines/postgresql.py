@@ -13,6 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from msgspec import Raw
 from psycopg.pq import Format
 
+from apps.eventlog.engines.columns import of_columns, raws
 from apps.eventlog.engines.queries import Parameters, Query
 from apps.eventlog.events import Payload, RecordedEvent
 
@@ -20,6 +21,13 @@ from apps.eventlog.events import Payload, RecordedEvent
 RECORDED = """
 e.position, e.event_id::text, e.stream, e.stream_version, e.type, e.schema_version, e.data::text, e.metadata::text,
 e.recorded_at
+"""
+# One value a column: leaves the reader with half the work for many events, and costs more for few.
+COLUMNS = """
+SELECT array_agg(e.position), array_agg(e.event_id::text), array_agg(e.stream), array_agg(e.stream_version),
+       array_agg(e.type), array_agg(e.schema_version), '[' || string_agg(e.data::text, ',') || ']',
+       '[' || string_agg(e.metadata::text, ',') || ']', array_agg(e.recorded_at)
+FROM ({}) e
 """
 # Every column, as canonical.Row has them: one JSON list.
 STORED = """
@@ -77,6 +85,15 @@ def recorded(connection: BaseDatabaseWrapper, query: str, parameters: Parameters
             RecordedEvent(position, id, stream, version, type, schema, Raw(data), Raw(metadata), at)
             for position, id, stream, version, type, schema, data, metadata, at in cursor.fetchall()
         ]
+
+
+def recorded_page(connection: BaseDatabaseWrapper, query: str, parameters: Parameters) -> list[RecordedEvent]:
+    """The same for many events, column by column."""
+    with connection.cursor() as cursor:
+        cursor.cursor.format = Format.BINARY
+        cursor.execute(COLUMNS.format(query), parameters)
+        *columns, data, metadata, instants = cursor.fetchone()
+    return of_columns(*columns, raws(data), raws(metadata), instants) if data else []
 
 
 def page_as_stored(connection: BaseDatabaseWrapper, query: str, parameters: Parameters) -> str | None:

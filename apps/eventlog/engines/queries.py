@@ -3,11 +3,14 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from django.db.models import QuerySet
+
 from apps.eventlog.events import FIELDS
 from apps.eventlog.statements import marks
 
 Parameters = Sequence[Any]
 Query = tuple[str, Parameters]
+Rows = QuerySet[Any] | Query
 SELECT = f"SELECT {', '.join(FIELDS)} FROM eventlog_event"  # noqa: S608
 
 
@@ -23,6 +26,18 @@ def page(after: int, limit: int, categories: Collection[str] | None, types: Coll
     """So many events beyond a position, of these categories and of these types."""
     where, parameters = _beyond(after, categories, types)
     return f"{SELECT} WHERE {where} ORDER BY position LIMIT {limit}", parameters
+
+
+def streams(after: tuple[str, int], end: str, until: int, limit: int) -> Query:
+    """So many events stream by stream, beyond a version of a stream and before another stream, up to a position."""
+    # A comparison of rows, so that the page is one range of the index.
+    where = "stream < %s AND position <= %s AND (stream, stream_version) > (%s, %s)"
+    return f"{SELECT} WHERE {where} ORDER BY stream, stream_version LIMIT {limit}", [end, until, *after]
+
+
+def plain(rows: Rows) -> Query:
+    """A query for the FIELDS of these rows."""
+    return rows if isinstance(rows, tuple) else rows.values_list(*FIELDS).query.sql_with_params()
 
 
 def any_of(queries: Sequence[Query]) -> Query:

@@ -8,6 +8,7 @@ import msgspec
 from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from apps.eventlog.engines.columns import of_columns, raws
 from apps.eventlog.engines.queries import Parameters, Query
 from apps.eventlog.events import Payload, RecordedEvent
 
@@ -15,6 +16,13 @@ from apps.eventlog.events import Payload, RecordedEvent
 RECORDED = """
 printf('[%%d,"%%s",%%s,%%d,%%s,%%d,%%s,%%s,"%%sZ"]', e.position, e.event_id, json_quote(e.stream), e.stream_version,
        json_quote(e.type), e.schema_version, e.data, e.metadata, e.recorded_at)
+"""
+# One value a column, in the order of FIELDS: a third less work for many events, and more for few.
+COLUMNS = """
+SELECT group_concat(e.position), group_concat(e.event_id), json_group_array(e.stream), group_concat(e.stream_version),
+       json_group_array(e.type), group_concat(e.schema_version), CAST(group_concat(e.data) AS blob),
+       CAST(group_concat(e.metadata) AS blob), group_concat(e.recorded_at, 'Z","')
+FROM ({}) e
 """
 DASHED = """
 substr(e.{0}, 1, 8) || '-' || substr(e.{0}, 9, 4) || '-' || substr(e.{0}, 13, 4) || '-' || substr(e.{0}, 17, 4)
@@ -43,6 +51,9 @@ LEFT JOIN eventlog_event s ON s.stream = %s AND s.stream_version = version
 """
 TWIN = "SELECT position, stream, stream_version, type, data FROM eventlog_event WHERE event_id = %s"
 _decode = msgspec.json.Decoder(list[RecordedEvent]).decode
+_numbers = msgspec.json.Decoder(list[int]).decode
+_strings = msgspec.json.Decoder(list[str]).decode
+_instants = msgspec.json.Decoder(list[datetime]).decode
 
 
 def append(
@@ -111,6 +122,26 @@ def recorded(connection: BaseDatabaseWrapper, query: str, parameters: Parameters
     """
     page = _page(connection, query, parameters, RECORDED)
     return _decode(page) if page else []
+
+
+def recorded_page(connection: BaseDatabaseWrapper, query: str, parameters: Parameters) -> list[RecordedEvent]:
+    """The same for many events, column by column."""
+    with connection.cursor() as cursor:
+        page = cursor.execute(COLUMNS.format(query), parameters).fetchone()
+    if page[0] is None:
+        return []
+    positions, ids, streams, versions, types, schemas, data, metadata, instants = page
+    return of_columns(
+        _numbers(f"[{positions}]"),
+        ids.split(","),
+        _strings(streams),
+        _numbers(f"[{versions}]"),
+        _strings(types),
+        _numbers(f"[{schemas}]"),
+        raws(b"[%b]" % data),
+        raws(b"[%b]" % metadata),
+        _instants(f'["{instants}Z"]'),
+    )
 
 
 def page_as_stored(connection: BaseDatabaseWrapper, query: str, parameters: Parameters) -> bytes | None:

@@ -22,12 +22,12 @@ class OrderProjector(RowProjector):
     @on(OrderPlaced)
     def placed(self, row: Order, event: OrderPlaced, recorded: RecordedEvent) -> None:
         row.customer_id, row.currency, row.status = event.customer_id, event.currency, PLACED
-        amounts = [line.amount for line in event.lines]
-        row.lines = [
-            {"sku": line.sku, "quantity": line.quantity, "unit_price": str(line.unit_price), "amount": str(amount)}
-            for line, amount in zip(event.lines, amounts, strict=True)
-        ]
-        row.total = str(sum(amounts))
+        row.lines, total = [], Decimal(0)
+        for line in event.lines:
+            total += (amount := line.amount)
+            price = str(line.unit_price)
+            row.lines.append({"sku": line.sku, "quantity": line.quantity, "unit_price": price, "amount": str(amount)})
+        row.total = str(total)
         row.placed_at, row.placed_position = recorded.recorded_at, recorded.position
 
     @on(OrderPaid)

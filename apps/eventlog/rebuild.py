@@ -91,7 +91,6 @@ def _fewer_collections() -> Iterator[None]:
     Nor need it touch that, and thereby copy it, in processes that are forked.
     """
     usual = gc.get_threshold()
-    gc.collect()
     gc.freeze()
     gc.set_threshold(ALIVE, *usual[1:])
     try:

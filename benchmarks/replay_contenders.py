@@ -2,10 +2,12 @@
 """One contender of `make bench-replay`, in a process of its own: prints events, seconds and peak memory as JSON."""
 
 import json
+import multiprocessing
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -60,6 +62,16 @@ def raw_decoded() -> Measured:
             decode(metadata)
             count += 1
         return count
+
+    return timed(work)
+
+
+def raw_at_once() -> Measured:
+    """Two processes that share nothing, each reading all events: how much of a second core two of anything can have."""
+
+    def work() -> int:
+        with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
+            return sum(task.result()[0] for task in [pool.submit(raw_decoded) for _ in range(2)])
 
     return timed(work)
 
@@ -121,6 +133,7 @@ def pyeventsourcing() -> Measured:
 CONTENDERS: dict[str, Callable[[], Measured]] = {
     "raw driver, bytes only": raw_bytes,
     "raw driver, decoded": raw_decoded,
+    "raw driver, decoded, 2 processes at once": raw_at_once,
     "Headrace, 1 process": lambda: headrace(1),
     "Headrace, 2 processes": lambda: headrace(2),
     f"plain Django loop (first {LOOP:,})": plain_loop,

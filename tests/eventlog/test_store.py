@@ -8,6 +8,8 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connections, transaction
 
 from apps.eventlog import reservations, store
+from apps.eventlog.engines.columns import of_columns
+from apps.eventlog.events import FIELDS
 from apps.eventlog.management.commands.import_events import Line
 from apps.eventlog.models import Import
 from tests import checker
@@ -126,6 +128,25 @@ def test_pages_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
         history = store.read_streams("thing", until=10, ahead=ahead)
         by_stream = [(recorded.stream, recorded.data["n"]) for recorded in history]
         assert by_stream == [("thing-0", n) for n in range(0, 10, 2)] + [("thing-1", n) for n in range(1, 10, 2)]
+
+
+AWKWARD = ['","', "],[", "a\nb\\", "Żółć \U0001f600", "100 %s"]
+
+
+def test_many_events_are_read_as_few_are() -> None:
+    assert store.recorded_page(store.find()) == []
+    for number, text in enumerate(AWKWARD):
+        store.append(f"thing-{text}", [Counted(number)] * 2, expected_version=0, metadata={"reason": [text, {text: 1}]})
+    page = store.recorded_page(store.find())
+    assert [recorded.document() for recorded in page] == [recorded.document() for recorded in store.read_all()]
+    assert [recorded.metadata["reason"][0] for recorded in page[::2]] == AWKWARD
+
+
+def test_a_column_that_is_too_short_is_no_page() -> None:
+    columns = [[number, number] for number in range(len(FIELDS))]
+    assert len(of_columns(*columns)) == 2
+    with pytest.raises(ValueError, match="shorter"):
+        of_columns(*columns[:-1], columns[-1][:1])
 
 
 def test_an_instant_means_the_prefix_up_to_it() -> None:

@@ -69,7 +69,7 @@ def values(model: type[models.Model], number: int) -> dict[str, object]:
     return {field.name: every[field.name] for field in model._meta.concrete_fields}
 
 
-@pytest.mark.parametrize("count", [1, 700])
+@pytest.mark.parametrize("count", [1, 700, 1000])
 def test_rows_come_back_as_they_were(model: type[models.Model], count: int) -> None:
     given = [values(model, number) for number in range(count)]
     with transaction.atomic(using="orders"):

@@ -62,8 +62,10 @@ class Replay:
 
     def drain(self, until: int) -> None:
         """Project what is left up to a position, in the order of the log."""
-        what: dict[str, Any] = {"category": self.projector.categories, "form": store.recorded_page}
-        while events := list(store.read_all(after=self.position, until=until, limit=self.batch, **what)):
+        categories, form = self.projector.categories, store.recorded_page
+        while events := list(
+            store.read_all(after=self.position, until=until, limit=self.batch, category=categories, form=form)
+        ):
             with transaction.atomic(using=self.projector.service):
                 deliver(self.projector, events, self.parking)
             self.position = events[-1].position

@@ -172,8 +172,8 @@ def read_streams(category: str, *, until: int, first: str = "", end: str = "", a
     """
     low, high = first or f"{category}-", end or f"{category}."
 
-    def page_after(*after: Any) -> list[RecordedEvent]:
-        return recorded_page(queries.streams(after, high, until, STREAMS_PAGE))
+    def page_after(stream: str, version: int) -> list[RecordedEvent]:
+        return recorded_page(queries.streams((stream, version), high, until, STREAMS_PAGE))
 
     page = page_after(low, 0)
     with ThreadPoolExecutor(1) as reader:

@@ -86,18 +86,13 @@ def _take_over(kind: type[Projector], replay: Replay, shadows: list[Shadow]) -> 
 
 @contextmanager
 def _fewer_collections() -> Iterator[None]:
-    """Millions of short-lived objects need not make the collector look through all that was there before.
-
-    Nor need it touch that, and thereby copy it, in processes that are forked.
-    """
+    """Millions of short-lived objects need not make the collector look through what lives long again and again."""
     usual = gc.get_threshold()
-    gc.freeze()
     gc.set_threshold(ALIVE, *usual[1:])
     try:
         yield
     finally:
         gc.set_threshold(*usual)
-        gc.unfreeze()
 
 
 @contextmanager

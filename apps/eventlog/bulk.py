@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.db import connections, models
+from django.db import connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.db.models.base import ModelState
@@ -106,13 +106,13 @@ def _by_key(model: type[Model]) -> Prepared:
 
 
 def insert(model: type[Model], rows: Sequence[Any]) -> None:
-    """Insert rows that are not there yet; like `bulk_create` without `save` or signals, and faster."""
+    """Insert rows that are not there yet, all or none; like `bulk_create` without `save` or signals, and faster."""
     if not rows:
         return
     connection = connections[model._meta.app_label]
-    columns = _adapted(model, rows, connection)
+    columns = _adapted(model, rows, connection)  # before the transaction, in which on SQLite nobody else can write
     if connection.vendor == "postgresql":
-        with connection.wrap_database_errors:
+        with transaction.atomic(using=connection.alias), connection.wrap_database_errors:
             _copy(connection, model, columns)
     else:
         _insert(connection, model, list(zip(*columns, strict=True)))
@@ -135,9 +135,10 @@ def _insert(connection: BaseDatabaseWrapper, model: type[Model], rows: Sequence[
     """Many rows a statement: a third less work, and Python's lock is let go of once a statement and not once a row."""
     many = VALUES // len(rows[0])
     whole = len(rows) - len(rows) % many
-    with connection.cursor() as cursor:
-        for start in range(0, whole, many):
-            cursor.execute(_insertion(model, many), list(chain.from_iterable(rows[start : start + many])))
+    statements = [list(chain.from_iterable(rows[start : start + many])) for start in range(0, whole, many)]
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+        for values in statements:
+            cursor.execute(_insertion(model, many), values)
         cursor.executemany(_insertion(model), rows[whole:])
 
 

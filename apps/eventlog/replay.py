@@ -80,8 +80,7 @@ class Replay:
         streams = [events for events in streams if events]
         try:
             rows = [projector.fold(blank(events[0].stream_id), events) for events in streams]
-            with transaction.atomic(using=projector.service):
-                bulk.insert(projector.table(projector.model), rows)
+            bulk.insert(projector.table(projector.model), rows)
         except (OperationalError, InterfaceError):
             raise
         except Exception:

@@ -1,10 +1,12 @@
 """A table built beside a live one, to take its place in one transaction."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.apps.registry import Apps
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.db.models.base import ModelBase
 from django.db.utils import OperationalError
@@ -41,12 +43,8 @@ class Shadow:
         self._run(f'DROP TABLE IF EXISTS "{self.name}"', *self.engine.create(self.live, self.name))
 
     def index(self) -> None:
-        """Build what can be built before the switch, and let those who wait to write on SQLite in between."""
-        breath = BREATH if self.connection.vendor == "sqlite" else 0
-        for statement in self.engine.index(self.live, self.name):
-            began = time.monotonic()
-            self._run(statement)
-            time.sleep(min(breath, time.monotonic() - began))
+        """Build what can be built before the switch."""
+        self.engine.index(self.live, self.name)
 
     def replace(self) -> None:
         """Take the live table's place, of which the caller's transaction has `hold`."""
@@ -94,12 +92,16 @@ class _SQLite:
         [(_, sql)] = self._master("table", live)
         return [sql.replace(f'"{live}"', f'"{name}"', 1)]
 
-    def index(self, live: str, name: str) -> list[str]:
-        statements = [
-            sql.replace(f'"{index}"', f'"{index}{SUFFIX}"', 1).replace(f' ON "{live}"', f' ON "{name}"', 1)
-            for index, sql in self._master("index", live)
-        ]
-        return [f"PRAGMA cache_size = -{SORTING}", *statements, f"PRAGMA cache_size = -{USUAL}"]
+    def index(self, live: str, name: str) -> None:
+        """Build the indexes one by one, and let those who wait to write in between."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"PRAGMA cache_size = -{SORTING}")
+            for index, sql in self._master("index", live):
+                began = time.monotonic()
+                beside = sql.replace(f'"{index}"', f'"{index}{SUFFIX}"', 1)
+                cursor.execute(beside.replace(f' ON "{live}"', f' ON "{name}"', 1))
+                time.sleep(min(BREATH, time.monotonic() - began))
+            cursor.execute(f"PRAGMA cache_size = -{USUAL}")
 
     def keep_maintenance_away(self, live: str, name: str) -> list[str]:
         return []
@@ -142,22 +144,49 @@ class _PostgreSQL:
             f'ALTER TABLE "{name}" ADD CONSTRAINT "{_beside(key)}" PRIMARY KEY ({columns})',
         ]
 
-    def index(self, live: str, name: str) -> list[str]:
-        """The definitions of all secondary indexes, unique constraints among them, for the shadow."""
+    def index(self, live: str, name: str) -> None:
+        """Build the indexes in two halves at once, each by one process of the server.
+
+        That takes a third less time than one index after the other, which more processes hardly speed up.
+        """
+        indexes, others = self._definitions(live, name)
+        halves = [self.connection.copy() for _ in range(2)]
+        try:
+            for half in halves:
+                half.inc_thread_sharing()
+                half.ensure_connection()
+            with ThreadPoolExecutor(2) as threads:
+                try:
+                    at_work = [threads.submit(_alone, half, indexes[n::2]) for n, half in enumerate(halves)]
+                    for work in at_work:
+                        work.result()
+                except BaseException:  # Ctrl-C too, which does not wait for an index
+                    for half in halves:
+                        half.connection.cancel()
+                    raise
+        finally:
+            for half in halves:
+                half.close()
+        with self.connection.cursor() as cursor:
+            for statement in others:
+                cursor.execute(statement)
+
+    def _definitions(self, live: str, name: str) -> tuple[list[str], list[str]]:
+        """Statements for all secondary indexes of the shadow, and for what they are there for."""
         indexes = self._rows(
             "SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid), c.conname FROM pg_index i"
             " LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid AND c.contype = 'u'"
             " WHERE i.indrelid = %s::regclass AND NOT i.indisprimary",
             live,
         )
-        statements = []
+        statements, constraints = [], []
         for index, definition, constraint in indexes:
             beside, (_, method) = _beside(index), definition.split(" USING ", 1)
             unique = "UNIQUE " if definition.startswith("CREATE UNIQUE") else ""
             statements.append(f'CREATE {unique}INDEX "{beside}" ON "{name}" USING {method}')
             if constraint:
-                statements.append(f'ALTER TABLE "{name}" ADD CONSTRAINT "{beside}" UNIQUE USING INDEX "{beside}"')
-        return [*statements, f'ANALYZE "{name}" ({", ".join(self._columns(live, "true"))})']
+                constraints.append(f'ALTER TABLE "{name}" ADD CONSTRAINT "{beside}" UNIQUE USING INDEX "{beside}"')
+        return statements, [*constraints, f'ANALYZE "{name}" ({", ".join(self._columns(live, "true"))})']
 
     def keep_maintenance_away(self, live: str, name: str) -> list[str]:
         return [
@@ -186,6 +215,13 @@ class _PostgreSQL:
         with self.connection.cursor() as cursor:
             cursor.execute(query, [table])
             return cursor.fetchall()
+
+
+def _alone(connection: BaseDatabaseWrapper, statements: list[str]) -> None:
+    """Run statements each by one process of the server."""
+    with connection.cursor() as cursor:
+        for statement in ["SET max_parallel_maintenance_workers = 0", *statements]:
+            cursor.execute(statement)
 
 
 def _beside(index: str) -> str:

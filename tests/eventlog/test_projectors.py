@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connections
+from django.db import connections, models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -109,6 +109,25 @@ def test_a_replay_keeps_the_tables_as_the_migrations_made_them() -> None:
         call_command("replay_events", "--no-progress", verbosity=0)
     assert _tables("orders") == before
     call_command("makemigrations", "--check", "--dry-run", verbosity=0)
+
+
+@pytest.mark.postgres
+def test_a_replay_keeps_unique_constraints() -> None:
+    make_history()
+    once = [
+        models.UniqueConstraint(fields=[name, "id"], name=f"orders_order_one_{name}") for name in ("currency", "total")
+    ]
+    try:
+        with connections["orders"].schema_editor() as editor:
+            for constraint in once:
+                editor.add_constraint(Order, constraint)
+        before = _tables("orders")
+        rebuild.rebuild(OrderProjector)
+        assert _tables("orders") == before
+    finally:
+        with connections["orders"].schema_editor() as editor:
+            for constraint in once:
+                editor.remove_constraint(Order, constraint)
 
 
 def test_what_is_appended_during_a_replay_is_in_the_result(monkeypatch: pytest.MonkeyPatch) -> None:

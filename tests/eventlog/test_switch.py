@@ -1,5 +1,6 @@
 """The switch of a replay: short for readers and writers, and later migrations find what they expect."""
 
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -154,6 +155,34 @@ def test_a_vacuum_of_either_table_holds_up_the_switch_and_nothing_else(
         rebuild.rebuild(UserProjector)
     assert len(tries) >= 3
     assert projected() == folded()
+
+
+def indexes_waited_for() -> int:
+    with connections["users"].cursor() as cursor:
+        waiting = "wait_event_type = 'Lock' AND query LIKE 'CREATE%INDEX%'"
+        cursor.execute(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}")
+        return int(cursor.fetchone()[0])
+
+
+@pytest.mark.postgres
+def test_ctrl_c_does_not_wait_for_an_index() -> None:
+    new = shadow.Shadow(User)
+    new.create()
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        eventually(lambda: indexes_waited_for() == 2)
+        connections.close_all()
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    with somebody_else(f'LOCK TABLE "{new.name}" IN ROW EXCLUSIVE MODE'):
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            new.index()
+        assert indexes_waited_for() == 0
+    thread.join()
+    new.drop()
 
 
 def waits_for_a_row() -> bool:

@@ -3,7 +3,8 @@
 
 A table an engine and size: rounds interleaved, medians, each contender in a process of its own. The log holds made-up
 orders (`made_up.py`). The raw driver reads the same fields of the same events in stream order: once as it gives them,
-once with ids, instants and JSON as values, which is the least that any replay has to do.
+once with ids, instants and JSON as values, which is the least that any replay has to do. `cores` is how many were busy
+with a contender on average, the database server's share included.
 """
 
 import argparse
@@ -46,6 +47,7 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
     return {
         name: {
             "rate": statistics.median(result["events"] / result["seconds"] for result in results),
+            "cores": statistics.median(result["cpu"] / result["seconds"] for result in results),
             "peak": max(result["peak"] for result in results),
         }
         for name, results in found.items()
@@ -55,11 +57,11 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
 def report(engine: str, events: int, found: dict[str, dict[str, float]]) -> None:
     decoded, loop, other = ([each["rate"] for each in found.values()][index] for index in (1, -2, -1))
     print(f"\n| {engine}, {events:,} events | events/s | of raw, decoded | times the plain loop | times pyeventsourcing"
-          " | peak MB |\n| --- | ---: | ---: | ---: | ---: | ---: |")  # fmt: skip
+          " | cores | peak MB |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |")  # fmt: skip
     for name, each in found.items():
         rate = each["rate"]
         ratios = f"{rate / decoded:.2f} | {rate / loop:.0f} | {rate / other:.0f}"
-        print(f"| {name} | {rate:,.0f} | {ratios} | {each['peak']:.0f} |", flush=True)
+        print(f"| {name} | {rate:,.0f} | {ratios} | {each['cores']:.2f} | {each['peak']:.0f} |", flush=True)
 
 
 def run(number: int, rounds: int, db: str) -> None:

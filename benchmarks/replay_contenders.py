@@ -1,8 +1,11 @@
 #!/usr/bin/env python
-"""One contender of `make bench-replay`, in a process of its own: prints events, seconds and peak memory as JSON."""
+"""One contender of `make bench-replay`, in a process of its own: prints events, seconds, seconds of all cores that it
+and the database server had, and peak memory as JSON."""
 
+import contextlib
 import json
 import multiprocessing
+import os
 import resource
 import sys
 import time
@@ -22,7 +25,7 @@ RAW = (
 )
 
 Row = tuple[Any, ...]
-Measured = tuple[int, float]
+Measured = tuple[int, float, float]
 
 
 def _rows() -> Iterator[Row]:
@@ -41,9 +44,33 @@ def _rows() -> Iterator[Row]:
 
 
 def timed(work: Callable[[], int]) -> Measured:
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), cpu_seconds()
     events = work()
-    return events, time.perf_counter() - began
+    return events, time.perf_counter() - began, cpu_seconds() - busy
+
+
+def cpu_seconds() -> float:
+    """What this process, those that it has started and all of PostgreSQL's have had of all cores so far."""
+    from django.db import connections
+
+    mine = os.times()
+    seconds = mine.user + mine.system + mine.children_user + mine.children_system
+    if connections["eventlog"].vendor == "postgresql":
+        with connections["eventlog"].cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            postmaster = int(_stat(cursor.fetchone()[0])[1])
+            had = _stat(postmaster)[11:15]  # those that have ended are with it
+            for backend in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split():
+                with contextlib.suppress(FileNotFoundError):
+                    had += _stat(int(backend))[11:13]
+        seconds += sum(map(int, had)) / os.sysconf("SC_CLK_TCK")
+        connections["eventlog"].close()  # some contenders fork
+    return seconds
+
+
+def _stat(process: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third, see proc(5)."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
 
 
 def raw_bytes() -> Measured:
@@ -120,14 +147,14 @@ def pyeventsourcing() -> Measured:
     last = application.recorder.max_notification_id()
     if "popo" in env["PERSISTENCE_MODULE"]:
         theirs.Orders.construct_recorder = lambda self: application.recorder  # type: ignore[method-assign]
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), cpu_seconds()
     classes: dict[str, Any] = {"application_class": theirs.Orders, "projection_class": theirs.OrderProjection}
     with ProjectionRunner(**classes, view_class=view, env=env) as runner:
         while (runner.view.max_tracking_id(application.name) or 0) < last:
             time.sleep(0.02)
-        seconds = time.perf_counter() - began
+        seconds, cpu = time.perf_counter() - began, cpu_seconds() - busy
     application.close()
-    return LOOP, seconds
+    return LOOP, seconds, cpu
 
 
 CONTENDERS: dict[str, Callable[[], Measured]] = {
@@ -145,11 +172,11 @@ def main() -> None:
     import django
 
     django.setup()
-    events, seconds = CONTENDERS[sys.argv[1]]()
+    events, seconds, cpu = CONTENDERS[sys.argv[1]]()
     status = Path("/proc/self/status").read_text()
     peak = int(status.split("VmHWM:")[1].split()[0])  # unlike ru_maxrss, not that of the process that started this one
     peak = max(peak, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-    print(json.dumps({"events": events, "seconds": seconds, "peak": peak // 1024}))
+    print(json.dumps({"events": events, "seconds": seconds, "cpu": cpu, "peak": peak // 1024}))
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ class _PostgreSQL:
                         work.result()
                 except BaseException:  # Ctrl-C too, which does not wait for an index
                     for half in halves:
-                        half.connection.cancel()
+                        half.connection.cancel_safe()
                     raise
         finally:
             for half in halves:

@@ -41,15 +41,22 @@ def settle(deployment: Deployment) -> None:
 
 
 def files(deployment: Deployment) -> Iterator[Path]:
-    """Every file of the deployment: databases, write-ahead logs, exports, logs of processes; a dump of PostgreSQL."""
+    """Every file of the deployment: databases, write-ahead logs, exports, logs of processes; a dump of PostgreSQL.
+
+    Of a server all but the databases of others.
+    """
+    others = set()
     if engine.POSTGRES:
         for alias, url in deployment.urls().items():
             dump = deployment.directory / f"{alias}.sql"
             subprocess.run([postgres.binaries() / "pg_dump", "-f", dump, url], check=True)
+        query = f"SELECT oid::text FROM pg_database WHERE datname NOT LIKE '{deployment.prefix}\\_%'"
+        others = {f"base/{oid}" for (oid,) in deployment.query("default", query)}
     folders = [deployment.directory, *([engine.SERVER.directory] if engine.SERVER else [])]
     for folder in folders:
         for path, _, names in os.walk(folder):
-            yield from (Path(path, name) for name in names)
+            if not path.endswith(tuple(others)):
+                yield from (Path(path, name) for name in names)
 
 
 def found(deployment: Deployment) -> list[str]:

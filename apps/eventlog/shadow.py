@@ -172,7 +172,7 @@ class _PostgreSQL:
                 cursor.execute(statement)
 
     def _definitions(self, live: str, name: str) -> tuple[list[str], list[str]]:
-        """Statements for all secondary indexes of the shadow, and for what they are there for."""
+        """Statements for all secondary indexes of the shadow, and for what comes when those are there."""
         indexes = self._rows(
             "SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid), c.conname FROM pg_index i"
             " LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid AND c.contype = 'u'"

@@ -91,7 +91,7 @@ def live(server: Server, mark: str = MARK) -> str:
 
 
 def test_a_stream_tells_nothing_of_who_was_erased_meanwhile(deployment: Deployment) -> None:
-    mark = "Philomena"  # the search below looks through the whole server
+    mark = "Philomena"  # the search below looks through the server's write-ahead log
     with deployment.server() as server, server.client.stream("GET", "/api/events/stream/") as watching:
         lines = watching.iter_lines()
         assert any("stream-open" in line for line in lines)

@@ -45,10 +45,10 @@ nightly: .venv/dev .env
 
 soak: .venv/dev .env
 	for db in sqlite postgres; do \
-		$(BIN)/python -m tests.soak --db $$db --kills $(KILLS) $(if $(SEED),--seed $(SEED)) && \
+		$(BIN)/python -m tests.support.soak --db $$db --kills $(KILLS) $(if $(SEED),--seed $(SEED)) && \
 		DB=$$db ROUNDS=10 EXAMPLES=60 $(BIN)/python -m pytest -q --timeout 600 \
-			tests/test_checker.py tests/journeys/test_faults.py tests/eventlog/test_log_machine.py \
-			tests/eventlog/test_projectors.py || exit 1; \
+			tests/support/test_checker.py tests/journeys/test_faults.py tests/eventlog/log/test_log_machine.py \
+			tests/eventlog/delivery/test_projecting.py || exit 1; \
 	done
 
 check: .venv/dev .env

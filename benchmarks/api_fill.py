@@ -22,7 +22,7 @@ from django.db.models import Model
 from knox.models import AuthToken
 from rest_framework.authtoken.models import Token
 
-from apps.eventlog.http.pagination import KeysetPagination, ordering_of
+from apps.eventlog.api.pagination import KeysetPagination, ordering_of
 from apps.eventlog.models import StoredEvent
 from apps.eventlog.projectors import of_service
 from apps.eventlog.reactors import Reactor

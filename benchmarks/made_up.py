@@ -94,7 +94,7 @@ def fill(number: int) -> None:
 
 def mark_as_seen(number: int) -> None:
     """Checkpoints as if projectors and reactors had taken in so many events."""
-    from apps.eventlog import checkpoints
+    from apps.eventlog.delivery import checkpoints
     from apps.eventlog.projectors import services
     from apps.eventlog.reactors import Reactor
 

@@ -28,7 +28,8 @@ EACH, BATCH, SECONDS, KNOWN = 10, 2000, 1.0, 20_000
 
 def appends(rounds: int) -> dict[str, float]:
     """Appends a second of each kind, medians of the rounds."""
-    from apps.eventlog import keys, store
+    from apps.eventlog import store
+    from apps.eventlog.encryption import data_keys
     from apps.eventlog.events import DomainEvent
     from benchmarks.notes import Noted, NotedPrivately
 
@@ -45,7 +46,7 @@ def appends(rounds: int) -> dict[str, float]:
 
     versions: dict[str, int] = {}
     known = [uuid4() for _ in range(KNOWN)]
-    keys.find_or_make(known)
+    data_keys.find_or_make(known)
     kinds = {
         "plain": (Noted, uuid4),
         "personal, of a known person": (NotedPrivately, lambda: random.choice(known)),
@@ -68,7 +69,9 @@ def histories(users: int) -> Iterator[tuple[str, list[Any]]]:
 
 
 def fill(events: int, *, encrypted: bool) -> None:
-    from apps.eventlog import delivery, personal, store
+    from apps.eventlog import store
+    from apps.eventlog.delivery import projecting
+    from apps.eventlog.encryption import personal_fields
 
     position, batch = 0, []
     for stream, history in histories(events // EACH):
@@ -76,7 +79,7 @@ def fill(events: int, *, encrypted: bool) -> None:
             {"event_id": uuid4(), "type": event.type, "schema_version": 1, "data": event.payload()} for event in history
         ]
         if encrypted:
-            personal.conceal(stream, history, documents)
+            personal_fields.conceal(stream, history, documents)
         for version, document in enumerate(documents, start=1):
             position += 1
             about = {"position": position, "stream": stream, "stream_version": version, "metadata": {}}
@@ -85,12 +88,12 @@ def fill(events: int, *, encrypted: bool) -> None:
             store.restore(batch)
             batch = []
     store.restore(batch)
-    delivery.catch_up("users")
+    projecting.catch_up("users")
 
 
 def rebuilt() -> float:
     """Events a second of one rebuild of the users."""
-    from apps.eventlog.rebuild import rebuild
+    from apps.eventlog.replay.rebuild import rebuild
     from apps.users.read.projectors import UserProjector
 
     began = time.perf_counter()

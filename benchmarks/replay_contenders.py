@@ -104,7 +104,7 @@ def raw_at_once() -> Measured:
 
 
 def headrace(workers: int) -> Measured:
-    from apps.eventlog.rebuild import rebuild
+    from apps.eventlog.replay.rebuild import rebuild
     from apps.orders.read.projectors import OrderProjector
 
     return timed(lambda: rebuild(OrderProjector, workers=workers))

@@ -2,7 +2,8 @@
 """`make bench-replay-load`: a server that answers commands and queries while `replay_events` rebuilds a long log.
 
 Commands come at a steady rate, first at rest and then through the replay; one reader looks at old rows, and for each
-command somebody waits for its row. At the end the rows are compared with the plain fold of the log (`tests/fold.py`).
+command somebody waits for its row. At the end the rows are compared with the plain fold of the log
+(`tests/support/fold.py`).
 """
 
 import argparse
@@ -36,7 +37,7 @@ TOKEN = (
 )
 # In memory: about 2 GB for a million events.
 COMPARE = (
-    "from tests.fold import folded, projected; one, other = folded(), projected();"
+    "from tests.support.fold import folded, projected; one, other = folded(), projected();"
     "print({name: one[name] == other[name] for name in one})"
 )
 

@@ -50,8 +50,8 @@ def raw_read() -> int:
 
 
 def rates(events: int, rounds: int) -> dict[str, float]:
-    from apps.eventlog import audit, evidence, seals
     from apps.eventlog.models import Seal
+    from apps.eventlog.sealing import seals, stored_rows, verify_log
 
     began, sealed = time.perf_counter(), 0
     while count := seals.seal_next():
@@ -64,10 +64,10 @@ def rates(events: int, rounds: int) -> dict[str, float]:
         assert raw_read() == events
         found["raw driver, reading only"].append(rate(events, began))
         began = time.perf_counter()
-        assert not list(audit.changed_events(Seal.objects.count()))
+        assert not list(verify_log.changed_events(Seal.objects.count()))
         found["verify_log, seals"].append(rate(events, began))
         began = time.perf_counter()
-        assert not list(evidence.broken_streams())
+        assert not list(stored_rows.broken_streams())
         found["verify_log, streams"].append(rate(events, began))
     return {name: statistics.median(each) for name, each in found.items()}
 
@@ -75,7 +75,7 @@ def rates(events: int, rounds: int) -> dict[str, float]:
 @contextmanager
 def sealer() -> Iterator[None]:
     """`seal_events --follow`, at work."""
-    from apps.eventlog import seals
+    from apps.eventlog.sealing import seals
 
     process = subprocess.Popen([sys.executable, ROOT / "manage.py", "seal_events", "--follow"])
     try:

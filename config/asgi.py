@@ -12,8 +12,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 gc.enable()
 
-from apps.eventlog.erasures import refuse_to_serve  # noqa: E402  (needs the settings)
-from apps.eventlog.http.bridge import Bridge  # noqa: E402
+from apps.eventlog.privacy.undone_erasures import refuse_to_serve  # noqa: E402  (needs the settings)
+from apps.eventlog.server.asgi import Bridge  # noqa: E402
 
 refuse_to_serve()
 

@@ -83,18 +83,18 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "apps.eventlog.http.health.ProbeMiddleware",
-    "apps.eventlog.http.compression.ListCompressionMiddleware",
-    "apps.eventlog.http.problems.ProblemMiddleware",
+    "apps.eventlog.server.probes.ProbeMiddleware",
+    "apps.eventlog.server.compression.ListCompressionMiddleware",
+    "apps.eventlog.api.problems.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "apps.eventlog.http.problems.SlashMiddleware",
+    "apps.eventlog.api.problems.SlashMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "apps.eventlog.http.policy.ContentSecurityPolicyMiddleware",
+    "apps.eventlog.server.content_security.ContentSecurityPolicyMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -150,7 +150,7 @@ def database(alias: str) -> dict[str, object]:
     file.parent.mkdir(parents=True, exist_ok=True)
     care = "synchronous=FULL; PRAGMA secure_delete=ON" if kept else "synchronous=NORMAL; PRAGMA secure_delete=FAST"
     return {
-        "ENGINE": "config.sqlite",
+        "ENGINE": "apps.eventlog.database.sqlite",
         "NAME": file,
         "CONN_MAX_AGE": None,
         "OPTIONS": {
@@ -184,19 +184,19 @@ NUM_PROXIES = env.int("NUM_PROXIES", default=0)  # in front, trusted to say who 
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "apps.eventlog.http.authentication.BearerAuthentication",
-        "apps.eventlog.http.authentication.CookieAuthentication",
+        "apps.eventlog.api.authentication.BearerAuthentication",
+        "apps.eventlog.api.authentication.CookieAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAdminUser"],
-    "DEFAULT_PARSER_CLASSES": ["apps.eventlog.http.json.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["apps.eventlog.api.strict_json.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": [
-        "apps.eventlog.http.json.JSONRenderer",
+        "apps.eventlog.api.strict_json.JSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
-    "DEFAULT_PAGINATION_CLASS": "apps.eventlog.http.pagination.KeysetPagination",
-    "DEFAULT_FILTER_BACKENDS": ["apps.eventlog.http.filters.StrictFilterBackend"],
-    "DEFAULT_SCHEMA_CLASS": "apps.eventlog.http.schema.ApiSchema",
-    "EXCEPTION_HANDLER": "apps.eventlog.http.problems.exception_handler",
+    "DEFAULT_PAGINATION_CLASS": "apps.eventlog.api.pagination.KeysetPagination",
+    "DEFAULT_FILTER_BACKENDS": ["apps.eventlog.api.filters.StrictFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "apps.eventlog.api.openapi.ApiSchema",
+    "EXCEPTION_HANDLER": "apps.eventlog.api.problems.exception_handler",
     "DEFAULT_THROTTLE_RATES": {"login": "10/minute", "registration": "20/hour"},
     "URL_FORMAT_OVERRIDE": None,
     "NUM_PROXIES": NUM_PROXIES,

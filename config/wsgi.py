@@ -11,6 +11,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 application = get_wsgi_application()
 gc.enable()
 
-from apps.eventlog.erasures import refuse_to_serve  # noqa: E402  (needs the settings)
+from apps.eventlog.privacy.undone_erasures import refuse_to_serve  # noqa: E402  (needs the settings)
 
 refuse_to_serve()

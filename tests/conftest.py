@@ -10,12 +10,12 @@ from django.test import TransactionTestCase
 
 from apps.orders.write.aggregates import Order
 from apps.users.write.aggregates import User
-from tests import engine
-from tests.api import Api
-from tests.erase import erase
 from tests.journeys.faults import can_mount
-from tests.projection import hardened  # noqa: F401
-from tests.scenario import Scenario
+from tests.support import engine
+from tests.support.api import Api
+from tests.support.erase import erase
+from tests.support.projection import hardened  # noqa: F401
+from tests.support.scenario import Scenario
 
 # Fast hashes, and databases emptied by a helper that lifts the append-only guards: flush would be refused.
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

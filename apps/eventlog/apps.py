@@ -6,7 +6,7 @@ from django.apps import AppConfig
 from django.core.signals import request_started
 from django.utils.module_loading import autodiscover_modules
 
-from apps.eventlog.http.connections import close_dead_connections
+from apps.eventlog.server.dead_connections import close_dead_connections
 
 
 class EventlogConfig(AppConfig):
@@ -17,7 +17,7 @@ class EventlogConfig(AppConfig):
         request_started.connect(close_dead_connections)
         autodiscover_modules("events", "write.handlers", "read.projectors", "reactors")
         # The rooms of the admin, whose __init__.py stays empty.
-        autodiscover_modules("admin.log", "admin.persons", "admin.projectors", "admin.tokens")
+        autodiscover_modules("admin.log", "admin.privacy", "admin.projectors", "admin.tokens")
         # What a start makes stays: the collector, which manage.py turned off, works from here on without looking at it.
         gc.freeze()
         gc.enable()

@@ -1,8 +1,7 @@
-"""What somebody wants: commands, and who sends them."""
+"""What somebody wants: commands, who sends them, and what came of one."""
 
-from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
@@ -32,22 +31,31 @@ class Actor:
 SYSTEM = Actor("system", is_staff=True)
 
 
-@dataclass(slots=True)
-class Run:
-    """One run of a command: who sent it, what its events carry along, and where it ended.
-
-    `expected_version` makes it conditional. `complete` is called in the transaction of the append
-    with the stream, the version and the position that the command ended at. `types` are those of its events.
-    """
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How a command was sent: who sent it, what its events carry along, and the version that makes it conditional."""
 
     actor: Actor
     metadata: dict[str, str]
     expected_version: int | None = None
-    complete: Callable[[str, int, int], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Where a command ended: the stream, its version, and the position of its last event.
+
+    `categories` and `types` are those of all events that the command appended; both are empty if it appended none.
+    """
+
     stream: str = ""
-    types: set[str] = field(default_factory=set)
     version: int = 0
     position: int = 0
+    categories: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
 
 
-running: ContextVar[Run] = ContextVar("running")
+request: ContextVar[Request] = ContextVar("request")
+"""The request of the command that is being handled. `dispatch` sets it, `repository` reads it."""
+
+outcome: ContextVar[Outcome] = ContextVar("outcome")
+"""The outcome so far of the command that is being handled. `repository` sets it, `dispatch` reads it."""

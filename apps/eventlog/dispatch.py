@@ -1,33 +1,25 @@
 """The one write door: `dispatch(command)` runs the one handler of a command."""
 
-import logging
-import math
-import time
 from collections.abc import Callable
-from functools import partial
-from threading import Thread, current_thread, main_thread
+from contextlib import nullcontext
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 import uuid_utils.compat as uuids
-from django.conf import settings
-from django.db import connections, transaction
+from django.db import transaction
 
-from apps.eventlog import attempts, delivery, projectors, reactors, store
-from apps.eventlog.commands import SYSTEM, Actor, Command, Run, running
+from apps.eventlog import commands, store
+from apps.eventlog.commands import SYSTEM, Actor, Command, Outcome, Request
+from apps.eventlog.delivery import inline
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.failpoints import failpoint
 from apps.eventlog.repository import PreconditionFailed
-
-logger = logging.getLogger(__name__)
 
 C = TypeVar("C", bound=Command)
 Handler = Callable[[C], None]
 
 # A race is lost only when another has won, so a few tries see most crowds through.
 TRIES = 5
-
-LOCK_TIMEOUT = 0.05  # seconds for which a request waits for another writer of a read database
-TIME_LIMIT = 0.5  # seconds for which it projects, or reacts, in a service; a longer backlog is left to a thread
 
 _handlers: dict[type[Command], Handler[Any]] = {}
 
@@ -50,77 +42,46 @@ def dispatch(
     actor: Actor = SYSTEM,
     expected_version: int | None = None,
     cause: RecordedEvent | None = None,
-    complete: Callable[[str, int, int], None] | None = None,
-) -> Run:
-    """Run a command; its events are committed when this returns, and inline also projected.
+    complete: Callable[[Outcome], None] | None = None,
+    wait: bool = True,
+) -> Outcome:
+    """Run a command and return its outcome; its events are committed when this returns.
 
-    With `expected_version` it fails where the aggregate has moved on (`PreconditionFailed`);
-    without, a lost race is run again a few times, then raises `store.WrongExpectedVersion`.
-    `cause` is the event that led to the command; `complete` see `Run`. Raises what the handler
-    raises: `RuleBroken`, `NotFound`, `Forbidden`, `reservations.Reserved`.
+    With PROJECTIONS=inline, the events are also projected and reacted to: before this returns if `wait` is true;
+    otherwise for a moment only, and a thread does the rest.
+
+    With `expected_version`, raises `PreconditionFailed` if the aggregate has another version. Without it, a lost race
+    is run again a few times, and then raises `store.WrongExpectedVersion`. `cause` is the event that led to the
+    command. `complete` is called with the outcome in the transaction of the append. Raises what the handler raises:
+    `RuleBroken`, `NotFound`, `Forbidden`, `reservations.Reserved`.
     """
-    run = Run(actor, _metadata(command, actor, cause), expected_version, complete)
-    token = running.set(run)
-    try:
-        _run(command, conditional=expected_version is not None)
-    finally:
-        running.reset(token)
+    request = Request(actor, _metadata(command, actor, cause), expected_version)
+    outcome = copy_context().run(_handle, command, request, complete)
     failpoint("appended")
-    # A management command waits for all of it, for its process ends with it; a request need not.
-    limits = () if current_thread() is main_thread() else (LOCK_TIMEOUT, TIME_LIMIT)
-    transaction.on_commit(lambda: follow(run, *limits), using=store.ALIAS)
-    return run
+    # Nothing waits inside a reaction: the caller who has its cause delivered waits for what follows from it.
+    transaction.on_commit(lambda: inline.follow(outcome, wait=wait and cause is None), using=store.ALIAS)
+    return outcome
 
 
-def follow(run: Run, lock_timeout: float | None = None, time_limit: float = math.inf) -> None:
-    """After a commit, inline: bring the projectors and reactors that follow its events up to the log.
-
-    The event is safe whatever happens here, so a failure is logged and the command stands. Where somebody else writes
-    to the rows for more than `lock_timeout` seconds, or a service has work for more than `time_limit`, a thread goes
-    on with it.
-    """
-    if settings.PROJECTIONS != "inline":
-        return
-    services = projectors.services_following(run.stream.partition("-")[0])
-    project = partial(delivery.catch_up, lock_timeout=lock_timeout)
-    work: list[tuple[Callable[..., None], str]] = [(project, service) for service in services]
-    work += [(reactors.catch_up, service) for service in {*services, *reactors.services_taking(run.types)}]
-    unfinished = False
-    for catch_up, service in work:
-        late = _after(time_limit)
-        try:
-            catch_up(service, stopped=late)
-            unfinished |= late()
-        except attempts.Locked:
-            unfinished = True
-        except Exception:
-            logger.exception("The events of %s are in the log, but %s could not follow them", run.stream, service)
-    if unfinished:
-        Thread(target=_follow_later, args=[run], name=f"follow {run.stream}", daemon=True).start()
-
-
-def _after(seconds: float) -> Callable[[], bool]:
-    deadline = time.monotonic() + seconds
-    return lambda: time.monotonic() > deadline
-
-
-def _follow_later(run: Run) -> None:
-    try:
-        follow(run)
-    finally:
-        connections.close_all()  # those of this thread
-
-
-def _run(command: Command, *, conditional: bool) -> None:
+def _handle(command: Command, request: Request, complete: Callable[[Outcome], None] | None) -> Outcome:
+    """Run the handler, again after each lost race unless the command is conditional."""
+    commands.request.set(request)
     for attempt in range(1, TRIES + 1):
+        commands.outcome.set(Outcome())
         try:
-            return _handlers[type(command)](command)
+            # One transaction for the append and what `complete` writes.
+            with store.unit() if complete else nullcontext():
+                _handlers[type(command)](command)
+                outcome = commands.outcome.get()
+                if complete:
+                    complete(outcome)
+            return outcome
         except store.WrongExpectedVersion as lost:
-            if conditional:
+            if request.expected_version is not None:
                 raise PreconditionFailed(str(lost)) from lost
             if attempt == TRIES:
                 raise
-    return None
+    raise AssertionError("the last try returns or raises")
 
 
 def _metadata(command: Command, actor: Actor, cause: RecordedEvent | None) -> dict[str, str]:

@@ -13,6 +13,8 @@ Payload = dict[str, Any]
 Field = TypeVar("Field")
 
 _PERSONAL = msgspec.Meta(extra_json_schema={"x-personal": True})
+ERASED = "[erased]"  # what a personal field reads once the person is forgotten
+
 Personal = Annotated[Field, _PERSONAL]
 """Marks a field about a person, `name: Personal[str]`: encrypted in the log, `[erased]` once they are forgotten."""
 

@@ -1,4 +1,11 @@
-"""Named points at which a crash test kills the process, as a power cut would, or stops it."""
+"""Named points at which a crash test kills the process, as a power cut would, or stops it.
+
+The points are:
+
+    appended   a command's events are committed and nothing has followed them yet
+    projected  rows and checkpoint are written and not committed yet
+    switching  a rebuild has filled its tables and not switched to them yet
+"""
 
 import os
 import signal

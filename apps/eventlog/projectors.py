@@ -1,11 +1,13 @@
 """Projectors turn events into rows of their own service's database, each event exactly once."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
+from uuid import UUID
 
 from django.db.models import Model
 
-from apps.eventlog import bulk
+from apps.eventlog import store
+from apps.eventlog.database import bulk_rows
 from apps.eventlog.events import DomainEvent, RecordedEvent
 
 Method = TypeVar("Method", bound=Callable[..., None])
@@ -57,6 +59,10 @@ class Projector:
         """The model to read and write rows with: of the live table, or of the one being built."""
         return self._tables.get(model, model)
 
+    def upsert(self, model: type[Model], rows: Sequence[Any]) -> None:
+        """Insert rows into the table of a model, or write them over the rows that have their primary keys."""
+        bulk_rows.upsert(self.table(model), rows)
+
     def project(self, events: Sequence[RecordedEvent]) -> None:
         """Write what the events change, in a transaction that the caller holds open."""
         raise NotImplementedError
@@ -78,11 +84,20 @@ class RowProjector(Projector, abstract=True):
     def project(self, events: Sequence[RecordedEvent]) -> None:
         table = self.table(self.model)
         new = {recorded.stream_id for recorded in events if recorded.stream_version == 1}
-        rows = bulk.find(table, {recorded.stream_id for recorded in events} - new)
+        rows = bulk_rows.find(table, {recorded.stream_id for recorded in events} - new)
         for recorded in events:
             row = rows.get(recorded.stream_id) or table(pk=recorded.stream_id)
             rows[recorded.stream_id] = self.fold(row, [recorded])
-        bulk.upsert(table, list(rows.values()))
+        bulk_rows.upsert(table, list(rows.values()))
+
+    @classmethod
+    def row_at(cls, id: UUID, position: int | None = None) -> Any | None:
+        """The row of a stream as it stood at a position of the log, or as it stands now; None before its first event.
+
+        The row is folded from the stream itself, so it is never late.
+        """
+        history = list(store.read_stream(f"{cls.category}-{id}", until=position))
+        return cls().fold(cls.model(pk=id), history) if history else None
 
     def fold(self, row: Any, events: Iterable[RecordedEvent]) -> Any:
         """The row after these events of its stream, one or more, oldest first."""
@@ -104,5 +119,6 @@ def services() -> list[str]:
     return sorted({projector.service for projector in Projector.registry.values()})
 
 
-def services_following(category: str) -> list[str]:
-    return sorted({p.service for p in Projector.registry.values() if category in p.categories})
+def services_following(categories: Collection[str]) -> list[str]:
+    """The services with a projector that follows one of these categories."""
+    return sorted({p.service for p in Projector.registry.values() if set(categories) & set(p.categories)})

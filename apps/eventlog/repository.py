@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from typing import TypeVar
 from uuid import UUID
 
-from apps.eventlog import reservations, snapshots, store
+from apps.eventlog import commands, reservations, snapshots, store
 from apps.eventlog.aggregates import Aggregate, Erased
-from apps.eventlog.commands import running
+from apps.eventlog.commands import Outcome
 
 Kind = TypeVar("Kind", bound=Aggregate)
 
@@ -38,8 +38,8 @@ def creating(kind: type[Kind], id: UUID) -> Iterator[Kind]:
 
 
 def require_owner(owner: UUID | None) -> None:
-    """Raise `NotFound` unless the actor is this user or staff."""
-    if not running.get().actor.owns(owner):
+    """Raise `NotFound` unless the sender of the command that is being handled is this user or staff."""
+    if not commands.request.get().actor.owns(owner):
         raise NotFound("not found")
 
 
@@ -50,12 +50,11 @@ def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False, even_erased
     Raises `NotFound`, `Forbidden` where the actor is not staff and `staff_only` is set, `Erased` unless
     `even_erased`, `PreconditionFailed`, and `store.WrongExpectedVersion` where another was faster.
     """
-    run = running.get()
     aggregate = snapshots.load(kind, id)
     if not aggregate.version:
         raise NotFound("not found")
     require_owner(aggregate.owner)
-    if staff_only and not run.actor.is_staff:
+    if staff_only and not commands.request.get().actor.is_staff:
         raise Forbidden("only staff may do this")
     if aggregate.erased and not even_erased:
         raise Erased("the person was erased")
@@ -65,29 +64,27 @@ def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False, even_erased
 
 
 def _require_version(aggregate: Aggregate) -> None:
-    if running.get().expected_version not in (None, aggregate.version):
+    if commands.request.get().expected_version not in (None, aggregate.version):
         raise PreconditionFailed(f"{aggregate.stream} is at version {aggregate.version}")
 
 
 def _append(aggregate: Aggregate) -> None:
-    run = running.get()
-    if aggregate.pending_claims or run.complete:
-        with store.unit():
-            for scope, key, taken in aggregate.pending_claims:
-                (reservations.reserve if taken else reservations.release)(scope, key, aggregate.stream)
-            _append_events(aggregate)
-            if run.complete:
-                run.complete(run.stream, run.version, run.position)
-    else:
+    if not aggregate.pending_claims:
+        _append_events(aggregate)
+        return
+    with store.unit():
+        for scope, key, taken in aggregate.pending_claims:
+            (reservations.reserve if taken else reservations.release)(scope, key, aggregate.stream)
         _append_events(aggregate)
 
 
 def _append_events(aggregate: Aggregate) -> None:
-    run = running.get()
-    run.stream, run.version, run.position = aggregate.stream, aggregate.version, aggregate.position
-    if aggregate.pending_events:
-        appended = store.append(
-            aggregate.stream, aggregate.pending_events, expected_version=aggregate.version, metadata=run.metadata
-        )
-        run.version, run.position = appended.version, appended.position
-        run.types |= {event.type for event in aggregate.pending_events}
+    version, position, events = aggregate.version, aggregate.position, aggregate.pending_events
+    if events:
+        metadata = commands.request.get().metadata
+        appended = store.append(aggregate.stream, events, expected_version=version, metadata=metadata)
+        version, position = appended.version, appended.position
+    before = commands.outcome.get()
+    categories = before.categories | ({aggregate.category} if events else set())
+    types = before.types | {event.type for event in events}
+    commands.outcome.set(Outcome(aggregate.stream, version, position, categories, types))

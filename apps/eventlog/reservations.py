@@ -5,7 +5,7 @@ A value may be personal, an e-mail address say, so only a keyed hash of it is ke
 
 import hmac
 
-from apps.eventlog import keys
+from apps.eventlog.encryption import data_keys
 from apps.eventlog.models import Reservation
 
 
@@ -37,7 +37,7 @@ def reserved_by(scope: str, key: str) -> str | None:
 
 def keyed_hash(scope: str, key: str) -> str:
     """What is kept of a value: it says nothing to those who do not have this installation's key."""
-    return hmac.new(keys.installation_key(), f"{scope}\0{key}".encode(), "sha256").hexdigest()
+    return hmac.new(data_keys.installation_key(), f"{scope}\0{key}".encode(), "sha256").hexdigest()
 
 
 def _holder(scope: str, hashed: str) -> str | None:

@@ -13,9 +13,10 @@ import uuid_utils.compat as uuids
 from django.db import connections, transaction
 from django.db.models import Max, QuerySet
 
-from apps.eventlog import instants, personal, statements
-from apps.eventlog.engines import queries
+from apps.eventlog.database import statements
+from apps.eventlog.encryption import personal_fields
 from apps.eventlog.events import DomainEvent, Payload, RecordedEvent
+from apps.eventlog.log import instants, queries
 from apps.eventlog.models import Import, StoredEvent
 
 ALIAS = "eventlog"
@@ -71,7 +72,7 @@ def append(
         {"event_id": id, "type": event.type, "schema_version": event.schema_version, "data": event.payload()}
         for event, id in zip(events, event_ids or [uuids.uuid7() for _ in events], strict=True)
     ]
-    personal.conceal(stream, events, documents)
+    personal_fields.conceal(stream, events, documents)
     outcome, position, version = _engine().append(
         connections[ALIAS], stream, expected_version, documents, metadata or {}
     )
@@ -225,7 +226,7 @@ def refresh_statistics() -> None:
 
 def recorded(rows: queries.Rows) -> list[RecordedEvent]:
     """The events of `find`, in their recorded form; personal fields are readable, or `[erased]`."""
-    return personal.reveal(stored(rows))
+    return personal_fields.reveal(stored(rows))
 
 
 def stored(rows: queries.Rows) -> list[RecordedEvent]:
@@ -235,7 +236,7 @@ def stored(rows: queries.Rows) -> list[RecordedEvent]:
 
 def recorded_page(rows: queries.Rows) -> list[RecordedEvent]:
     """`recorded`, quicker for a thousand events and slower for a few."""
-    return personal.reveal(_engine().recorded_page(connections[ALIAS], *queries.plain(rows)))
+    return personal_fields.reveal(_engine().recorded_page(connections[ALIAS], *queries.plain(rows)))
 
 
 def page_as_stored(*, after: int, end: int, limit: int) -> str | bytes:
@@ -246,4 +247,4 @@ def page_as_stored(*, after: int, end: int, limit: int) -> str | bytes:
 
 
 def _engine() -> Any:
-    return import_module(f"apps.eventlog.engines.{connections[ALIAS].vendor}")  # the other's driver is not loaded
+    return import_module(f"apps.eventlog.log.{connections[ALIAS].vendor}")  # the other's driver is not loaded

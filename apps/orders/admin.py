@@ -6,11 +6,10 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
 from apps.eventlog.admin.actions import act_with_reason, sending
-from apps.eventlog.admin.cells import link, table
-from apps.eventlog.admin.checkpoints import CheckpointAdmin
 from apps.eventlog.admin.documents import DocumentAdmin
 from apps.eventlog.admin.filters import ValuesFilter
-from apps.eventlog.admin.letters import DeadLetterAdmin
+from apps.eventlog.admin.html import link, table
+from apps.eventlog.admin.readers import CheckpointAdmin, DeadLetterAdmin
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.orders.models import Checkpoint, Customer, DeadLetter, Order, OrderSummary, SummarizedOrder
 from apps.orders.write.commands import CancelOrder

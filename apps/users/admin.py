@@ -5,10 +5,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from apps.eventlog.admin.actions import act_with_reason, sending
-from apps.eventlog.admin.checkpoints import CheckpointAdmin
 from apps.eventlog.admin.documents import DocumentAdmin
-from apps.eventlog.admin.letters import DeadLetterAdmin
-from apps.eventlog.admin.persons import PersonalKeyAdmin
+from apps.eventlog.admin.privacy import PersonalKeyAdmin
+from apps.eventlog.admin.readers import CheckpointAdmin, DeadLetterAdmin
 from apps.users.models import Checkpoint, DeadLetter, PersonalKey, User
 from apps.users.write.commands import DeactivateUser, EraseUser
 

@@ -20,6 +20,9 @@ CONTRACTS = {
     if section.startswith("importlinter:contract:")
 }
 
+# The order of the files in one room breaks too if a room below imports one above.
+INSIDE = ["delivery", "replay", "sealing", "live"]
+
 # contract, file under apps/, what is added to it; a file that is not there is made
 PLANTS = [
     ("services", "orders/write/handlers.py", "from apps.users.events import UserDeactivated"),
@@ -47,11 +50,20 @@ PLANTS = [
     ("read", "orders/read/queries.py", "from apps.orders.read import serializers"),
     ("read", "users/read/serializers.py", "from apps.users.read import viewsets"),
     ("read", "eventlog/read/stray.py", ""),
-    ("eventlog", "eventlog/store.py", "from apps.eventlog import delivery"),
-    ("eventlog", "eventlog/delivery.py", "from apps.eventlog import reactors"),
-    ("eventlog", "eventlog/dispatch.py", "from apps.eventlog.http import problems"),
-    ("eventlog", "eventlog/http/problems.py", "from apps.eventlog.read import serializers"),
+    ("eventlog", "eventlog/store.py", "from apps.eventlog.delivery import projecting"),
+    ("eventlog", "eventlog/delivery/projecting.py", "from apps.eventlog import dispatch"),
+    ("eventlog", "eventlog/dispatch.py", "from apps.eventlog.api import problems"),
+    ("eventlog", "eventlog/api/problems.py", "from apps.eventlog.read import serializers"),
     ("eventlog", "eventlog/stray.py", ""),
+    ("doors", "orders/read/queries.py", "from apps.eventlog.delivery import checkpoints"),
+    ("doors", "users/write/handlers.py", "from apps.eventlog.database import statements"),
+    ("doors", "orders/reactors.py", "from apps.eventlog.encryption.personal_fields import reveal"),
+    ("doors", "users/read/projectors.py", "from apps.eventlog.replay import rebuild"),
+    ("delivery", "eventlog/delivery/claims.py", "from apps.eventlog.delivery import projecting"),
+    ("delivery", "eventlog/delivery/stray.py", ""),
+    ("replay", "eventlog/replay/shadow_table.py", "from apps.eventlog.replay import rebuild"),
+    ("sealing", "eventlog/sealing/canonical_form.py", "from apps.eventlog.sealing import stored_rows"),
+    ("live", "eventlog/live/messages.py", "from apps.eventlog.live import tail"),
     ("one-door", "users/write/viewsets.py", "from apps.users.write import handlers"),
     ("one-door", "orders/reactors.py", "from apps.orders.write.handlers import place_order"),
     ("read-models", "users/write/handlers.py", "from apps.users.models import User"),
@@ -69,8 +81,8 @@ PLANTS = [
     ("plain", "eventlog/upcasting.py", "from django.conf import settings"),
     ("config", "eventlog/failpoints.py", "from config import settings"),
     ("config", "users/apps.py", "import config.routers"),
-    ("cycles", "eventlog/http/authentication.py", "from apps.eventlog.http import idempotency"),
-    ("cycles", "eventlog/http/filters.py", "from apps.eventlog.http import pagination"),
+    ("cycles", "eventlog/api/authentication.py", "from apps.eventlog.api import idempotency"),
+    ("cycles", "eventlog/api/filters.py", "from apps.eventlog.api import pagination"),
 ]
 
 
@@ -101,9 +113,9 @@ def test_a_planted_violation_breaks_its_contract(copied: Path, contract: str, fi
         source.write(f"\n{line}\n")
     status, broken = lint(copied)
     assert status == 1
-    # An import against the order of the layers may close a circle as well; nothing else may break.
+    # An import against the order of the layers may also close a circle; nothing else may break.
     assert CONTRACTS[contract] in broken
-    assert broken <= {CONTRACTS[contract], CONTRACTS["cycles"]}
+    assert broken <= {CONTRACTS[each] for each in (contract, "cycles", *INSIDE)}
 
 
 def test_every_contract_has_a_planted_violation() -> None:

@@ -13,7 +13,7 @@ from apps.eventlog.events import RecordedEvent
 from apps.users.events import UserRegistered, UserRenamed
 from apps.users.write.aggregates import User
 from apps.users.write.commands import DeactivateUser, EraseUser, RenameUser
-from tests.erase import erase
+from tests.support.erase import erase
 
 
 def long_lived(id: UUID, names: int = snapshots.LONG, ids: Any = None) -> None:

@@ -8,12 +8,12 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connections, transaction
 
 from apps.eventlog import reservations, store
-from apps.eventlog.engines.columns import of_columns
 from apps.eventlog.events import FIELDS
+from apps.eventlog.log.queries import of_columns
 from apps.eventlog.management.commands.import_events import Line
 from apps.eventlog.models import Import
-from tests import checker
 from tests.eventlog.events import Counted
+from tests.support import checker
 
 LOG = connections["eventlog"]
 

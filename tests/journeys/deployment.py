@@ -20,7 +20,7 @@ import msgspec
 import psycopg
 
 from apps.eventlog.events import FIELDS, RecordedEvent
-from tests import engine
+from tests.support import engine
 from tools import postgres
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +32,7 @@ STAFF_TOKEN = (
 
 
 ROWS = (
-    "import json; from tests.fold import projected, folded;"
+    "import json; from tests.support.fold import projected, folded;"
     "print(json.dumps([folded(), projected()], default=str, sort_keys=True))"
 )
 

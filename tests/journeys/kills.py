@@ -12,10 +12,10 @@ from typing import Any
 from django.db import connections
 
 from apps.eventlog.projectors import Projector
-from apps.eventlog.rebuild import AlreadyRunning, rebuild
+from apps.eventlog.replay.rebuild import AlreadyRunning, rebuild
 from apps.orders.models import Customer, Order, OrderSummary
 from apps.users.models import User
-from tests.fold import folded, projected
+from tests.support.fold import folded, projected
 
 
 def start(work: Callable[[], object]) -> int:

@@ -17,7 +17,7 @@ import httpx
 from apps.eventlog.events import DomainEvent
 from apps.orders.events import OrderCancelled, OrderLine, OrderPaid, OrderPlaced, OrderShipped
 from apps.users.events import UserDeactivated, UserRegistered, UserRenamed
-from tests.checker import Answer, History, Query
+from tests.support.checker import Answer, History, Query
 
 STEPS = {"pay": OrderPaid, "ship": OrderShipped, "cancel": OrderCancelled, "rename": UserRenamed}
 STEPS |= {"deactivate": UserDeactivated}

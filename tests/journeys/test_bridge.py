@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from django.http import HttpResponse
 
-from apps.eventlog.http import bridge as module
-from apps.eventlog.http.bridge import Bridge
+from apps.eventlog.server import asgi as module
+from apps.eventlog.server.asgi import Bridge
 from tests.journeys.deployment import ROOT, Deployment, Server, eventually
 from tests.journeys.sse import as_customer, listening
 

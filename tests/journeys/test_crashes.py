@@ -31,7 +31,7 @@ def test_killed_before_or_in_a_projection_a_worker_brings_the_rows_up(deployment
 
 KILLERS = """
 import os, signal
-from apps.eventlog import delivery
+from apps.eventlog.delivery import projecting
 from apps.users.models import Checkpoint, DeadLetter
 from apps.users.read.projectors import UserProjector
 
@@ -40,7 +40,7 @@ killed = 0
 while True:
     child = os.fork()
     if not child:
-        delivery.catch_up("users")
+        projecting.catch_up("users")
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if not os.WIFSIGNALED(status):

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests import engine
 from tests.journeys.deployment import Deployment
 from tests.journeys.sse import listening
+from tests.support import engine
 
 ANN = {"email": "ann@example.org", "name": "Ann", "password": "correct horse battery"}
 WRONG = "incorrect donkey accumulator"

@@ -22,12 +22,12 @@ from django.db import Error, connections
 
 from apps.eventlog import store
 from apps.users.events import UserRegistered
-from tests import checker, engine
-from tests.checker import History
 from tests.eventlog.events import Counted
 from tests.journeys.deployment import Deployment, Server, eventually
 from tests.journeys.faults import Proxy, fill, small_disk
 from tests.journeys.load import Load, Request
+from tests.support import checker, engine
+from tests.support.checker import History
 
 LINE = {"sku": "A", "quantity": 1, "unit_price": "1.00"}
 ROUNDS = int(os.environ.get("ROUNDS", "1"))  # `make soak` has more of them

@@ -16,8 +16,8 @@ import httpx
 import psycopg
 import pytest
 
-from tests import engine
 from tests.journeys.deployment import Deployment, Server
+from tests.support import engine
 from tools import postgres
 
 MARK = "Xanthippe"  # stands in the name and both addresses, and nowhere else
@@ -155,13 +155,14 @@ def look(deployment: Deployment, *people: str) -> list[list[object]]:
 
 LOOK = """
 import json
-from apps.eventlog import keys, store
+from apps.eventlog import store
+from apps.eventlog.encryption import data_keys
 from apps.eventlog.models import Erasure
 from apps.orders.models import Customer
 from apps.users.models import User
 print(json.dumps([[
     store.find(type="users.UserErased", stream=f"user-{{id}}").count(), Erasure.objects.filter(subject=id).count(),
-    len(keys.find([id])), User.objects.get(id=id).name, Customer.objects.get(id=id).name,
+    len(data_keys.find([id])), User.objects.get(id=id).name, Customer.objects.get(id=id).name,
 ] for id in {people}]))
 """
 

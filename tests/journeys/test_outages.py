@@ -12,8 +12,8 @@ from django.core.signals import request_started
 from django.db import connections
 
 from apps.orders.models import Order
-from tests import engine
 from tests.journeys.deployment import Deployment, Server, eventually
+from tests.support import engine
 
 
 @contextmanager

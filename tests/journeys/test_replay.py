@@ -11,7 +11,7 @@ import pytest
 from tests.journeys.deployment import ROOT, ROWS, Deployment
 
 NO_URLS = {f"{alias}_DATABASE_URL": "" for alias in ("DEFAULT", "USERS", "ORDERS", "EVENTLOG")}
-MAKE_HISTORY = "from tests.history import make_history; make_history(users=5, commands=50)"
+MAKE_HISTORY = "from tests.support.history import make_history; make_history(users=5, commands=50)"
 
 
 def test_several_processes_build_the_same_rows(deployment: Deployment) -> None:
@@ -45,11 +45,11 @@ CAPTURE = """
 import json
 from django.utils import timezone
 from apps.eventlog import store
-from apps.eventlog.rebuild import rebuild
+from apps.eventlog.replay.rebuild import rebuild
 from apps.orders.models import DeadLetter, Order
 from apps.orders.read.projectors import OrderProjector
-from tests.fold import projected
-from tests.history import make_history
+from tests.support.fold import projected
+from tests.support.history import make_history
 make_history(users=2, commands=20, seed=100)
 order = Order.objects.filter(version__gt=1).first()
 event = store.find(stream=f"order-{{order.pk}}", stream_version=2).get()

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 
-from tests import engine
 from tests.journeys.deployment import ROOT, STAFF_TOKEN, Deployment, eventually
+from tests.support import engine
 
 pytestmark = pytest.mark.postgres
 

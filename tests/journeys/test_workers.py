@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import engine
 from tests.journeys.deployment import Deployment, eventually
+from tests.support import engine
 
 FOLLOWED = {
     "UserProjector": "user",
@@ -18,8 +18,8 @@ FOLLOWED = {
     "SummaryProjector": "order",
 }
 FORGOTTEN = """
-from tests.history import make_history
-from apps.eventlog import checkpoints
+from tests.support.history import make_history
+from apps.eventlog.delivery import checkpoints
 from apps.eventlog.projectors import Projector
 make_history(users=6, commands=60)
 for kind in Projector.registry.values():

@@ -6,11 +6,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from apps.eventlog import delivery, rebuild, store, upcasting
+from apps.eventlog import store, upcasting
+from apps.eventlog.delivery import projecting
+from apps.eventlog.replay import rebuild
 from apps.orders.events import OrderCancelled
 from apps.orders.models import DeadLetter, Order
 from apps.orders.read.projectors import OrderProjector, SummaryProjector
-from tests.fold import projected
+from tests.support.fold import projected
 
 PLACED = {
     "customer_id": "0190a1b2-0000-7000-8000-000000000001",
@@ -47,7 +49,7 @@ def test_a_cancellation_of_version_1_reads_as_one_of_version_2(reason: str, caus
 
 def test_both_versions_become_the_same_rows_live_and_in_a_replay() -> None:
     pairs = [(cancelled_order(1, reason=why), cancelled_order(2, reason=why, cause="requested")) for why in REASONS]
-    delivery.catch_up("orders")
+    projecting.catch_up("orders")
     live = projected()
     for old, new in pairs:
         assert row(old) == row(new)
@@ -68,6 +70,6 @@ def row(order: UUID) -> dict[str, Any]:
 def test_without_the_upcaster_an_old_event_is_parked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upcasting, "_upcasters", {})
     old = cancelled_order(1, reason="ordered twice")
-    delivery.catch_up("orders")
+    projecting.catch_up("orders")
     assert row(old)["status"] == "placed"
     assert {letter.projector for letter in DeadLetter.objects.all()} == {"OrderProjector", "SummaryProjector"}

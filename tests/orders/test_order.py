@@ -17,7 +17,7 @@ from apps.orders.write.commands import (
     PlaceOrder,
     ShipOrder,
 )
-from tests.scenario import Scenario
+from tests.support.scenario import Scenario
 
 CUSTOMER = uuid4()
 LINES = (OrderLine("A-1", 2, Decimal("12.50")),)

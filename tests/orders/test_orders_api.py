@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from apps.eventlog import store
-from tests.api import Answer, Api
+from tests.support.api import Answer, Api
 
 LINE = {"sku": "A-1", "quantity": 2, "unit_price": "12.50"}
 

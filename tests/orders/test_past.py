@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.api import Api
+from tests.support.api import Api
 
 
 def test_each_version_and_instant_gives_the_document_of_that_time(api: Api) -> None:

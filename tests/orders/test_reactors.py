@@ -8,14 +8,15 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 
-from apps.eventlog import delivery, reactors, store
+from apps.eventlog import store
+from apps.eventlog.delivery import projecting, reacting
 from apps.eventlog.dispatch import dispatch
 from apps.orders.events import OrderCancelled, OrderLine, OrderPlaced
 from apps.orders.models import Checkpoint, Order
 from apps.orders.reactors import CancelOrdersOfInactiveCustomers
 from apps.orders.write.commands import PayOrder, PlaceOrder
 from apps.users.write.commands import DeactivateUser, ReactivateUser, RegisterUser
-from tests.fold import folded, projected
+from tests.support.fold import folded, projected
 
 LINES = (OrderLine("A-1", 1, Decimal("1.00")),)
 
@@ -29,9 +30,9 @@ def customer_with_orders(number: int) -> tuple[UUID, list[UUID]]:
 
 
 def run() -> None:
-    delivery.catch_up("orders")
-    reactors.catch_up("orders")
-    delivery.catch_up("orders")
+    projecting.catch_up("orders")
+    reacting.catch_up("orders")
+    projecting.catch_up("orders")
 
 
 def cancellations(order: UUID) -> int:
@@ -101,7 +102,7 @@ def test_a_reactor_that_comes_too_late_to_an_event_leaves_no_attempt_behind() ->
     *_, placed = store.read_all()
     Checkpoint.objects.filter(name="CancelOrdersOfInactiveCustomers").update(position=placed.position)
     for _ in range(4):
-        reactors._react(CancelOrdersOfInactiveCustomers(), placed)
+        reacting._react(CancelOrdersOfInactiveCustomers(), placed)
     assert Checkpoint.objects.get(name="CancelOrdersOfInactiveCustomers").attempts == 0
     assert projected()["set aside"] == {}
 
@@ -139,8 +140,8 @@ def test_many_at_once_leave_no_reaction_behind() -> None:
 def test_an_event_behind_a_writers_mark_is_waited_for_with_growing_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     customer, [order] = customer_with_orders(1)
     looks: list[int] = []
-    drain = reactors._drain
-    monkeypatch.setattr(reactors, "_drain", lambda *arguments: looks.append(1) or drain(*arguments))
+    drain = reacting._drain
+    monkeypatch.setattr(reacting, "_drain", lambda *arguments: looks.append(1) or drain(*arguments))
     other = connections["eventlog"].copy()
     try:
         with other.cursor() as cursor:
@@ -148,7 +149,7 @@ def test_an_event_behind_a_writers_mark_is_waited_for_with_growing_pauses(monkey
             cursor.execute("SELECT eventlog_mark()")
             dispatch(DeactivateUser(customer, "left"))  # visible, and not safe to follow
             looks.clear()
-            reactors.catch_up("orders")
+            reacting.catch_up("orders")
             assert 3 < len(looks) < 20
             assert cancellations(order) == 0
             cursor.execute("ROLLBACK")

@@ -9,13 +9,15 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.test import Client
 
-from apps.eventlog import erasures, keys, store
+from apps.eventlog import erasures, store
+from apps.eventlog.encryption import data_keys
+from apps.eventlog.encryption.personal_fields import ERASED
 from apps.eventlog.models import StoredEvent
-from apps.eventlog.personal import ERASED
+from apps.eventlog.privacy import undone_erasures
 from apps.users.events import UserErased, UserRegistered
 from apps.users.models import PersonalKey
-from tests.api import PASSWORD, Api
-from tests.fold import folded, projected
+from tests.support.api import PASSWORD, Api
+from tests.support.fold import folded, projected
 
 REASON = {"reason": "asked by letter"}
 
@@ -113,10 +115,10 @@ def test_keys_are_rewrapped_and_an_unknown_key_encryption_key_harms_nothing(api:
     call_command("rotate_keys", "--no-progress")
     settings.PREVIOUS_KEY_ENCRYPTION_KEYS = []
     assert store.recorded(store.find())[0].data["name"] == "Ann"
-    erasures.require_done()
+    undone_erasures.require_done()
     settings.KEY_ENCRYPTION_KEY = old
-    for call in (erasures.require_done, lambda: store.recorded(store.find())):
-        with pytest.raises(keys.WrongKey, match="set KEY_ENCRYPTION_KEY"):
+    for call in (undone_erasures.require_done, lambda: store.recorded(store.find())):
+        with pytest.raises(data_keys.WrongKey, match="set KEY_ENCRYPTION_KEY"):
             call()
     settings.KEY_ENCRYPTION_KEY = new
     assert api.staff.get(f"users/{ann.user_id}/history/")["results"][0]["data"]["name"] == "Ann"
@@ -126,14 +128,14 @@ def test_a_backup_of_the_keys_older_than_an_erasure_is_refused_until_it_is_erase
     ann = api.customer()
     backup = list(PersonalKey.objects.values())
     api.staff.post(f"users/{ann.user_id}/erase/", REASON)
-    erasures.require_done()
+    undone_erasures.require_done()
     PersonalKey.objects.all().delete()
     PersonalKey.objects.bulk_create(PersonalKey(**row) for row in backup)
-    with pytest.raises(erasures.Undone, match="reapply_erasures"):
-        erasures.require_done()
+    with pytest.raises(undone_erasures.Undone, match="reapply_erasures"):
+        undone_erasures.require_done()
     call_command("reapply_erasures")
-    erasures.require_done()
-    assert not keys.find([UUID(ann.user_id)])
+    undone_erasures.require_done()
+    assert not data_keys.find([UUID(ann.user_id)])
 
 
 def test_an_append_repeated_with_its_event_ids_is_recognised(api: Api) -> None:

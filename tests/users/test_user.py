@@ -11,7 +11,7 @@ from apps.eventlog.reservations import Reserved
 from apps.users.events import UserDeactivated, UserEmailChanged, UserReactivated, UserRegistered, UserRenamed
 from apps.users.write.aggregates import email_key
 from apps.users.write.commands import ChangeEmail, DeactivateUser, ReactivateUser, RegisterUser, RenameUser
-from tests.scenario import Scenario
+from tests.support.scenario import Scenario
 
 REGISTERED = UserRegistered("ann@example.org", "Ann")
 DEACTIVATED = UserDeactivated("left")

@@ -9,8 +9,8 @@ from django.contrib.auth.hashers import MD5PasswordHasher
 from knox.models import AuthToken
 
 from apps.eventlog import store
-from apps.eventlog.http import throttles
-from tests.api import PASSWORD, Answer, Api
+from apps.eventlog.api import throttles
+from tests.support.api import PASSWORD, Answer, Api
 
 ANN = {"email": "ann@example.org", "name": "Ann", "password": PASSWORD}
 

@@ -75,7 +75,7 @@ def sending(request: HttpRequest, command: Callable[[Any, str], Command]) -> Cal
 
     def act(row: Any, reason: str) -> None:
         try:
-            dispatch(command(row.pk, reason), actor=actor)
+            dispatch(command(row.pk, reason), actor=actor, wait=False)
         except (RuleBroken, NotFound, Forbidden, Reserved, WrongExpectedVersion) as why:
             raise Refused(str(why)) from why
 

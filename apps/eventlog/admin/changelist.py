@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.db.models.expressions import Combinable
 from django.http import HttpRequest
 
-from apps.eventlog.keyset import beyond, columns_of, ordering_of, upside_down
+from apps.eventlog.database.keyset import beyond, columns_of, ordering_of, upside_down
 
 
 class KeysetChangeList(ChangeList):

@@ -11,9 +11,9 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from apps.eventlog import store
-from apps.eventlog.admin.cells import pretty
 from apps.eventlog.admin.changelist import EventChangeList
 from apps.eventlog.admin.filters import CategoryFilter, CorrelationFilter, TimeFilter, TypeFilter, ValuesFilter
+from apps.eventlog.admin.html import pretty
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.eventlog.models import IdempotencyRecord, Import, Reservation, Seal, StoredEvent
 

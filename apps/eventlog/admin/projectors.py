@@ -6,13 +6,13 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from apps.eventlog import jobs
-from apps.eventlog.admin.cells import table
+from apps.eventlog.admin.html import table
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.eventlog.models import Job
 from apps.eventlog.projectors import Projector
 from apps.eventlog.read import queries
-from apps.eventlog.rebuild import AlreadyRunning
+from apps.eventlog.replay import jobs
+from apps.eventlog.replay.rebuild import AlreadyRunning
 
 
 def projectors(request: HttpRequest) -> HttpResponse:

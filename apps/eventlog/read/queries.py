@@ -4,8 +4,9 @@ from typing import Any
 
 from django.db.models import BigIntegerField, ExpressionWrapper, F, QuerySet
 
-from apps.eventlog import checkpoints, store
-from apps.eventlog.dead_letters import open_letters
+from apps.eventlog import store
+from apps.eventlog.delivery import checkpoints
+from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.models import StoredEvent
 from apps.eventlog.projectors import Projector, services
 
@@ -26,16 +27,16 @@ def projectors() -> list[dict[str, Any]]:
         {
             "name": name,
             "service": service,
-            "position": place,
-            "lag": checkpoints.lag(Projector.registry[name], place),
-            "dead_letters": open_letters(service).filter(projector=name).count(),
+            "position": position,
+            "lag": checkpoints.lag(Projector.registry[name], position),
+            "dead_letters": open_dead_letters(service).filter(projector=name).count(),
         }
         for service in services()
-        for name, place in checkpoints.places(service).items()
+        for name, position in checkpoints.positions(service).items()
     ]
 
 
 def status() -> dict[str, Any]:
     """Where the log ends, how far each projector is, and the dead letters of all followers, reactors too."""
-    letters = sum(open_letters(service).count() for service in services())
+    letters = sum(open_dead_letters(service).count() for service in services())
     return {"head": store.safe_position(), "projectors": projectors(), "dead_letters": letters}

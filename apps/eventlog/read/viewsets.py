@@ -15,19 +15,22 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from apps.eventlog import broadcast, owners, schemas, store
-from apps.eventlog.entries import CHANNEL, Wanted
+from apps.eventlog import store
+from apps.eventlog.api.authentication import customer_id, ticket_of
+from apps.eventlog.api.conditions import await_position
+from apps.eventlog.api.event_serializers import CatalogSerializer, EventReadSerializer, FeedSerializer, StatusSerializer
+from apps.eventlog.api.filters import check_parameters
+from apps.eventlog.api.problems import Unavailable
 from apps.eventlog.events import DomainEvent
-from apps.eventlog.http.authentication import customer_id, ticket_of
-from apps.eventlog.http.bridge import AsyncResponse
-from apps.eventlog.http.conditions import await_position
-from apps.eventlog.http.events import CatalogSerializer, EventReadSerializer, FeedSerializer, StatusSerializer
-from apps.eventlog.http.filters import check_parameters
-from apps.eventlog.http.problems import Unavailable
+from apps.eventlog.live import stream_owners
+from apps.eventlog.live.logins import Ticket
+from apps.eventlog.live.messages import CHANNEL, Wanted
+from apps.eventlog.live.stream import event_stream, open_streams
+from apps.eventlog.log import schema_lock
 from apps.eventlog.models import StoredEvent
 from apps.eventlog.read import queries
 from apps.eventlog.read.serializers import FeedQuerySerializer, StreamPlaceSerializer, StreamQuerySerializer
-from apps.eventlog.tickets import Ticket
+from apps.eventlog.server.asgi import AsyncResponse
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)  # no event is older
 LAST_SEEN = OpenApiParameter("Last-Event-ID", str, "header", description="the id of the last event that was seen")
@@ -80,8 +83,8 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
             {
                 "type": name,
                 "schema_version": kind.schema_version,
-                "schema": schemas.schema(kind),
-                "versions": [{"schema_version": n, "schema": schema} for n, schema in schemas.versions(kind)],
+                "schema": schema_lock.schema(kind),
+                "versions": [{"schema_version": n, "schema": schema} for n, schema in schema_lock.versions(kind)],
             }
             for name, kind in sorted(DomainEvent.types.items())
         ]
@@ -111,15 +114,15 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
         owner, ticket = customer_id(request), ticket_of(request)
         if owner is not None:
             _limit(owner, ticket, query.validated_data.get("stream"))
-        body = broadcast.stream(_start(request), Wanted(owner=owner, **query.validated_data), ticket)
+        body = event_stream(_start(request), Wanted(owner=owner, **query.validated_data), ticket)
         return AsyncResponse(body, content_type="text/event-stream; charset=utf-8", headers=STREAM_HEADERS)
 
 
 def _limit(owner: UUID, ticket: Ticket, stream: str | None) -> None:
     """A customer's streams are few, and of their own."""
-    if broadcast.open_streams(ticket) >= settings.STREAMS_PER_CUSTOMER:
+    if open_streams(ticket) >= settings.STREAMS_PER_CUSTOMER:
         raise Throttled(detail="too many streams of this login are open")
-    if stream is not None and owners.owner_of(stream) != owner:
+    if stream is not None and stream_owners.owner_of(stream) != owner:
         raise NotFound("not found")
 
 

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
-from apps.eventlog import bulk
-from apps.eventlog.events import RecordedEvent
-from apps.eventlog.personal import ERASED
+from apps.eventlog.events import ERASED, RecordedEvent
 from apps.eventlog.projectors import Projector, RowProjector, on
 from apps.orders.events import OrderCancelled, OrderDelivered, OrderPaid, OrderPlaced, OrderShipped
 from apps.orders.models import Customer, Order, OrderSummary, SummarizedOrder
@@ -99,7 +97,7 @@ class SummaryProjector(Projector):
                 change(entry.key, -1, -Decimal(entry.total))
         if cancelled:
             summarized.objects.filter(order_id__in=cancelled).delete()
-        bulk.upsert(summarized, list(entries.values()))
+        self.upsert(SummarizedOrder, list(entries.values()))
         if changes:
             self._write(summaries.in_bulk(changes), changes)
 
@@ -115,4 +113,4 @@ class SummaryProjector(Projector):
             row.orders, row.revenue = row.orders + orders, str(Decimal(row.revenue) + revenue)
         if empty := [key for key, row in rows.items() if not row.orders]:
             table.objects.filter(pk__in=empty).delete()
-        bulk.upsert(table, [row for row in rows.values() if row.orders])
+        self.upsert(OrderSummary, [row for row in rows.values() if row.orders])

@@ -1,13 +1,11 @@
 """What the orders service can be asked about."""
 
-from functools import cache
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
 from django.db.models import OuterRef, QuerySet, Subquery
 
-from apps.eventlog import checkpoints, past, store
-from apps.eventlog.statements import ANY, Prepared
+from apps.eventlog import store
 from apps.orders.models import Customer, Order, OrderSummary
 from apps.orders.read.projectors import CustomerProjector, OrderProjector
 
@@ -20,9 +18,9 @@ def orders() -> QuerySet[Order]:
 
 def order_at(order_id: UUID, position: int) -> Order | None:
     """The order as of a position of the log, with the name its customer had then."""
-    order = past.row_at(OrderProjector, order_id, position)
+    order = OrderProjector.row_at(order_id, position)
     if order is not None:
-        customer = past.row_at(CustomerProjector, order.customer_id, position)
+        customer = CustomerProjector.row_at(order.customer_id, position)
         order.customer_name = customer.name if customer else None
     return order
 
@@ -55,13 +53,6 @@ def unpaid_orders_of(customer_id: UUID, placed_before: int) -> list[UUID]:
 
 
 def customer_is_active(customer_id: UUID) -> bool:
-    """May this customer order? An unknown one may just be new, so the copy gets a moment to catch up."""
-    known = _active().first({ANY: customer_id})
-    if known is None and checkpoints.wait_until_reached("orders", store.safe_position()):
-        known = _active().first({ANY: customer_id})
-    return known is not None and known[0]
-
-
-@cache
-def _active() -> Prepared:
-    return Prepared(Customer.objects.filter(id=ANY).order_by().values_list("active"))
+    """May this customer order? One who has just registered may not be in the copy yet, so the log is asked."""
+    customer = Customer.objects.filter(id=customer_id).first() or CustomerProjector.row_at(customer_id)
+    return customer is not None and customer.active

@@ -2,7 +2,7 @@
 
 from rest_framework import serializers
 
-from apps.eventlog.http.documents import DocumentSerializer
+from apps.eventlog.api.documents import DocumentSerializer
 from apps.orders.models import Order, OrderSummary
 
 

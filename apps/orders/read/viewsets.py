@@ -10,8 +10,8 @@ from rest_framework.permissions import IsAdminUser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.eventlog.http.filters import InstantFilter, check_parameters
-from apps.eventlog.http.queries import QueryViewSet
+from apps.eventlog.api.filters import InstantFilter, check_parameters
+from apps.eventlog.api.query_viewset import QueryViewSet
 from apps.orders.models import Order
 from apps.orders.read import queries
 from apps.orders.read.serializers import OrderReadSerializer, OrderSummaryReadSerializer

@@ -8,8 +8,8 @@ from drf_spectacular.utils import extend_schema_field
 from iso4217 import Currency
 from rest_framework import serializers
 
-from apps.eventlog.http.authentication import customer_id
-from apps.eventlog.http.inputs import CommandSerializer, example
+from apps.eventlog.api.authentication import customer_id
+from apps.eventlog.api.command_serializer import CommandSerializer, example
 from apps.orders.events import OrderLine
 
 CURRENCIES = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}

@@ -8,8 +8,8 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.eventlog.http.commands import CommandViewSet, takes
-from apps.eventlog.http.inputs import NothingSerializer
+from apps.eventlog.api.command_serializer import NothingSerializer
+from apps.eventlog.api.command_viewset import CommandViewSet, takes
 from apps.orders.write.commands import CancelOrder, DeliverOrder, PayOrder, PlaceOrder, ShipOrder
 from apps.orders.write.serializers import (
     CancelOrderSerializer,

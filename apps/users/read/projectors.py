@@ -1,7 +1,6 @@
 """Users' events become the users' rows."""
 
-from apps.eventlog.events import RecordedEvent
-from apps.eventlog.personal import ERASED
+from apps.eventlog.events import ERASED, RecordedEvent
 from apps.eventlog.projectors import RowProjector, on
 from apps.users.events import (
     UserDeactivated,

@@ -4,7 +4,6 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from apps.eventlog import past
 from apps.users.models import User
 from apps.users.read.projectors import UserProjector
 
@@ -15,4 +14,4 @@ def users() -> QuerySet[User]:
 
 def user_at(user_id: UUID, position: int) -> User | None:
     """The user as of a position of the log."""
-    return past.row_at(UserProjector, user_id, position)
+    return UserProjector.row_at(user_id, position)

@@ -7,12 +7,12 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.eventlog import subjects
-from apps.eventlog.http.filters import check_parameters
-from apps.eventlog.http.queries import QueryViewSet
+from apps.eventlog.api.filters import check_parameters
+from apps.eventlog.api.personal_data import PersonalDataSerializer, personal_data
+from apps.eventlog.api.query_viewset import QueryViewSet
 from apps.users.models import User
 from apps.users.read import queries
-from apps.users.read.serializers import PersonalDataSerializer, UserReadSerializer
+from apps.users.read.serializers import UserReadSerializer
 
 
 class UserReadViewSet(QueryViewSet):
@@ -31,7 +31,7 @@ class UserReadViewSet(QueryViewSet):
         """Everything that is held about the person, each value with its source."""
         check_parameters(request, set())
         self.row(pk)
-        return Response({"subject": pk, "held": list(subjects.held_about(pk))})
+        return personal_data(pk)
 
     def row_at(self, pk: UUID, position: int) -> User | None:
         return queries.user_at(pk, position)

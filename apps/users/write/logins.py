@@ -20,7 +20,7 @@ from knox.models import AuthToken
 from rest_framework.exceptions import Throttled
 
 from apps.eventlog import reservations
-from apps.eventlog.http.throttles import Slots, address_of
+from apps.eventlog.api.throttles import Slots, address_of
 from apps.users.write.aggregates import EMAIL, email_key
 
 

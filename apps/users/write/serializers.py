@@ -6,7 +6,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as InvalidPassword
 from rest_framework import serializers
 
-from apps.eventlog.http.inputs import CommandSerializer, example
+from apps.eventlog.api.command_serializer import CommandSerializer, example
 
 
 @example({"email": "ann@example.org", "name": "Ann", "password": "correct horse battery"})

@@ -15,12 +15,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from apps.eventlog.api.authentication import actor_of
+from apps.eventlog.api.command_serializer import NothingSerializer
+from apps.eventlog.api.command_viewset import CommandViewSet, takes
+from apps.eventlog.api.filters import check_parameters
+from apps.eventlog.api.throttles import Slots, address_of
 from apps.eventlog.commands import Actor
-from apps.eventlog.http.authentication import actor_of
-from apps.eventlog.http.commands import CommandViewSet, takes
-from apps.eventlog.http.filters import check_parameters
-from apps.eventlog.http.inputs import NothingSerializer
-from apps.eventlog.http.throttles import Slots, address_of
 from apps.users.write import logins
 from apps.users.write.commands import ChangeEmail, DeactivateUser, EraseUser, ReactivateUser, RegisterUser, RenameUser
 from apps.users.write.serializers import (
@@ -58,7 +58,7 @@ class UserWriteViewSet(CommandViewSet):
         fields = self.fields()
         password, user_id = fields.pop("password"), uuids.uuid7()
         if self.once and self.once.answer:
-            return self.answer(*self.once.answer, created=True)
+            return self.answer(self.once.answer, created=True)
         if not request.user.is_staff:
             Slots("registration", address_of(request)).take()
         actor = actor_of(request) if request.user.is_staff else Actor.customer(user_id)

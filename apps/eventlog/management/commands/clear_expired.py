@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from apps.eventlog import expired
+from apps.eventlog.api import expiry
 from apps.eventlog.management.log_command import LogCommand
 
 
@@ -13,5 +13,5 @@ class Command(LogCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        gone = expired.clear()
+        gone = expiry.clear()
         self.stdout.write(self.style.SUCCESS(", ".join(f"{count} {what}" for what, count in gone.items()) + " cleared"))

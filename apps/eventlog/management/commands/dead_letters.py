@@ -6,12 +6,13 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from apps.eventlog import dead_letters
+from apps.eventlog.delivery import retry
+from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.projectors import Projector, services
 from apps.eventlog.reactors import Reactor
 
-READERS: dict[str, dead_letters.Reader] = {**Projector.registry, **Reactor.registry}
+READERS: dict[str, retry.Reader] = {**Projector.registry, **Reactor.registry}
 
 
 class Command(LogCommand):
@@ -36,7 +37,7 @@ class Command(LogCommand):
 
     def _list(self, options: dict[str, Any]) -> None:
         for service in services():
-            for letter in dead_letters.open_letters(service):
+            for letter in open_dead_letters(service):
                 self.stdout.write(
                     f"{letter.projector}  position {letter.position}  {letter.stream}  {letter.status}"
                     f"  attempts {letter.attempts}  {letter.error}"
@@ -45,10 +46,10 @@ class Command(LogCommand):
     def _retry(self, options: dict[str, Any]) -> None:
         failed = False
         for service in services():
-            waiting = dead_letters.open_letters(service).values_list("projector", "stream")
+            waiting = open_dead_letters(service).values_list("projector", "stream")
             for name, stream in sorted(set(waiting)):
                 if options["projector"] in (None, name) and options["stream"] in (None, stream):
-                    done, error = dead_letters.retry(READERS[name], stream, by=getpass.getuser())
+                    done, error = retry.retry(READERS[name], stream, by=getpass.getuser())
                     self.stdout.write(f"{name}  {stream}: {done} taken in{f', then {error}' if error else ''}")
                     failed = failed or bool(error)
         if failed:
@@ -58,6 +59,6 @@ class Command(LogCommand):
         kind, reason = READERS[options["projector"]], options["reason"].strip()
         if not reason:
             raise CommandError("--reason must say why")
-        if not dead_letters.skip(kind, options["position"], by=getpass.getuser(), reason=reason):
+        if not retry.skip(kind, options["position"], by=getpass.getuser(), reason=reason):
             raise CommandError(f"nothing of {kind.name} waits at position {options['position']}")
         self.stdout.write("skipped; retry takes in the later events of its stream")

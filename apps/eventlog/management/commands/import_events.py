@@ -12,7 +12,8 @@ import msgspec
 from django.core.management.base import CommandError
 from django.db import IntegrityError
 
-from apps.eventlog import delivery, projectors, store
+from apps.eventlog import projectors, store
+from apps.eventlog.delivery import projecting
 from apps.eventlog.events import FIELDS
 from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.management.progress import progress_bar
@@ -52,7 +53,7 @@ class Command(LogCommand):
         store.refresh_statistics()
         self.stdout.write(self.style.SUCCESS(f"{written} events imported, {read - written} were there already"))
         for service in [] if options["rows_later"] else projectors.services():
-            delivery.catch_up(service)
+            projecting.catch_up(service)
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:

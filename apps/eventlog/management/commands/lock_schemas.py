@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from apps.eventlog import schemas
+from apps.eventlog.log import schema_lock
 from apps.eventlog.management.log_command import LogCommand
 
 
@@ -20,11 +20,11 @@ class Command(LogCommand):
         parser.add_argument("--check", action="store_true", help="write nothing, exit 1 where something is not locked")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if problems := [problem for service in settings.SERVICES for problem in schemas.problems(service)]:
+        if problems := [problem for service in settings.SERVICES for problem in schema_lock.problems(service)]:
             raise CommandError("\n".join(problems))
-        unlocked = [name for service in settings.SERVICES for name in schemas.unlocked(service)]
+        unlocked = [name for service in settings.SERVICES for name in schema_lock.unlocked(service)]
         if options["check"] and unlocked:
             raise CommandError(f"not locked, run make schemas: {', '.join(unlocked)}")
         for service in settings.SERVICES if unlocked else ():
-            schemas.lock(service)
+            schema_lock.lock(service)
         self.stdout.write(f"locked: {', '.join(unlocked)}" if unlocked else "every event schema is as locked")

@@ -4,8 +4,9 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from apps.eventlog import erasures, keys
+from apps.eventlog.encryption import data_keys
 from apps.eventlog.management.log_command import LogCommand
+from apps.eventlog.privacy import undone_erasures
 
 
 class Command(LogCommand):
@@ -13,7 +14,7 @@ class Command(LogCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            count = erasures.reapply()
-        except keys.WrongKey as error:
+            count = undone_erasures.reapply()
+        except data_keys.WrongKey as error:
             raise CommandError(str(error)) from error
         self.stdout.write(self.style.SUCCESS(f"{count} erasures carried out again"))

@@ -12,18 +12,19 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from apps.eventlog import checkpoints, store
-from apps.eventlog.dead_letters import open_letters
+from apps.eventlog import store
+from apps.eventlog.delivery import checkpoints
+from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.management.log_command import LogCommand
-from apps.eventlog.management.places import is_suffix
 from apps.eventlog.management.progress import progress_bar
-from apps.eventlog.management.then import build_then
 from apps.eventlog.projectors import Projector
-from apps.eventlog.rebuild import AlreadyRunning, rebuild
-from apps.eventlog.replay import BATCH, Progress
-from apps.eventlog.shadow import TableInUse
-from apps.eventlog.verify import Difference, verify
+from apps.eventlog.replay.fold_streams import BATCH, Progress
+from apps.eventlog.replay.past_databases import build_past
+from apps.eventlog.replay.rebuild import AlreadyRunning, rebuild
+from apps.eventlog.replay.shadow_table import TableInUse
+from apps.eventlog.replay.target_databases import is_suffix
+from apps.eventlog.replay.verify_rows import Difference, verify
 
 INTO = (
     "build beside the live data. A plain name in lower case that no file or directory has (then) is a suffix: "
@@ -67,7 +68,7 @@ class Command(LogCommand):
         if options["dry_run"]:
             self._say(kinds, options)
         elif options["into"] is not None:
-            self._build_then(kinds, options)
+            self._build_past(kinds, options)
         elif options["verify"]:
             self._verify(kinds, options)
         else:
@@ -90,16 +91,16 @@ class Command(LogCommand):
         where = f"databases {'with the suffix' if is_suffix(into) else 'in'} {into}" if into else ""
         for kind in kinds:
             total = store.find(category__in=kind.categories, position__lte=until).count()
-            place = checkpoints.places(kind.service)[kind.name]
+            position = checkpoints.positions(kind.service)[kind.name]
             self.stdout.write(
-                f"{kind.name}: would replay {total} events into {where or _tables(kind)}; live at {place}"
+                f"{kind.name}: would replay {total} events into {where or _tables(kind)}; live at {position}"
             )
 
     def _rebuild(self, kind: type[Projector], options: dict[str, Any]) -> None:
         batch, workers = options["batch"], options["workers"]
         with self._working(kind, options) as advance:
             done = rebuild(kind, batch=batch, workers=workers, progress=advance)
-        parked = open_letters(kind.service).filter(projector=kind.name).count()
+        parked = open_dead_letters(kind.service).filter(projector=kind.name).count()
         note = f", {parked} set aside: see dead_letters list" if parked else ""
         self.stdout.write(self.style.SUCCESS(f"{kind.name}: {done} events replayed into {_tables(kind)}{note}"))
 
@@ -118,11 +119,11 @@ class Command(LogCommand):
         if found:
             raise CommandError(f"{found} differences between the rows and the log; replay_events mends them")
 
-    def _build_then(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
+    def _build_past(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         until = _end(options["until"])
         total = store.find(position__lte=until).count()
         with progress_bar("log", total, hidden=options["no_progress"]) as advance:
-            opened = build_then(options["into"], until, kinds, advance)
+            opened = build_past(options["into"], until, kinds, advance)
         names = ", ".join(kind.name for kind in kinds)
         self.stdout.write(self.style.SUCCESS(f"{options['into']}: {total} events, up to position {until}; {names}"))
         self.stdout.write(f"Open it: {opened}")

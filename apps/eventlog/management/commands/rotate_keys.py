@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from apps.eventlog import keys
+from apps.eventlog.encryption import data_keys
 from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.management.progress import progress_bar
 
@@ -21,9 +21,9 @@ class Command(LogCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            with progress_bar("rewrap", keys.to_rewrap().count(), hidden=options["no_progress"]) as advance:
-                count = keys.rewrap(advance)
-        except keys.WrongKey as error:
+            with progress_bar("rewrap", data_keys.to_rewrap().count(), hidden=options["no_progress"]) as advance:
+                count = data_keys.rewrap(advance)
+        except data_keys.WrongKey as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
             raise CommandError("interrupted; run it again to go on") from None

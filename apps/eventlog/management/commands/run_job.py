@@ -6,9 +6,9 @@ from uuid import UUID
 
 from django.core.management.base import CommandError
 
-from apps.eventlog import jobs
 from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.models import Job
+from apps.eventlog.replay import jobs
 
 
 class Command(LogCommand):

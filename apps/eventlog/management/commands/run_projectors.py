@@ -11,9 +11,13 @@ from django.conf import settings
 from django.db import Error, close_old_connections
 from django.utils import timezone
 
-from apps.eventlog import delivery, expired, projectors, reactors, seals, store
+from apps.eventlog import projectors, store
+from apps.eventlog.api import expiry
+from apps.eventlog.delivery import checkpoints, projecting, reacting
+from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.management.log_command import LogCommand
-from apps.eventlog.management.standing import standing
+from apps.eventlog.projectors import Projector
+from apps.eventlog.sealing import seals
 
 PAUSE = (0.001, 0.02)  # seconds between two looks at the end of the log: after an event, after a long idle time
 CLEAR = 3600.0  # seconds between two looks for what has had its time
@@ -66,11 +70,11 @@ class Command(LogCommand):
                     seen, looked = safe, now
                 pause = PAUSE[0] if sealer.tick() else pause
                 if now - told >= report:
-                    self.stdout.write(f"{timezone.now():%Y-%m-%dT%H:%M:%SZ} {standing(services)}")
+                    self.stdout.write(f"{timezone.now():%Y-%m-%dT%H:%M:%SZ} {_progress(services)}")
                     told = now
                 if now - cleared >= CLEAR:
                     cleared = now
-                    expired.clear()
+                    expiry.clear()
             except Error as error:
                 self._complain("a database", error)
                 pause = 1.0
@@ -79,7 +83,7 @@ class Command(LogCommand):
         """Drain one service; the others go on where it cannot be."""
         try:
             _drain(service, stopped)
-        except (Error, delivery.RowsAheadOfLog) as error:
+        except (Error, projecting.RowsAheadOfLog) as error:
             self._complain(service, error)
             return False
         return True
@@ -90,6 +94,17 @@ class Command(LogCommand):
 
 
 def _drain(service: str, stopped: Callable[[], bool] = lambda: False) -> None:
-    if delivery.behind(service):
-        delivery.catch_up(service, stopped=stopped)
-    reactors.catch_up(service, stopped)
+    if projecting.behind(service):
+        projecting.catch_up(service, stopped=stopped)
+    reacting.catch_up(service, stopped)
+
+
+def _progress(services: list[str]) -> str:
+    """In one line: the position of each projector of these services, its lag, and its dead letters."""
+    parts = []
+    for service in services:
+        for name, position in checkpoints.positions(service).items():
+            lag = checkpoints.lag(Projector.registry[name], position)
+            open_letters = open_dead_letters(service).filter(projector=name).count()
+            parts.append(f"{name} at {position}, {lag} behind, {open_letters} set aside")
+    return "; ".join(parts)

@@ -11,10 +11,10 @@ import msgspec
 from django.core.management.base import CommandError
 from django.db import Error, close_old_connections
 
-from apps.eventlog import seals, signatures
 from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.models import Seal
+from apps.eventlog.sealing import seals, signatures
 
 
 class Command(LogCommand):

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import msgspec
 
-from apps.eventlog import subjects
 from apps.eventlog.management.log_command import LogCommand
+from apps.eventlog.privacy import subject_report
 
 
 class Command(LogCommand):
@@ -17,5 +17,5 @@ class Command(LogCommand):
         parser.add_argument("subject", type=UUID, metavar="ID", help="the person's id")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        held = {"subject": options["subject"], "held": list(subjects.held_about(options["subject"]))}
+        held = {"subject": options["subject"], "held": list(subject_report.held_about(options["subject"]))}
         self.stdout.write(msgspec.json.format(msgspec.json.encode(held, enc_hook=str)).decode())

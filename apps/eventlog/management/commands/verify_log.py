@@ -10,11 +10,11 @@ from django.core.management.base import CommandError
 from django.db import Error
 from django.db.models import Sum
 
-from apps.eventlog import audit, evidence, seals, signatures
-from apps.eventlog.evidence import Finding
 from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.models import Seal
+from apps.eventlog.sealing import seals, signatures, stored_rows, verify_log
+from apps.eventlog.sealing.stored_rows import Finding
 
 
 class Command(LogCommand):
@@ -39,7 +39,7 @@ class Command(LogCommand):
         self.first: int | None = None
         try:
             self._verify(options["against"], hidden=options["no_progress"])
-        except (audit.Unusable, Error, OSError, ImproperlyConfigured) as error:
+        except (verify_log.Unusable, Error, OSError, ImproperlyConfigured) as error:
             if self.first is None:
                 raise CommandError(f"cannot be checked: {error}", returncode=2) from error
             self.stderr.write(f"cannot be checked further: {error}")
@@ -52,12 +52,12 @@ class Command(LogCommand):
         last = Seal.objects.values_list("number", flat=True).last() or 0
         sealed = Seal.objects.filter(number__lte=last).aggregate(sum=Sum("events"))["sum"] or 0
         with progress_bar("sealed events", sealed, hidden=hidden) as advance:
-            self._tell(audit.changed_events(last, advance))
+            self._tell(verify_log.changed_events(last, advance))
         with progress_bar("streams", None, hidden=hidden):
-            self._tell(evidence.broken_streams())
+            self._tell(stored_rows.broken_streams())
         if file is not None:
             with progress_bar("anchors", None, hidden=hidden):
-                self._tell(audit.differing_anchors(audit.read_anchors(file)))
+                self._tell(verify_log.differing_anchors(verify_log.read_anchors(file)))
         if self.first is None:
             signed = "signed" if signatures.public_keys() else "signatures not checked, for no key is set"
             self.stdout.write(self.style.SUCCESS(f"{sealed} events are as they were sealed ({last} seals, {signed})"))

@@ -5,17 +5,17 @@ from argparse import ArgumentParser
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import CommandError
+from django.core.management.base import BaseCommand, CommandError
 
-from apps.eventlog import delivery, erasures, reactors
+from apps.eventlog import erasures
 from apps.eventlog.commands import Actor
 from apps.eventlog.dispatch import dispatch
-from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.repository import NotFound
 from apps.users.write.commands import EraseUser
 
 
-class Command(LogCommand):
+class Command(BaseCommand):
+    requires_system_checks = ()  # it needs no pages
     help = (
         "Erases a user for good: the log and every row say [erased] where they named the person; orders and totals "
         "stay. Safe to run again after an interruption. docs/personal-data.md says what remains in files until when."
@@ -30,11 +30,9 @@ class Command(LogCommand):
         if not reason:
             raise CommandError("--reason must say why")
         try:
-            run = dispatch(EraseUser(user, reason), actor=Actor(getpass.getuser(), is_staff=True))
+            outcome = dispatch(EraseUser(user, reason), actor=Actor(getpass.getuser(), is_staff=True))
         except NotFound:
             raise CommandError(f"no user {user}") from None
-        delivery.catch_up("users")  # also where a worker would: who runs this wants it done
-        reactors.catch_up("users")
-        if not erasures.is_carried_out(user):
+        if not erasures.complete(user, service="users"):
             raise CommandError(f"{user} is erased in the log, but the data key stands yet: run this again")
-        self.stdout.write(self.style.SUCCESS(f"{user} is erased, at position {run.position}"))
+        self.stdout.write(self.style.SUCCESS(f"{user} is erased, at position {outcome.position}"))

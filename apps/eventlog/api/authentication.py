@@ -1,0 +1,95 @@
+"""Who sends a request: a bearer token, or the admin's session cookie."""
+
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.db.models import Model
+from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from knox.auth import TokenAuthentication
+from knox.crypto import hash_token
+from knox.models import AuthToken
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.request import Request
+
+from apps.eventlog.commands import Actor
+from apps.eventlog.database.statements import Prepared
+from apps.eventlog.live.logins import Ticket
+
+User = get_user_model()
+DIGEST = "the digest of a token"  # stands in for it
+
+
+class BearerAuthentication(TokenAuthentication):
+    """`Authorization: Bearer <token>`."""
+
+    def authenticate_credentials(self, token: bytes) -> tuple[object, AuthToken]:
+        """The user and the token; only this one's expiry counts, looking after others is not a request's task."""
+        row = _token().first({DIGEST: hash_token(token.decode())}) if token.isalnum() else None
+        if row is None:
+            raise AuthenticationFailed("invalid token")
+        found = AuthToken.from_db(AuthToken.objects.db, _columns(AuthToken), row)
+        found.user = User.from_db(found._state.db, _columns(User), row[len(_columns(AuthToken)) :])
+        if found.expiry is not None and found.expiry < timezone.now():
+            raise AuthenticationFailed("invalid token")
+        return self.validate_user(found)
+
+
+@cache
+def _token() -> Prepared:
+    return Prepared(AuthToken.objects.select_related("user").filter(digest=DIGEST))
+
+
+@cache
+def _columns(model: type[Model]) -> list[str]:
+    return [field.attname for field in model._meta.concrete_fields]
+
+
+class CookieAuthentication(SessionAuthentication):
+    """The session cookie of the admin, with CSRF protection."""
+
+
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the API's schema describes the token."""
+
+    target_class = BearerAuthentication
+    name = "token"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer"}
+
+
+class CookieScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the API's schema describes the session."""
+
+    target_class = CookieAuthentication
+    name = "session"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
+
+
+def actor_of(request: Request) -> Actor:
+    """The sender of an authenticated request; customers are named by their user id."""
+    return Actor(request.user.get_username(), is_staff=request.user.is_staff)
+
+
+def customer_id(request: Request) -> UUID | None:
+    """The user id of a customer, None for staff; raises PermissionDenied for a login that is neither."""
+    if request.user.is_staff:
+        return None
+    try:
+        return UUID(request.user.get_username())
+    except ValueError:
+        raise PermissionDenied("this login is neither staff nor a customer") from None
+
+
+def ticket_of(request: Request) -> Ticket:
+    """What an authenticated request was let in with, to ask later whether it still holds."""
+    login, is_staff = request.user.get_username(), request.user.is_staff
+    if isinstance(request.auth, AuthToken):
+        return Ticket(login, is_staff, token=request.auth.digest)
+    return Ticket(login, is_staff, session=request.session.session_key or "")

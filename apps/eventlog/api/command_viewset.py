@@ -1,0 +1,94 @@
+"""The web side of a command: validate, dispatch, say where to look."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+from uuid import UUID
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from apps.eventlog.api.authentication import actor_of
+from apps.eventlog.api.command_serializer import CommandSerializer
+from apps.eventlog.api.conditions import expected_version
+from apps.eventlog.api.filters import check_parameters
+from apps.eventlog.api.idempotency import Once, begin
+from apps.eventlog.commands import Actor, Command, Outcome
+from apps.eventlog.dispatch import dispatch
+
+Method = TypeVar("Method", bound=Callable[..., Response])
+
+
+class AnswerSerializer(serializers.Serializer[Any]):
+    """What a command answers: where to look, not what is there."""
+
+    id = serializers.UUIDField()
+    version = serializers.IntegerField()
+    position = serializers.IntegerField()
+
+
+def takes(body: type[CommandSerializer]) -> Callable[[Method], Method]:
+    """Mark the method that sends a command with the serializer of its body."""
+
+    def mark(method: Method) -> Method:
+        method.__dict__["body"] = body
+        status = 201 if method.__name__ == "create" else 202
+        return extend_schema(request=body, responses={status: AnswerSerializer})(method)
+
+    return mark
+
+
+class CommandViewSet(GenericViewSet[Any]):
+    """Base of the write viewsets: POST only, one action a command, marked with what it `takes`.
+
+    Knows `If-Match: "<version>"`, `Idempotency-Key` and the answer `{id, version, position}`.
+    """
+
+    sends_commands = True
+    once: Once | None = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if request.method == "POST" and self.action:
+            check_parameters(request, set())
+            self.once = begin(request)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.once and response.status_code >= 400:
+            self.once.forget()
+        return super().finalize_response(request, response, *args, **kwargs)
+
+    def get_serializer_class(self) -> type[serializers.BaseSerializer[Any]]:
+        """That of the command, also where OPTIONS or a page of the API only describes it."""
+        method = getattr(self, self.action_map.get((self.request.method or "").lower(), ""), None)
+        return getattr(method, "body", None) or super().get_serializer_class()
+
+    def fields(self) -> dict[str, Any]:
+        """The validated body; raises ValidationError."""
+        body = getattr(self, self.action).body(data=self.request.data, context=self.get_serializer_context())
+        body.is_valid(raise_exception=True)
+        return body.validated_data
+
+    def send(self, command: Command, *, actor: Actor | None = None, created: bool = False) -> Response:
+        """Dispatch the command and answer; `actor` where it is not who sent the request."""
+        version = expected_version(self.request)
+        if self.once and self.once.answer:
+            return self.answer(self.once.answer, created=created)
+        outcome = dispatch(
+            command,
+            actor=actor or actor_of(self.request),
+            expected_version=version,
+            complete=self.once.complete if self.once else None,
+            wait=False,
+        )
+        return self.answer(outcome, created=created)
+
+    def answer(self, outcome: Outcome, *, created: bool) -> Response:
+        id = UUID(outcome.stream.partition("-")[2])
+        headers = {"Event-Position": str(outcome.position)}
+        if created:
+            headers["Location"] = self.request.build_absolute_uri(f"{self.request.path}{id}/")
+        body = {"id": id, "version": outcome.version, "position": outcome.position}
+        return Response(body, status=201 if created else 202, headers=headers)

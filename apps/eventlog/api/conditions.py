@@ -1,0 +1,50 @@
+"""Headers that make a request conditional on a version or a position."""
+
+import re
+import time
+from collections.abc import Callable
+
+from django.utils.http import parse_etags
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+from apps.eventlog.api.problems import Unavailable
+
+PATIENCE = 2.0  # seconds that a query waits for a position
+VERSION = re.compile(r'"([0-9]{1,9})"')
+
+
+def etag(version: int) -> str:
+    return f'"{version}"'
+
+
+def expected_version(request: Request) -> int | None:
+    """The version of `If-Match: "<version>"`; None without it or for `*`."""
+    header = request.headers.get("If-Match")
+    if header is None or header == "*":
+        return None
+    match = VERSION.fullmatch(header)
+    if not match:
+        raise ValidationError({"If-Match": ['a version in quotes, as in "3"']})
+    return int(match[1])
+
+
+def has_it_already(request: Request, version: int) -> bool:
+    """Does `If-None-Match` name this version, or any?"""
+    known = parse_etags(request.headers.get("If-None-Match", ""))
+    return "*" in known or etag(version) in [tag.removeprefix("W/") for tag in known]
+
+
+def await_position(request: Request, what: str, shows: Callable[[int], bool]) -> None:
+    """Hold a query with `Min-Event-Position` until what it asks shows that; raises `Unavailable`."""
+    header = request.headers.get("Min-Event-Position")
+    if header is None:
+        return
+    if not (header.isascii() and header.isdigit() and len(header) <= 18):
+        raise ValidationError({"Min-Event-Position": ["a position of the log, 0 or more"]})
+    position = int(header)
+    deadline = time.monotonic() + PATIENCE
+    while not shows(position):
+        if time.monotonic() > deadline:
+            raise Unavailable(f"{what} does not show position {position} yet")
+        time.sleep(0.005)

@@ -1,0 +1,103 @@
+"""`Idempotency-Key`: the same request sent again gets the first answer and makes no second event."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import msgspec
+from django.db.models import Q
+from django.utils import timezone
+from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.request import Request
+
+from apps.eventlog.api.authentication import actor_of
+from apps.eventlog.commands import Outcome
+from apps.eventlog.models import IdempotencyRecord
+
+# A command that has not answered after this long has died with its process.
+ABANDONED = timedelta(seconds=30)
+
+
+class KeyReused(APIException):
+    status_code = 422
+    default_detail = "this Idempotency-Key was sent with another body"
+
+
+class StillRunning(APIException):
+    status_code = 409
+    default_detail = "the first request with this Idempotency-Key is still running"
+
+    def __init__(self, wait: float) -> None:
+        super().__init__()
+        self.wait = wait
+
+
+class Abandoned(APIException):
+    """This request took so long that another has taken its key over; its append is rolled back."""
+
+    status_code = 409
+    default_detail = "another request has taken this Idempotency-Key over"
+
+
+@dataclass
+class Once:
+    """A request that holds a key, or finds the `answer` of the first."""
+
+    digest: str
+    attempt: UUID
+    answer: Outcome | None = None
+
+    def complete(self, outcome: Outcome) -> None:
+        """Keep the answer; called in the transaction of the append."""
+        held = IdempotencyRecord.objects.filter(digest=self.digest, attempt=self.attempt)
+        if not held.update(stream=outcome.stream, version=outcome.version, position=outcome.position):
+            raise Abandoned
+
+    def forget(self) -> None:
+        """Free the key: a refused command is judged anew when it is sent again."""
+        IdempotencyRecord.objects.filter(digest=self.digest, attempt=self.attempt, version=None).delete()
+
+
+def begin(request: Request) -> Once | None:
+    """Take the request's key, or find its answer; None without a key.
+
+    Raises ValidationError for a malformed key, `KeyReused` and `StillRunning`.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not (0 < len(key) <= 255 and key.isprintable()):
+        raise ValidationError({"Idempotency-Key": ["1 to 255 printable characters"]})
+    principal = actor_of(request).name if request.user.is_authenticated else ""
+    digest = _digest([principal, request.method, request.path, key])
+    body = _digest([key, request.data])  # the key, which is nowhere kept, salts what may hold a password
+    once = Once(digest, uuid4())
+    record = _take(once, body)
+    if record.attempt == once.attempt:
+        return once
+    if record.body_digest != body:
+        raise KeyReused
+    if record.version is None or record.position is None:
+        # Running commands end soon; one that died with its process is given up at a known time.
+        running = timezone.now() - record.started_at
+        raise StillRunning(1 if running.total_seconds() < 2 else (ABANDONED - running).total_seconds())
+    once.answer = Outcome(record.stream, record.version, record.position)
+    return once
+
+
+def _take(once: Once, body: str) -> IdempotencyRecord:
+    """Enter the key for this attempt unless a living one has it; returns the record that stands."""
+    now = timezone.now()
+    mine = IdempotencyRecord(digest=once.digest, body_digest=body, attempt=once.attempt, started_at=now)
+    IdempotencyRecord.objects.bulk_create([mine], ignore_conflicts=True)
+    dead = Q(version=None, started_at__lt=now - ABANDONED)
+    IdempotencyRecord.objects.filter(dead, digest=once.digest).update(
+        attempt=once.attempt, started_at=now, body_digest=body
+    )
+    record = IdempotencyRecord.objects.filter(digest=once.digest).first()
+    return record or _take(once, body)  # freed this moment by a refused command
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()

@@ -1,0 +1,105 @@
+"""How the API describes itself: commands and queries, the headers they know, and every problem they answer."""
+
+from typing import Any
+
+from drf_spectacular.contrib.django_filters import DjangoFilterExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiResponse
+from rest_framework import serializers
+from rest_framework.permissions import AllowAny
+
+from apps.eventlog.api.command_serializer import CommandSerializer
+from apps.eventlog.api.openapi_headers import AS_OF, AT_VERSION, CHALLENGE, CREATED, KNOWN, ONCE, VERSION, WAIT, WHERE
+from apps.eventlog.api.openapi_problems import MEANS, ProblemSerializer
+from apps.eventlog.api.problems import CONTENT_TYPE
+
+TEXT = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"  # something to read, and no NUL
+ALWAYS = {400, 401, 406, 503}
+OF_A_BODY = {413, 415}
+OF_A_COMMAND = {409, 412, 422}
+
+
+class ApiSchema(AutoSchema):
+    """One operation of the API.
+
+    A view may add to the problems that its kind answers: `problems`, statuses by the name of the action.
+    """
+
+    view: Any
+
+    @property
+    def is_command(self) -> bool:
+        return self.method == "POST" and getattr(self.view, "sends_commands", False)
+
+    @property
+    def is_query(self) -> bool:
+        return self.method == "GET"
+
+    @property
+    def is_detail(self) -> bool:
+        return "{" in self.path
+
+    def get_tags(self) -> list[str]:
+        side = ["commands"] if self.is_command else ["queries"] if self.is_query else []
+        return [*super().get_tags(), *side]
+
+    def get_operation_id(self) -> str:
+        return f"{super().get_tags()[0]}_{self.view.action}"
+
+    def get_override_parameters(self) -> list[Any]:
+        found = [WAIT, CHALLENGE]
+        if self.is_command:
+            found += [ONCE, WHERE, AT_VERSION if self.is_detail else CREATED]
+        if self.is_query:
+            found.append(AS_OF)
+        if self.is_query and self.view.action == "retrieve":
+            found += [KNOWN, VERSION]
+        return found
+
+    def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
+        bodies: dict[str, Any] = super()._get_response_bodies(direction)
+        if VERSION in self.get_override_parameters():
+            unchanged = OpenApiResponse(description="it is still as it was")
+            bodies["304"] = self._get_response_for_code(unchanged, "304", direction=direction)
+        for status in sorted(self._problems()):
+            answer = OpenApiResponse(ProblemSerializer, MEANS[status])
+            bodies[str(status)] = self._get_response_for_code(answer, str(status), [CONTENT_TYPE], direction)
+        return bodies
+
+    def _problems(self) -> set[int]:
+        found = ALWAYS | set(getattr(self.view, "problems", {}).get(self.view.action, ()))
+        found |= OF_A_BODY if self.method == "POST" else set()
+        found |= OF_A_COMMAND if self.is_command else set()
+        found |= {404} if self.is_detail else set()
+        public = all(isinstance(permission, AllowAny) for permission in self.view.get_permissions())
+        return found if public and not self.is_command else found | {403}
+
+    def _map_serializer_field(self, field: Any, direction: Any, bypass_extensions: bool = False) -> dict[str, Any]:
+        schema = super()._map_serializer_field(field, direction, bypass_extensions)
+        if direction == "request" and type(field) is serializers.CharField and not field.allow_blank:
+            # DRF trims before it counts.
+            schema = {"minLength": 1, "pattern": TEXT if field.trim_whitespace else r"^[^\x00]*$"} | schema
+        if isinstance(field, serializers.ListSerializer):
+            bounds = {"minItems": field.min_length, "maxItems": field.max_length}  # type: ignore[attr-defined]
+            schema |= {name: bound for name, bound in bounds.items() if bound is not None}
+        return schema
+
+    def _map_basic_serializer(self, serializer: Any, direction: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)
+        if isinstance(serializer, CommandSerializer):
+            schema["additionalProperties"] = False
+        return schema
+
+
+class StrictFilterExtension(DjangoFilterExtension):
+    """The filters of a list, and its `ordering`."""
+
+    target_class = "apps.eventlog.api.filters.StrictFilterBackend"
+    priority = 1
+
+    def get_schema_operation_parameters(self, auto_schema: Any, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        filters = super().get_schema_operation_parameters(auto_schema, *args, **kwargs)
+        for parameter in filters:
+            if parameter["schema"] == {"type": "string"}:
+                parameter["schema"] = {"type": "string", "minLength": 1, "pattern": TEXT}
+        return [*filters, *self.target.get_ordering_parameters(auto_schema.view)]

@@ -1,0 +1,98 @@
+"""Keyset pagination: page 10,000 costs what page 1 costs."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.core import signing
+from django.db.models import Model
+from rest_framework.exceptions import ValidationError
+from rest_framework.pagination import BasePagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
+from rest_framework.views import APIView
+
+from apps.eventlog.api.filters import integer_parameter
+from apps.eventlog.database.keyset import beyond, columns_of, ordering_of, upside_down
+
+PARAMETERS = ("limit", "cursor")
+# So many rows in an order, beyond one with these values if there are any.
+Fetch = Callable[[list[str], list[Any], int], list[Any]]
+
+
+class KeysetPagination(BasePagination):
+    """Pages by the values of the ordering columns, which end in a unique one and share a direction.
+
+    A cursor is a signed list: `n` or `p` (towards the next or the previous page) and the values
+    of the row to go on from.
+    """
+
+    default_limit, max_limit = 50, 200
+    salt = "cursor"
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
+        def fetch(order: list[str], values: list[Any], size: int) -> list[Any]:
+            further = queryset.filter(beyond(order, values)) if values else queryset
+            return list(further.order_by(*order)[:size])
+
+        return self.page(request, ordering_of(queryset), fetch)
+
+    def page(self, request: Request, ordering: list[str], fetch: Fetch) -> list[Any]:
+        """The page that the request asks for of the rows that `fetch` gets."""
+        self.request, self.ordering = request, ordering
+        limit = integer_parameter(request, "limit", self.default_limit, 1, self.max_limit)
+        direction, values = self._cursor()
+        backwards = direction == "p"
+        order = upside_down(self.ordering) if backwards else self.ordering
+        rows = fetch(order, values, limit + 1)
+        more, rows = len(rows) > limit, rows[:limit]
+        if backwards:
+            rows.reverse()
+        self.next = self._link("n", rows[-1]) if rows and (more or backwards) else None
+        self.previous = self._link("p", rows[0]) if rows and (more if backwards else values) else None
+        return rows
+
+    def get_paginated_response(self, data: Any) -> Response:
+        return Response({"results": data, "next": self.next, "previous": self.previous})
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        link = {"type": ["string", "null"], "format": "uri"}
+        return {
+            "type": "object",
+            "required": ["results", "next", "previous"],
+            "properties": {"results": schema, "next": link, "previous": link},
+        }
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        limit = {"type": "integer", "minimum": 1, "maximum": self.max_limit, "default": self.default_limit}
+        return [
+            {"name": "limit", "in": "query", "schema": limit},
+            {
+                "name": "cursor",
+                "in": "query",
+                "schema": {"type": "string", "minLength": 1},
+                "description": "from `next` or `previous`",
+            },
+        ]
+
+    def _cursor(self) -> tuple[str, list[Any]]:
+        token = self.request.query_params.get("cursor")
+        if token is None:
+            return "n", []
+        try:
+            direction, ordering, *values = signing.loads(token, salt=self.salt)
+        except (signing.BadSignature, ValueError):
+            raise ValidationError({"cursor": ["not a cursor of this list"]}) from None
+        if ordering != self.ordering:
+            raise ValidationError({"cursor": ["this cursor belongs to another ordering"]})
+        return direction, values
+
+    def _link(self, direction: str, row: Model | dict[str, Any]) -> str:
+        columns = columns_of(self.ordering)
+        values = [row[name] if isinstance(row, dict) else getattr(row, name) for name in columns]
+        token = signing.dumps([direction, self.ordering, *[_plain(value) for value in values]], salt=self.salt)
+        return replace_query_param(self.request.build_absolute_uri(), "cursor", token)
+
+
+def _plain(value: Any) -> int | str:
+    return value if isinstance(value, int) else value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -1,0 +1,143 @@
+"""Every error under /api/ is a problem document (RFC 9457)."""
+
+import logging
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+from django.core.exceptions import DisallowedHost, RequestDataTooBig
+from django.db.utils import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.middleware.common import CommonMiddleware
+from rest_framework.exceptions import APIException, PermissionDenied, ValidationError
+
+from apps.eventlog.aggregates import Erased, RuleBroken
+from apps.eventlog.encryption.data_keys import WrongKey
+from apps.eventlog.repository import Forbidden, NotFound, PreconditionFailed
+from apps.eventlog.reservations import Reserved
+from apps.eventlog.store import WrongExpectedVersion
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+STATUS = {
+    Http404: 404,
+    NotFound: 404,
+    PermissionDenied: 403,
+    Forbidden: 403,
+    RuleBroken: 409,
+    Reserved: 409,
+    WrongExpectedVersion: 409,
+    Erased: 410,
+    PreconditionFailed: 412,
+    RequestDataTooBig: 413,
+    OperationalError: 503,
+    InterfaceError: 503,
+    WrongKey: 503,
+}
+RETRY_AFTER = {WrongExpectedVersion: 1, OperationalError: 2, InterfaceError: 2}
+
+
+class TooLarge(APIException):
+    status_code = 413
+    default_detail = "the body is too large"
+
+
+class Unavailable(APIException):
+    """The answer is not there yet; `wait` seconds later it may be."""
+
+    status_code = 503
+    default_detail = "not available yet"
+    wait = 1
+
+
+def problem(status: int, detail: str = "", **more: Any) -> HttpResponse:
+    """A problem document; `more` are members beside the standard ones."""
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
+    return HttpResponse(msgspec.json.encode(body, enc_hook=str), status=status, content_type=CONTENT_TYPE)
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
+    """The answer to an exception of an API view; None for one that is a fault of ours."""
+    if isinstance(error, ValidationError):
+        return problem(400, "some fields are not valid", errors=list(_field_errors(error.get_full_details())))
+    if isinstance(error, APIException):
+        response = problem(error.status_code, str(error.detail))
+        _set_headers(response, getattr(error, "auth_header", None), getattr(error, "wait", None))
+        return response
+    kind = next((kind for kind in STATUS if isinstance(error, kind)), None)
+    if kind is None:
+        return None
+    if STATUS[kind] == 503:
+        logger.warning("database unavailable: %s", error)
+        response = problem(503, "a database is not available; nothing was lost, try again")
+    elif isinstance(error, Reserved):
+        field = error.scope.rpartition(".")[2]
+        response = problem(409, str(error), errors=[{"pointer": f"/{field}", "detail": "already taken"}])
+    else:
+        response = problem(STATUS[kind], "not found" if STATUS[kind] == 404 else str(error))
+    _set_headers(response, None, RETRY_AFTER.get(kind))
+    return response
+
+
+def _set_headers(response: HttpResponse, auth_header: str | None, wait: float | None) -> None:
+    if auth_header:
+        response["WWW-Authenticate"] = auth_header
+    if wait is not None:
+        response["Retry-After"] = str(max(1, round(wait)))
+
+
+def _field_errors(details: Any, pointer: str = "") -> Iterator[dict[str, str]]:
+    """Flatten DRF's nested details to one entry an error, each with its JSON pointer (RFC 6901)."""
+    if isinstance(details, dict) and set(details) == {"message", "code"}:
+        yield {"pointer": pointer, "detail": str(details["message"]), "code": str(details["code"])}
+    elif isinstance(details, dict):
+        for key, inner in details.items():
+            yield from _field_errors(inner, pointer if key == "non_field_errors" else f"{pointer}/{key}")
+    else:
+        leaves = all(isinstance(inner, dict) and set(inner) == {"message", "code"} for inner in details)
+        for index, inner in enumerate(details):
+            yield from _field_errors(inner, pointer if leaves else f"{pointer}/{index}")
+
+
+class ProblemMiddleware:
+    """Turns whatever else goes wrong under /api/ into a problem, and a missing database into a 503."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "\0" in request.path or not _is_text(request.META.get("QUERY_STRING", "")):
+            return problem(400, "the URL is not text: it has a NUL, or is not UTF-8")
+        try:
+            request.get_host()
+        except DisallowedHost as error:
+            logger.warning(error)
+            return problem(400, "the Host header has a name that is not in ALLOWED_HOSTS")
+        response = self.get_response(request)
+        if f"{request.path}/".startswith("/api/") and response.status_code >= 400 and not _is_problem(response):
+            return problem(response.status_code)
+        return response
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        return exception_handler(error, {}) if isinstance(error, OperationalError | InterfaceError) else None
+
+
+def _is_text(query: str) -> bool:
+    try:
+        return "\0" not in unquote_to_bytes(query.encode("latin-1")).decode()
+    except UnicodeError:
+        return False
+
+
+def _is_problem(response: HttpResponse) -> bool:
+    return response.get("Content-Type", "").startswith(CONTENT_TYPE)
+
+
+class SlashMiddleware(CommonMiddleware):
+    """Appends a missing slash to what one reads; a command without it is simply not found."""
+
+    def should_redirect_with_slash(self, request: HttpRequest) -> bool:
+        return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)

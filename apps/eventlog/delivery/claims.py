@@ -1,0 +1,152 @@
+"""Claims on checkpoints: the protocol by which one process delivers events to a projector or reactor.
+
+From top to bottom:
+
+1. `claim` counts an attempt at each checkpoint, and commits the count before any event is delivered.
+2. `lock` locks the checkpoints in the transaction that also writes the rows. It leaves out each checkpoint that
+   another process has locked or moved.
+3. `advance` moves the checkpoints and sets their counts to 0. Both commit together with the rows.
+4. If delivery raises, `claim` takes its attempts back: this process is alive, so no event has ended it.
+
+So a count above 1 means that a process died between 1 and 3, and the claim is `suspect`. Events are then delivered
+one at a time, so that each count belongs to one event. A claim is `exhausted` if the same event has ended the process
+`LIMIT` times; that event is set aside without another attempt.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from django.db import Error, connections
+from django.utils import timezone
+
+from apps.eventlog.database.lock_timeout import lock_timeout as waiting_for_writers
+from apps.eventlog.database.statements import marks, rows, run
+from apps.eventlog.delivery import checkpoints
+
+LIMIT = 3
+GRACE = 0.5  # seconds in which a living process that has counted an attempt advances or releases it
+
+
+class ProcessEnded(Exception):
+    """Each of several attempts to deliver an event ended the process."""
+
+    def __init__(self) -> None:
+        super().__init__(f"{LIMIT} times")
+
+
+@dataclass(slots=True)
+class Claim:
+    """One attempt to deliver the events after `position`; `attempts` counts it and the earlier ones that died."""
+
+    service: str
+    name: str
+    position: int
+    attempts: int
+    one_at_a_time_until: int
+
+    @property
+    def one_at_a_time(self) -> bool:
+        return self.one_at_a_time_until > self.position
+
+    @property
+    def suspect(self) -> bool:
+        return self.attempts > 1 or self.one_at_a_time
+
+    def deliver_one_at_a_time(self, until: int) -> None:
+        """From here up to the position `until`, the end of the batch that died, count attempts event by event."""
+        checkpoint = checkpoints.checkpoint_model(self.service).objects.filter(name=self.name, position=self.position)
+        checkpoint.update(attempts=1, singly_until=until)
+        self.attempts, self.one_at_a_time_until = 1, until
+
+    def exhausted(self, grace: float) -> bool:
+        """Has the next event ended the process `LIMIT` times?
+
+        Waits `grace` seconds, in which living processes advance or release their claims, so that only the attempts
+        of dead ones are counted.
+        """
+        if self.attempts <= LIMIT:
+            return False
+        release([self])
+        time.sleep(grace)
+        checkpoint = checkpoints.checkpoint_model(self.service).objects.filter(name=self.name, position=self.position)
+        return checkpoint.filter(attempts__gte=LIMIT).exists()
+
+
+@contextmanager
+def claim(service: str, names: Sequence[str], lock_timeout: float | None = None) -> Iterator[list[Claim]]:
+    """Count an attempt for each of these projectors or reactors; without those that another process has locked.
+
+    Takes the attempts back if the block raises. `lock_timeout`, in seconds, is how long to wait for another writer
+    of a SQLite database; after that, raises `lock_timeout.Locked`.
+    """
+    claims = _count(service, names, lock_timeout)
+    try:
+        if len(claims) < len(names) and checkpoints.enter(service):
+            release(claims)
+            claims = _count(service, names, lock_timeout)
+        yield claims
+    except Exception:
+        release(claims)
+        raise
+
+
+def _count(service: str, names: Sequence[str], lock_timeout: float | None) -> list[Claim]:
+    """On PostgreSQL, do not wait for the disk: this count must survive a crash of the process, not of the server."""
+    table, columns = checkpoints.table(service), "name, position, attempts, singly_until"
+    if connections[service].vendor == "postgresql":
+        columns += ", set_config('synchronous_commit', 'off', true)"
+    free = f"SELECT name FROM {table} WHERE name IN {marks(names)}{_skip_locked(service)}"  # noqa: S608
+    counted = f"UPDATE {table} SET attempts = attempts + 1 WHERE name IN ({free}) RETURNING {columns}"  # noqa: S608
+    with waiting_for_writers(service, lock_timeout):
+        return [Claim(service, *row[:4]) for row in rows(service, counted, names)]
+
+
+def release(claims: Sequence[Claim]) -> None:
+    """Take attempts back, because the process that made them lives. They stay counted if the database fails."""
+    for each in claims:
+        with suppress(Error):
+            run(
+                each.service,
+                f"UPDATE {checkpoints.table(each.service)} SET attempts = attempts - 1"  # noqa: S608
+                " WHERE name = %s AND position = %s AND attempts > 0",
+                [each.name, each.position],
+            )
+
+
+def lock(claims: Sequence[Claim]) -> list[Claim]:
+    """Lock the checkpoints in the open transaction; returns those that are still where they were, by position."""
+    if not claims:
+        return []
+    service, by_name = claims[0].service, {each.name: each for each in claims}
+    found = rows(
+        service,
+        f"SELECT name, position FROM {checkpoints.table(service)} WHERE name IN {marks(by_name)}"  # noqa: S608
+        f" ORDER BY position{_skip_locked(service)}",
+        list(by_name),
+    )
+    return [by_name[name] for name, position in found if by_name[name].position == position]
+
+
+def advance(claims: Sequence[Claim], position: int) -> None:
+    """Move locked checkpoints to a position, with no attempt open."""
+    move(claims[0].service, [each.name for each in claims], position)
+    for each in claims:
+        each.position = position
+
+
+def move(service: str, names: Sequence[str], position: int) -> None:
+    """Move checkpoints forward to a position, with no attempt open; those that are beyond it stay."""
+    now = connections[service].ops.adapt_datetimefield_value(timezone.now())
+    run(
+        service,
+        f"UPDATE {checkpoints.table(service)} SET position = %s, attempts = 0, updated_at = %s"  # noqa: S608
+        f" WHERE position <= %s AND name IN {marks(names)}",
+        [position, now, position, *names],
+    )
+
+
+def _skip_locked(service: str) -> str:
+    """Lock the rows that nobody else has locked. SQLite needs no such words: a transaction that writes is alone."""
+    return " FOR UPDATE SKIP LOCKED" if connections[service].vendor == "postgresql" else ""

@@ -1,0 +1,122 @@
+"""Events that a projector cannot take become dead letters, stream by stream, and all other streams go on."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.utils import InterfaceError, OperationalError
+
+from apps.eventlog.database.statements import marks, rows
+from apps.eventlog.delivery import checkpoints
+from apps.eventlog.events import RecordedEvent
+from apps.eventlog.models import DeadLetter
+from apps.eventlog.projectors import Projector
+
+OPEN = (DeadLetter.Status.WAITING, DeadLetter.Status.FAILED)
+
+
+def open_dead_letters(service: str) -> QuerySet[DeadLetter]:
+    """The dead letters that nobody has settled, by projector and position."""
+    return checkpoints.dead_letter_model(service).objects.filter(status__in=OPEN).order_by("projector", "position")
+
+
+class DeadLetters:
+    """The dead letters of one projector: those that bear on what it may take next, and those that it adds.
+
+    `streams` are the streams with an open dead letter: their later events wait behind it. `skipped` are the positions
+    that an operator has ruled out.
+    """
+
+    def __init__(self, projector: Projector, streams: set[str], skipped: set[int]) -> None:
+        self.projector, self.streams, self.skipped = projector, streams, skipped
+        self.model = checkpoints.dead_letter_model(projector.service)
+        self.new: list[DeadLetter] = []
+
+    def add(self, recorded: RecordedEvent, error: Exception | None = None, attempts: int = 1) -> None:
+        """Set an event aside: failed with its error, or without one, waiting behind a failed event of its stream."""
+        self.streams.add(recorded.stream)
+        self.new.append(
+            self.model(
+                projector=self.projector.name,
+                stream=recorded.stream,
+                position=recorded.position,
+                status=DeadLetter.Status.FAILED if error else DeadLetter.Status.WAITING,
+                attempts=attempts if error else 0,
+                error=f"{type(error).__name__}: {error}" if error else "",
+            )
+        )
+
+    def save(self) -> None:
+        """Write the new dead letters. An event that was retried with success and fails again becomes open again."""
+        if not self.new:
+            return
+        self.model.objects.bulk_create(
+            self.new,
+            update_conflicts=True,
+            unique_fields=["projector", "position"],
+            update_fields=["status", "attempts", "error", "settled_at", "settled_by"],
+        )
+        self.new = []
+
+
+def dead_letters_of(projectors: Sequence[Projector], *, replay: bool = False) -> list[DeadLetters]:
+    """The dead letters of each of these projectors of one service, with one query for all.
+
+    In a replay no stream waits yet, but what an operator has skipped stays skipped.
+    """
+    service, relevant = projectors[0].service, [*OPEN, DeadLetter.Status.SKIPPED]
+    table = checkpoints.dead_letter_model(service)._meta.db_table
+    found = rows(
+        service,
+        f"SELECT projector, stream, position, status FROM {table} WHERE status IN {marks(relevant)}",  # noqa: S608
+        [str(status) for status in relevant],
+    )
+    return [
+        DeadLetters(
+            projector,
+            {stream for name, stream, _, status in found if name == projector.name and status in OPEN and not replay},
+            {at for name, _, at, status in found if name == projector.name and status == DeadLetter.Status.SKIPPED},
+        )
+        for projector in projectors
+    ]
+
+
+def deliver(events: Sequence[RecordedEvent], dead_letters: DeadLetters, *, isolated: bool = True) -> None:
+    """Project events in the open transaction; those that cannot be projected become dead letters.
+
+    A database that fails is not the event's fault, so `OperationalError` passes through. If `isolated` is false, there
+    is no savepoint, and every error passes through.
+    """
+    projector = dead_letters.projector
+    events = [recorded for recorded in events if recorded.position not in dead_letters.skipped]
+    free = [recorded for recorded in events if recorded.stream not in dead_letters.streams]
+    try:
+        if free:
+            with transaction.atomic(using=projector.service) if isolated else nullcontext():
+                projector.project(free)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        if not isolated:
+            raise
+        _deliver_one_at_a_time(events, dead_letters)
+    else:
+        for recorded in events:
+            if recorded.stream in dead_letters.streams:
+                dead_letters.add(recorded)
+
+
+def _deliver_one_at_a_time(events: Sequence[RecordedEvent], dead_letters: DeadLetters) -> None:
+    projector = dead_letters.projector
+    for recorded in events:
+        if recorded.stream in dead_letters.streams:
+            dead_letters.add(recorded)
+            continue
+        try:
+            with transaction.atomic(using=projector.service):
+                projector.project([recorded])
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:
+            dead_letters.add(recorded, error)

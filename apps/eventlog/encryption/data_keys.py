@@ -1,0 +1,166 @@
+"""Data keys: one a person, for the personal fields of events; once it is destroyed, they are unreadable everywhere.
+
+They live in the table that the setting PERSONAL_KEYS names, never in the log. There each is wrapped
+(AES-256-GCM) by the key-encryption key, which comes from the environment and is in no database.
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.apps import apps
+from django.conf import settings
+from django.db import connections
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from apps.eventlog.aggregates import Erased
+from apps.eventlog.database import statements
+from apps.eventlog.models import PersonalKey
+
+NONCE = 12  # bytes, as NIST SP 800-38D recommends for GCM
+REWRAP = 1000  # keys a batch
+INSTALLATION = UUID(int=0)
+RECENT, MOMENT = 1000, 5.0  # how many keys are remembered for further appends, and for how many seconds
+
+_recent: dict[UUID, tuple[float, bytes]] = {}
+
+
+class WrongKey(Exception):
+    """The data keys were wrapped by a key-encryption key that this process does not have."""
+
+
+def find(subjects: Collection[UUID]) -> dict[UUID, bytes]:
+    """The data keys (32 bytes) of those of the subjects who have one; raises `WrongKey`."""
+    if not subjects:
+        return {}
+    known = f"SELECT subject, wrapped, wrapped_by FROM {{table}} WHERE subject IN {statements.marks(subjects)}"  # noqa: S608
+    rows = _run(f"{known} AND wrapped IS NOT NULL", *subjects)
+    wrappers = _wrappers()
+    return {subject: _unwrap(subject, wrapped, by, wrappers) for subject, wrapped, by in rows}
+
+
+def find_or_make(subjects: Collection[UUID]) -> dict[UUID, bytes]:
+    """The data keys of the subjects, made and committed where missing; to encrypt with, not to read.
+
+    They are remembered for a moment: what is encrypted under a key that was destroyed meanwhile
+    cannot be read, as it should be. Raises `aggregates.Erased` and `WrongKey`.
+    """
+    now = time.monotonic()
+    known = {subject: _recent[subject][1] for subject in subjects if _recent.get(subject, (0.0,))[0] > now}
+    if unknown := set(subjects) - set(known):
+        found = find(unknown)
+        found |= {subject: _make(subject) for subject in unknown - set(found)}
+        if len(_recent) > RECENT:
+            _recent.clear()
+        _recent.update({subject: (now + MOMENT, key) for subject, key in found.items()})
+        known |= found
+    return known
+
+
+def _make(subject: UUID) -> bytes:
+    key = AESGCM.generate_key(256)
+    made = _run(
+        "INSERT INTO {table} (subject, wrapped, wrapped_by) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+        " RETURNING subject, wrapped, wrapped_by",
+        subject,
+        *_wrap(subject, key),
+    )
+    if made:
+        return key
+    found = find([subject])  # another was faster, or there was one before
+    if not found:
+        raise Erased("the person was erased")
+    return found[subject]
+
+
+def _run(query: str, *parameters: Any) -> list[tuple[UUID, bytes, str]]:
+    """Rows of the key table. Each append and each page asks for keys, several times faster than by models."""
+    model = key_model()
+    connection = connections[model._meta.app_label]
+    prepare = model._meta.pk.get_db_prep_value
+    values = [prepare(value, connection) if isinstance(value, UUID) else value for value in parameters]
+    rows = statements.rows(model._meta.app_label, query.format(table=f'"{model._meta.db_table}"'), values)
+    return [(row[0] if isinstance(row[0], UUID) else UUID(row[0]), row[1], row[2]) for row in rows]
+
+
+def installation_key() -> bytes:
+    """The key (32 bytes) of no person: of the keyed hashes that this installation keeps."""
+    return find_or_make([INSTALLATION])[INSTALLATION]
+
+
+def destroy(subject: UUID) -> None:
+    """Destroy the data key of a subject, for good: what stays says only that there was one."""
+    _recent.pop(subject, None)
+    key_model().objects.update_or_create(
+        subject=subject, defaults={"wrapped": None, "wrapped_by": "", "destroyed_at": timezone.now()}
+    )
+
+
+def rewrap(progress: Callable[[int], None]) -> int:
+    """Wrap every data key by the current key-encryption key; returns how many were not. Safe to run again."""
+    count, wrappers = 0, _wrappers()
+    while batch := list(to_rewrap()[:REWRAP]):
+        for row in batch:
+            key = _unwrap(row.subject, row.wrapped, row.wrapped_by, wrappers)
+            wrapped, by = _wrap(row.subject, key)
+            # Not where the key was destroyed in this moment.
+            to_rewrap().filter(pk=row.pk).update(wrapped=wrapped, wrapped_by=by)
+        count += len(batch)
+        progress(len(batch))
+    return count
+
+
+def to_rewrap() -> QuerySet[PersonalKey]:
+    """The data keys that another key-encryption key than the current one wraps."""
+    current = _name(settings.KEY_ENCRYPTION_KEY)
+    return key_model().objects.filter(wrapped__isnull=False).exclude(wrapped_by=current)
+
+
+def unlock() -> None:
+    """Raise `WrongKey` unless this process can unwrap the data keys there are."""
+    kept = key_model().objects.filter(wrapped__isnull=False).order_by("wrapped_by")
+    name: str | None = ""
+    while name is not None:
+        row = kept.filter(wrapped_by__gt=name).first()  # one of each key-encryption key, by the index
+        if row:
+            _unwrap(row.subject, row.wrapped, row.wrapped_by, _wrappers())
+        name = row.wrapped_by if row else None
+
+
+def key_model() -> type[PersonalKey]:
+    return apps.get_model(settings.PERSONAL_KEYS)
+
+
+def _wrap(subject: UUID, key: bytes) -> tuple[bytes, str]:
+    """A data key wrapped by the current key-encryption key, and which that is."""
+    nonce = os.urandom(NONCE)
+    wrapped = AESGCM(settings.KEY_ENCRYPTION_KEY).encrypt(nonce, key, subject.bytes)
+    return nonce + wrapped, _name(settings.KEY_ENCRYPTION_KEY)
+
+
+def _wrappers() -> dict[str, AESGCM]:
+    """The key-encryption keys that this process has, by name."""
+    return {_name(key): AESGCM(key) for key in (*settings.PREVIOUS_KEY_ENCRYPTION_KEYS, settings.KEY_ENCRYPTION_KEY)}
+
+
+def _unwrap(subject: UUID, wrapped: Any, by: str, wrappers: dict[str, AESGCM]) -> bytes:
+    if by not in wrappers:
+        raise WrongKey(
+            f"the data keys of personal fields are wrapped by key-encryption key {by}, which this process does not "
+            f"have (it has {', '.join(wrappers)}): set KEY_ENCRYPTION_KEY to it"
+        )
+    try:
+        return wrappers[by].decrypt(bytes(wrapped[:NONCE]), bytes(wrapped[NONCE:]), subject.bytes)
+    except InvalidTag as error:
+        raise WrongKey(f"the data key of {subject} is damaged: restore it from a backup") from error
+
+
+def _name(key: bytes) -> str:
+    """How a key-encryption key is told from others, without telling what it is."""
+    return hashlib.sha256(b"headrace key-encryption key" + key).hexdigest()[:16]

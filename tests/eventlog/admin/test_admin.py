@@ -1,0 +1,237 @@
+"""The admin: everything to see, nothing to forge, and actions that send commands."""
+
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.db import connections, router
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from knox.models import AuthToken
+
+from apps.eventlog import store
+from apps.eventlog.admin.log import EventAdmin
+from apps.eventlog.dispatch import dispatch
+from apps.orders.events import OrderLine
+from apps.orders.write.commands import PayOrder, PlaceOrder, ShipOrder
+from apps.users.write.commands import DeactivateUser, RegisterUser
+from tests.support.history import make_history
+
+OURS = [model for model in admin.site._registry if model._meta.app_label in ("users", "orders", "eventlog")]
+
+WASTEFUL = ("COUNT", "DISTINCT", "OFFSET")
+
+
+@pytest.fixture
+def browser() -> Client:
+    client = Client()
+    client.force_login(get_user_model().objects.create_superuser("admin"))
+    return client
+
+
+def url(model: Any, page: str, *arguments: object) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=arguments)
+
+
+def customer_with_order() -> tuple[UUID, UUID]:
+    ann, order = uuid4(), uuid4()
+    dispatch(RegisterUser(ann, "ann@example.org", "Ann"))
+    dispatch(PlaceOrder(order, ann, "EUR", (OrderLine("A-1", 2, Decimal("1.50")),)))
+    return ann, order
+
+
+@pytest.mark.parametrize("model", OURS, ids=lambda model: model._meta.label)
+def test_every_list_and_page_opens_and_nothing_can_be_changed(browser: Client, model: Any) -> None:
+    make_history(users=3, commands=20)
+    before = list(store.find().values())
+    assert browser.get(url(model, "changelist")).status_code == 200
+    assert browser.get(url(model, "add")).status_code == browser.post(url(model, "add"), {}).status_code == 403
+    row = model._default_manager.first()
+    if row is not None:
+        assert browser.get(url(model, "change", row.pk)).status_code == 200
+        fields = {field.name: "1" for field in model._meta.fields} | {"_save": "Save"}
+        assert browser.post(url(model, "change", row.pk), fields).status_code == 403
+        assert browser.post(url(model, "delete", row.pk), {"post": "yes"}).status_code == 403
+        for action in ({"action": "delete_selected", "post": "yes"}, {"_save": "Save", "form-TOTAL_FORMS": "1"}):
+            browser.post(url(model, "changelist"), action | {"_selected_action": [row.pk]})
+        assert model._default_manager.filter(pk=row.pk).exists()
+    assert list(store.find().values()) == before
+
+
+def test_the_walk_covers_every_table_of_ours() -> None:
+    tables = {model for model in apps.get_models() if model._meta.app_label in ("users", "orders", "eventlog")}
+    assert tables == set(OURS)
+
+
+def test_the_index_groups_the_databases_by_service(browser: Client) -> None:
+    apps_ = browser.get("/admin/").context["app_list"]
+    assert [(app["name"], app["database"]) for app in apps_] == [
+        ("Users", "users"),
+        ("Orders", "orders"),
+        ("Event log", "eventlog"),
+        ("Logins", "default"),
+    ]
+    assert [model["name"] for model in apps_[2]["models"]][:2] == ["Events", "Projectors"]
+    assert "Auth tokens" in [model["name"] for model in apps_[3]["models"]]
+
+
+def test_a_token_cannot_be_made_in_the_admin_and_can_be_revoked(browser: Client) -> None:
+    token, _ = AuthToken.objects.create(get_user_model().objects.get())
+    page = "/admin/knox/authtoken/"
+    assert browser.get(page).status_code == 200
+    assert browser.get("/admin/knox/").status_code == 200
+    assert browser.post(f"{page}add/", {"user": token.user_id}).status_code == 403
+    browser.post(f"{page}{token.pk}/delete/", {"post": "yes"})
+    assert not AuthToken.objects.exists()
+
+
+def positions(page: Any) -> list[int]:
+    return [event.pk for event in page.context["cl"].result_list]
+
+
+def visited(browser: Client, start: str, step: str, path: str = "/admin/eventlog/storedevent/") -> list[list[Any]]:
+    """The keys on each page of a list, by default that of the events, from one page on to the last by its links."""
+    pages, link = [], start
+    while True:
+        page = browser.get(f"{path}{link}")
+        pages.append(positions(page))
+        link = getattr(page.context["cl"], step)
+        if not link:
+            return pages
+
+
+@pytest.mark.parametrize("query", ["?", "?category=order", "?since=2020-01-01T00:00"])
+def test_the_pages_of_the_log_hold_every_event_once(
+    browser: Client, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    make_history(users=3, commands=15)
+    monkeypatch.setattr(EventAdmin, "list_per_page", 4)
+    where = dict(part.split("=") for part in query[1:].split("&") if part.startswith("category"))
+    every = list(store.find(**where).reverse().values_list("position", flat=True))
+    down = visited(browser, query, "next")
+    assert [position for page in down for position in page] == every
+    last = browser.get(f"/admin/eventlog/storedevent/{query}").context["cl"].last
+    up = visited(browser, last, "previous")
+    assert up[0] == every[-4:]
+    assert sorted({position for page in up for position in page}, reverse=True) == every
+    assert up[-1] == every[:4]
+
+
+def test_the_pages_of_every_list_hold_every_row_once_and_none_counts(
+    browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_history(users=3, commands=15)
+    for model in OURS:
+        monkeypatch.setattr(admin.site._registry[model], "list_per_page", 3)
+        with CaptureQueriesContext(connections[router.db_for_read(model)]) as captured:
+            pages = visited(browser, "?", "next", url(model, "changelist"))
+        rows = set(model._default_manager.values_list("pk", flat=True))
+        assert (model, len(pages)) == (model, max(1, -(-len(rows) // 3)))
+        assert {key for page in pages for key in page} == rows
+        assert not rows or captured.captured_queries
+        assert [q["sql"] for q in captured if any(word in q["sql"] for word in WASTEFUL)] == []
+
+
+def test_the_log_is_never_counted_and_never_searched_for_choices(browser: Client) -> None:
+    make_history(users=3, commands=20)
+    page = store.find().last()
+    for query in ("?", "?p=9", "?type=orders.OrderPlaced", f"?q={page.stream}", "?_facets=True", "?all="):
+        with CaptureQueriesContext(connections["eventlog"]) as captured:
+            assert browser.get(f"/admin/eventlog/storedevent/{query}").status_code == 200
+        assert captured.captured_queries
+        assert [q["sql"] for q in captured if any(word in q["sql"] for word in WASTEFUL)] == []
+        assert all("LIMIT" in q["sql"] for q in captured)
+
+
+def test_a_row_is_found_by_its_id_and_an_order_by_its_customer(browser: Client) -> None:
+    ann, order = customer_with_order()
+    for path, terms in (("orders/order", (order, ann)), ("users/user", (ann, "Ann", "ANN@example.org"))):
+        for term in terms:
+            assert len(positions(browser.get(f"/admin/{path}/", {"q": term}))) == 1
+        for term in (uuid4(), "nobody"):
+            assert positions(browser.get(f"/admin/{path}/", {"q": term})) == []
+    assert positions(browser.get("/admin/orders/order/?currency=EUR")) == [order]
+    assert positions(browser.get("/admin/orders/order/?currency=USD")) == []
+
+
+def test_the_log_is_filtered_by_time_correlation_and_stream(browser: Client) -> None:
+    ann, order = customer_with_order()
+    dispatch(DeactivateUser(ann, "left"))
+    registered, placed, deactivated, cancelled = store.find()
+
+    def shown(**query: Any) -> list[int]:
+        return positions(browser.get("/admin/eventlog/storedevent/", query))
+
+    assert shown(correlation_id=deactivated.correlation_id) == [cancelled.position, deactivated.position]
+    assert shown(q=f"order-{order}") == [cancelled.position, placed.position]
+    assert shown(q=placed.event_id) == shown(q=placed.position) == [placed.position]
+    assert shown(since="2100-01-01T00:00") == shown(until="2000-01-01T00:00") == shown(q="order-x") == []
+    assert shown(type="users.UserRegistered", until="2100-01-01T00:00:00") == [registered.position]
+    assert len(shown(since="nonsense", correlation_id="nonsense")) == 4
+
+
+@pytest.mark.parametrize(
+    "query", ["p=-1", "p=x", f"p={10**30}", f"q={10**30}", "q=%F0%9F%8D%B5", "o=9.9", "category=x", "nothing=1"]
+)
+def test_odd_questions_to_the_log_are_answered(browser: Client, query: str) -> None:
+    customer_with_order()
+    assert browser.get(f"/admin/eventlog/storedevent/?{query}", follow=True).status_code == 200
+
+
+def test_an_event_shows_its_neighbours_and_what_its_request_caused(browser: Client) -> None:
+    ann, order = customer_with_order()
+    dispatch(DeactivateUser(ann, "left"))
+    placed, cancelled = store.find(stream=f"order-{order}")
+    page = browser.get(url(type(cancelled), "change", cancelled.pk)).content.decode()
+    assert "Everything this request caused" in page
+    assert page.index("users.UserDeactivated") < page.index("orders.OrderCancelled</b>")
+    assert url(type(placed), "change", placed.pk) in page
+    assert "the customer was deactivated" in page
+
+
+def test_orders_are_cancelled_with_a_reason_and_refusals_are_told(browser: Client) -> None:
+    ann, placed = customer_with_order()
+    shipped = uuid4()
+    dispatch(PlaceOrder(shipped, ann, "EUR", (OrderLine("A-1", 1, Decimal("1.00")),)))
+    dispatch(PayOrder(shipped, "p"))
+    dispatch(ShipOrder(shipped, "t"))
+    chosen = {"action": "cancel", "_selected_action": [str(placed), str(shipped)]}
+    asked = browser.post("/admin/orders/order/", chosen)
+    assert b'name="reason"' in asked.content
+    too_long = browser.post("/admin/orders/order/", chosen | {"reason": "x" * 501})
+    assert b"at most 500" in too_long.content
+    done = browser.post("/admin/orders/order/", chosen | {"reason": "a test"}, follow=True).content.decode()
+    assert "Cancel: 1 of 2 done" in done
+    assert "refused, only a placed or paid order can be cancelled" in done
+    *_, event = store.read_stream(f"order-{placed}")
+    assert (event.data, event.metadata["actor"]) == ({"reason": "a test", "cause": "requested"}, "admin")
+
+
+def test_users_are_deactivated_with_a_reason(browser: Client) -> None:
+    ann, _ = customer_with_order()
+    chosen = {"action": "deactivate", "_selected_action": [str(ann)], "reason": "a test"}
+    assert "Deactivate: 1 of 1 done" in browser.post("/admin/users/user/", chosen, follow=True).content.decode()
+
+
+def test_the_page_is_live_for_staff_and_plain_for_others(browser: Client, settings: Any) -> None:
+    live = browser.get("/")
+    assert b"eventlog/live.js" in live.content
+    assert "script-src 'self'" in live.headers["Content-Security-Policy"]
+    assert b"live.js" not in Client().get("/").content
+    assert Client().post("/demo-login/").status_code == 404
+    settings.DEBUG = True
+    assert Client().post("/demo-login/").status_code == 404  # no admin with that password here
+
+
+def test_the_status_says_how_far_each_projector_is(browser: Client) -> None:
+    make_history(users=2, commands=10)
+    status = browser.get("/api/events/status/", headers={"Accept": "application/json"}).json()
+    assert status["head"] == store.head()
+    names = ["CustomerProjector", "OrderProjector", "SummaryProjector", "UserProjector"]
+    assert sorted(each["name"] for each in status["projectors"]) == names
+    assert [(each["lag"], each["dead_letters"]) for each in status["projectors"]] == [(0, 0)] * 4

@@ -1,0 +1,50 @@
+"""Empty a database between tests, the append-only log included."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.apps import apps
+from django.db import connections, router
+
+from apps.eventlog.encryption import data_keys
+
+KEPT = {"django_migrations", "django_content_type", "auth_permission"}
+
+
+def erase(alias: str) -> None:
+    """Delete every row but the migrations' and the content types', and start the log at position 1 again."""
+    connection = connections[alias]
+    tables = [
+        model._meta.db_table
+        for model in apps.get_models(include_auto_created=True)
+        if router.db_for_write(model) == alias and model._meta.db_table not in KEPT
+    ]
+    if alias == "users":
+        data_keys._recent.clear()
+    if alias == "default":
+        tables.append("throttle_cache")
+    with connection.cursor() as cursor:
+        with lifted(cursor):
+            for table in tables:
+                cursor.execute(f"DELETE FROM {table}")
+        if connection.vendor == "postgresql" and "eventlog_event" in tables:
+            cursor.execute("SELECT setval('eventlog_event_position_seq', 0)")
+
+
+@contextmanager
+def lifted(cursor: Any) -> Iterator[None]:
+    """No triggers and no foreign keys, as somebody could arrange who owns the database."""
+    if cursor.db.vendor == "postgresql":
+        cursor.execute("SET session_replication_role = replica")
+        yield
+        cursor.execute("SET session_replication_role = DEFAULT")
+        return
+    triggers = cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
+        cursor.execute(f"DROP TRIGGER {name}")
+    cursor.execute("PRAGMA foreign_keys = OFF")
+    yield
+    cursor.execute("PRAGMA foreign_keys = ON")
+    for _, sql in triggers:
+        cursor.execute(sql)

@@ -1,6 +1,7 @@
 """What reads a request takes time and memory in proportion to its size, and answers in a few kilobytes."""
 
 import asyncio
+import math
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -84,13 +85,15 @@ def checked(http: WSGIRequest, command: str) -> Any:
     return problem(200)
 
 
-def seconds(work: Work) -> float:
-    took = []
-    for _ in range(3):
+def seconds(work: Work, tries: int, enough: float = 0.0) -> float:
+    """The quickest of some tries, which end once one is quick enough: a busy machine slows some, not all."""
+    best = math.inf
+    while tries and best > enough:
         began = time.perf_counter()
-        work()
-        took.append(time.perf_counter() - began)
-    return min(took)
+        answer = work()
+        best, tries = min(best, time.perf_counter() - began), tries - 1
+        assert len(answer) <= ANSWER
+    return best
 
 
 def peak(work: Work) -> int:
@@ -105,11 +108,12 @@ def peak(work: Work) -> int:
 def hold(works: list[Work]) -> None:
     """Time and memory grow at most as the size does, with much to spare: eightfold, where the square is 64-fold."""
     works[0]()  # what is made once is not counted
-    took, took_memory = [seconds(work) for work in works], [peak(work) for work in works]
-    for times, spent, memory in zip(SIZES, took, took_memory, strict=True):
-        assert spent <= 2.5 * times * took[0] + QUICK, [f"{each:.4f} s" for each in took]
-        assert memory <= 2 * times * took_memory[0] + SMALL, took_memory
-    assert max(len(work()) for work in works) <= ANSWER
+    one, one_memory = seconds(works[0], tries=3), peak(works[0])
+    for times, work in zip(SIZES[1:], works[1:], strict=True):
+        bound = 2.5 * times * one + QUICK
+        took, memory = seconds(work, tries=5, enough=bound), peak(work)
+        assert took <= bound, f"{one:.4f} s, and {took:.4f} s for {times} times as much"
+        assert memory <= 2 * times * one_memory + SMALL, f"{one_memory} bytes, and {memory} for {times} times as much"
 
 
 def works_of(shape: Shape) -> list[Work]:
@@ -172,7 +176,7 @@ def test_the_measure_finds_a_parser_that_counts_each_key(monkeypatch: pytest.Mon
     works = works_of(SHAPES["a key twice"])
     hold(works)
     monkeypatch.setattr(json, "_object", counting)
-    with pytest.raises(AssertionError, match=" s'"):
+    with pytest.raises(AssertionError, match=" s for "):
         hold(works)
 
 
@@ -190,5 +194,5 @@ def test_the_measure_finds_an_answer_that_echoes_the_body(monkeypatch: pytest.Mo
 def test_the_measure_finds_a_head_without_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heads, "fault_of", lambda scope: None)
     for name in ("backslashes in a cookie", "semicolons in quotes in Content-Type"):
-        with pytest.raises(AssertionError, match=" s'"):
+        with pytest.raises(AssertionError, match=" s for "):
             hold(head_works(name, 1500))

@@ -4,6 +4,7 @@ import asyncio
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,6 +37,25 @@ def test_downloads_bodies_and_heads_are_as_http_wants_them(deployment: Deploymen
         assert client.post("/api/users/", content=_pieces(whole), headers=headers).status_code == 201
         _leave_before_the_end(server, whole.replace(b"pieces", b"never"))
         assert client.get("/api/events/").json()["results"][-1]["data"]["email"] == "in-pieces@example.org"
+
+
+def test_a_head_is_bounded_before_anything_reads_it(deployment: Deployment) -> None:
+    heads: list[tuple[int, dict[str, str], str]] = [
+        (431, {"Cookie": 'a="' + "\\" * 60_000 + '"'}, ""),
+        (431, {"Cookie": 'a="' + "\\" * 20_000 + '"'}, ""),
+        (431, {"Content-Type": 'application/json;x="' + ";" * 20_000}, ""),
+        (431, {f"X-{n}": "x" for n in range(101)}, ""),
+        (414, {}, "?cursor=" + "x" * 20_000),
+        (400, {}, "?" + "a&" * 1000),
+        (200, {"Cookie": 'a="' + r"\"" * 20 + '"; b=' + "x" * 4000}, ""),
+    ]
+    with deployment.server() as server:
+        for status, headers, query in heads:
+            began = time.monotonic()
+            answer = server.client.get(f"/api/events/{query}", headers=headers)
+            assert (answer.status_code, len(answer.content) < 5000 or status == 200) == (status, True)
+            assert status == 200 or answer.headers["Content-Type"] == "application/problem+json"
+            assert time.monotonic() - began < 1
 
 
 def test_all_of_it_can_lie_below_a_path(deployment: Deployment) -> None:

@@ -1,12 +1,13 @@
 """Every error under /api/ is a problem document (RFC 9457)."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
+from django.conf import settings
 from django.core.exceptions import DisallowedHost, RequestDataTooBig
 from django.db.utils import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
@@ -37,6 +38,9 @@ STATUS = {
     InterfaceError: 503,
     WrongKey: 503,
 }
+# What a problem says at most, so that a request is not answered with itself: characters of a text, bytes of its errors.
+TEXT = 300
+ERRORS = 4000
 RETRY_AFTER = {WrongExpectedVersion: 1, OperationalError: 2, InterfaceError: 2}
 
 
@@ -54,15 +58,16 @@ class Unavailable(APIException):
 
 
 def problem(status: int, detail: str = "", **more: Any) -> HttpResponse:
-    """A problem document; `more` are members beside the standard ones."""
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
+    """A problem document; `more` are members beside the standard ones. A long detail is cut short."""
+    title = HTTPStatus(status).phrase
+    body = {"type": "about:blank", "title": title, "status": status, "detail": shortened(detail), **more}
     return HttpResponse(msgspec.json.encode(body, enc_hook=str), status=status, content_type=CONTENT_TYPE)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
     """The answer to an exception of an API view; None for one that is a fault of ours."""
     if isinstance(error, ValidationError):
-        return problem(400, "some fields are not valid", errors=list(_field_errors(error.get_full_details())))
+        return problem(400, "some fields are not valid", **_first(_field_errors(error.get_full_details())))
     if isinstance(error, APIException):
         response = problem(error.status_code, str(error.detail))
         _set_headers(response, getattr(error, "auth_header", None), getattr(error, "wait", None))
@@ -89,17 +94,40 @@ def _set_headers(response: HttpResponse, auth_header: str | None, wait: float | 
         response["Retry-After"] = str(max(1, round(wait)))
 
 
-def _field_errors(details: Any, pointer: str = "") -> Iterator[dict[str, str]]:
+def shortened(text: str, size: int = TEXT) -> str:
+    """The text, or its beginning with an ellipsis if it has more than `size` characters."""
+    return text if len(text) <= size else f"{text[: size - 1]}…"
+
+
+def pointer_of(path: Iterable[str | int]) -> str:
+    """The JSON pointer (RFC 6901) of a path; a long one is cut short."""
+    keys = (shortened(str(key)).replace("~", "~0").replace("/", "~1") for key in path)
+    return shortened("".join(f"/{key}" for key in keys))
+
+
+def _first(errors: Iterable[dict[str, str]]) -> dict[str, Any]:
+    """As many errors as a problem has room for, and the number of the rest."""
+    kept, size, rest = [], 0, 0
+    for error in errors:
+        size += len(msgspec.json.encode(error))
+        if size <= ERRORS:
+            kept.append(error)
+        else:
+            rest += 1
+    return {"errors": kept, "more_errors": rest} if rest else {"errors": kept}
+
+
+def _field_errors(details: Any, *path: str | int) -> Iterator[dict[str, str]]:
     """Flatten DRF's nested details to one entry an error, each with its JSON pointer (RFC 6901)."""
     if isinstance(details, dict) and set(details) == {"message", "code"}:
-        yield {"pointer": pointer, "detail": str(details["message"]), "code": str(details["code"])}
+        yield {"pointer": pointer_of(path), "detail": shortened(str(details["message"])), "code": str(details["code"])}
     elif isinstance(details, dict):
         for key, inner in details.items():
-            yield from _field_errors(inner, pointer if key == "non_field_errors" else f"{pointer}/{key}")
+            yield from _field_errors(inner, *path, *([] if key == "non_field_errors" else [key]))
     else:
         leaves = all(isinstance(inner, dict) and set(inner) == {"message", "code"} for inner in details)
         for index, inner in enumerate(details):
-            yield from _field_errors(inner, pointer if leaves else f"{pointer}/{index}")
+            yield from _field_errors(inner, *path, *([] if leaves else [index]))
 
 
 class ProblemMiddleware:
@@ -111,6 +139,10 @@ class ProblemMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if "\0" in request.path or not _is_text(request.META.get("QUERY_STRING", "")):
             return problem(400, "the URL is not text: it has a NUL, or is not UTF-8")
+        most = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
+        if most is not None and request.META.get("QUERY_STRING", "").count("&") >= most:
+            # Django would say so only when something looks at them, and so would its page of errors, which then fails.
+            return problem(400, f"more than {most} query parameters")
         try:
             request.get_host()
         except DisallowedHost as error:

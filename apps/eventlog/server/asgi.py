@@ -25,6 +25,7 @@ from django.urls import set_script_prefix
 
 from apps.eventlog.api.problems import problem
 from apps.eventlog.server.probes import LIVEZ, livez
+from apps.eventlog.server.request_head import fault_of
 from apps.eventlog.server.wsgi_environ import environ_of
 
 Message = dict[str, Any]
@@ -73,6 +74,8 @@ class Bridge:
             return
         if body is None:
             response: HttpResponseBase = problem(413, "the body is too large")
+        elif fault := fault_of(scope):
+            response = problem(*fault)
         elif (environ := environ_of(scope, body))["PATH_INFO"] == LIVEZ:
             # Here, for threads that all wait, for a database say, are no reason to end the process.
             response = livez()
@@ -211,19 +214,18 @@ def _tell(loop: asyncio.AbstractEventLoop, answer: Answer, settle: Callable[[], 
 
 async def _read(receive: Receive) -> bytes | None:
     """The whole body, or None where it is larger than Django would take, and then is not kept; raises `Left`."""
-    chunks: list[bytes] = []
-    size = 0
+    body, size = bytearray(), 0  # one array: a client may send each byte by itself
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Left
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
+        body += message.get("body", b"")
+        size += len(message.get("body", b""))
         too_large = size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE + MARGIN
         if too_large:
-            chunks.clear()
+            body.clear()
         if not message.get("more_body") or size > DRAINED:
-            return None if too_large else b"".join(chunks)
+            return None if too_large else bytes(body)
 
 
 def _joined(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ class MoneyField(serializers.Field[Decimal, str, str, Decimal]):
     """A decimal string of up to 12 digits, 0 or more; a JSON number is refused, for it may have been a float."""
 
     def to_internal_value(self, data: Any) -> Decimal:
-        if not isinstance(data, str) or not re.search(MONEY, data) or data.endswith("\n"):
+        if not isinstance(data, str) or not re.match(MONEY, data) or data.endswith("\n"):
             raise serializers.ValidationError('money is a decimal string of up to 12 digits, as in "14.00"')
         return Decimal(data)
 

@@ -9,6 +9,7 @@ from django.test import Client
 
 from apps.eventlog import store
 from tests.support.api import PASSWORD, Answer, Api
+from tests.support.bodies import SHAPES
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
 LINE = {"sku": "A", "quantity": 1, "unit_price": "1.00"}
@@ -246,6 +247,51 @@ def test_a_body_over_the_limit_is_too_large(api: Api) -> None:
     for type in ("application/json", "text/plain", "application/x-www-form-urlencoded"):
         response = Client().post("/api/users/", b'{"name": "' + b"x" * 3_000_000 + b'"}', content_type=type)
         refused(Answer(response), 413, 415)
+
+
+def test_a_body_of_any_shape_is_refused_in_a_few_kilobytes(api: Api) -> None:
+    ann = api.customer()
+    paths = {"order": (ann, "orders/"), "register": (api, "users/"), "rename": (ann, f"users/{ann.user_id}/rename/")}
+    head = store.head()
+    for name, shape in SHAPES.items():
+        if name != "an order":
+            sender, path = paths[shape.command]
+            answer = sender.post(path, shape.body(8))
+            refused(answer, 400)
+            assert len(answer.response.content) <= 5000, name
+    assert store.head() == head
+
+
+def test_a_long_list_of_errors_is_cut_and_the_rest_is_counted(api: Api) -> None:
+    ann = api.customer()
+    few = ann.post("orders/", ORDER | {"lines": [LINE | {"sku": ""}] * 20})
+    assert [error["pointer"] for error in few["errors"]] == [f"/lines/{n}/sku" for n in range(20)]
+    assert "more_errors" not in few.json
+    many = ann.post("orders/", ORDER | {"lines": [LINE | {"sku": ""}] * 500})
+    assert [error["pointer"] for error in many["errors"]][:20] == [error["pointer"] for error in few["errors"]]
+    assert len(many["errors"]) + many["more_errors"] == 500
+
+
+def test_a_pointer_escapes_what_would_divide_it(api: Api) -> None:
+    ann = api.customer()
+    answer = ann.post(f"users/{ann.user_id}/rename/", {"a/b": 1, "c~d": 2, "name": "A"})
+    assert [error["pointer"] for error in answer["errors"]] == ["/a~1b", "/c~0d"]
+
+
+def test_ten_thousand_keys_and_values_are_the_most_and_commas_in_texts_are_none(api: Api) -> None:
+    ann = api.customer()
+    path = f"users/{ann.user_id}/rename/"
+    for number, errors in ((10_000 - 3, True), (10_000 - 2, False)):  # beside the object, its key and the list
+        answer = ann.post(path, {"name": [1] * number})
+        refused(answer, 400)
+        assert ("errors" in answer.json) == errors, number
+    refused(commas := ann.post(path, {"name": ',:[{\\",' * 100_000}), 400)
+    assert [error["pointer"] for error in commas["errors"]] == ["/name"]
+
+
+def test_a_thousand_parameters_are_too_many_wherever_they_go(api: Api) -> None:
+    for path in ("/api/orders/", "/api/nowhere/", "/api/"):
+        refused(Answer(api.client.get(f"{path}?{'a&' * 1000}")), 400)
 
 
 def test_a_body_within_the_limit_whose_text_is_too_long_names_the_field(api: Api) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, connections
 
-from apps.eventlog import keys, store
+from apps.eventlog import keys, statements, store
 from apps.eventlog.models import Erasure
 from apps.eventlog.reactors import Reactor
 
@@ -26,9 +26,15 @@ class Undone(Exception):
 
 
 def carry_out(subject: UUID, position: int) -> None:
-    """Destroy the data key of a person whose erasure stands at this position of the log; safe to repeat."""
+    """Destroy the data key of a person whose erasure stands at this position of the log; safe to repeat.
+
+    Raises IntegrityError if the event there is not of that person's stream and names them in no field.
+    """
     keys.destroy(subject)
-    Erasure.objects.get_or_create(subject=subject, defaults={"position": position})
+    if connections[store.ALIAS].vendor == "postgresql":
+        statements.run(store.ALIAS, "SELECT eventlog_erase(%s, %s)", [subject, position])
+    else:
+        Erasure.objects.get_or_create(subject=subject, defaults={"position": position})
 
 
 def is_carried_out(subject: UUID) -> bool:

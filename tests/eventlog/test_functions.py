@@ -9,7 +9,12 @@ from django.db import connections, transaction
 pytestmark = pytest.mark.postgres
 
 PATH = "search_path=pg_catalog, public, pg_temp"
-PUBLIC = {"eventlog_append", "eventlog_append_alone", "eventlog_safe_position"}  # what everybody who connects may call
+PUBLIC = {
+    "eventlog_append",
+    "eventlog_append_alone",
+    "eventlog_erase",
+    "eventlog_safe_position",
+}  # what every role may call
 
 OURS = """
 SELECT p.proname, p.proconfig,

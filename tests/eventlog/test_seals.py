@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, DataError, connections, transaction
 
 from apps.eventlog import canonical, evidence, merkle, seals, signatures, store
 from apps.eventlog.models import Seal, StoredEvent
@@ -272,6 +272,30 @@ def test_what_a_slow_writer_may_still_commit_is_not_sealed_over() -> None:
         thread.join()
     assert seals.seal_next() == 2
     assert "2 events are as they were sealed" in verify()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("data", "metadata"),
+    [
+        ("[" * 3000 + "]" * 3000, "{}"),
+        ('{"a":' * 1001 + "1" + "}" * 1001, "{}"),
+        ("{}", "[" * 3000 + "]" * 3000),
+        ("9" * 5000, "{}"),
+        ("-1e5000", "{}"),
+        ("1e131000", "{}"),
+        (json.dumps("a" * 2**21), "{}"),
+    ],
+)
+def test_an_event_that_no_sealer_could_read_is_refused_by_the_database(data: str, metadata: str) -> None:
+    document = f'[{{"event_id": "{UUID(int=9)}", "type": "a.B", "schema_version": 1, "data": %s}}]'
+    append = "SELECT outcome FROM eventlog_append('thing-1', 0, %s::jsonb, %s::jsonb)"
+    with pytest.raises(DataError, match="an event takes at most"), transaction.atomic(using="eventlog"):
+        LOG.cursor().execute(append, [document % data, metadata])
+    wide = json.dumps({"long": "é" * 10**6, "deep": json.loads("[" * 90 + "]" * 90), "number": 10**4000 - 1})
+    assert LOG.cursor().execute(append, [document % wide, "{}"]).fetchall() == [("appended",)]
+    assert seals.seal_next() == 1
+    assert "1 events are as they were sealed" in verify()
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from tools import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
-UVICORN = ("-m", "uvicorn", "--lifespan", "off", "--timeout-graceful-shutdown", "2", "--no-access-log")
+UVICORN: tuple[str, ...] = ("-m", "uvicorn", "--lifespan", "off", "--timeout-graceful-shutdown", "2", "--no-access-log")
 UVICORN += ("--no-proxy-headers", "--no-server-header", "--log-level", "warning")
 
 
@@ -68,7 +68,7 @@ def process(*arguments: str, port: int, quiet: bool = False) -> Iterator[subproc
             server.kill()
 
 
-def shipped(port: int, processes: int = 1) -> "contextmanager[subprocess.Popen[bytes]]":
+def shipped(port: int, processes: int = 1) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """The server as `make run` starts it, or the same with several processes."""
     several = ("--workers", str(processes)) if processes > 1 else ()
     return process(*UVICORN, *several, "config.asgi:application", "--port", str(port), port=port)
@@ -102,7 +102,7 @@ def database_connections() -> int:
         return 0
     with connections["default"].cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'server'")
-        return cursor.fetchone()[0]
+        return int(cursor.fetchone()[0])
 
 
 def _answers(port: int) -> bool:

@@ -6,6 +6,7 @@ import select
 import socket
 import time
 from array import array
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -21,8 +22,8 @@ class Client:
     connection: socket.socket
     opened: bool = False
     left: bytes = b""
-    ids: array = field(default_factory=lambda: array("q"))
-    times: array = field(default_factory=lambda: array("d"))
+    ids: "array[int]" = field(default_factory=lambda: array("q"))
+    times: "array[float]" = field(default_factory=lambda: array("d"))
 
     def read(self) -> bool:
         """Take in what is there; False at the end of the stream."""
@@ -74,7 +75,7 @@ class Crowd:
 
 
 @contextmanager
-def listening(port: int, requests: list[bytes], timeout: float = 60):
+def listening(port: int, requests: list[bytes], timeout: float = 60) -> Iterator[Crowd]:
     """So many clients as there are requests."""
     ours, theirs = multiprocessing.Pipe()
     crowd = multiprocessing.get_context("spawn").Process(
@@ -92,7 +93,7 @@ def request(path: str, token: str = "") -> bytes:
 
 
 def _run(port: int, requests: list[bytes], pipe: multiprocessing.connection.Connection, timeout: float) -> None:
-    poll, clients = select.epoll(), {}
+    poll, clients = select.epoll(), dict[int, Client]()
     poll.register(pipe.fileno(), select.EPOLLIN)
     deadline, waiting = time.monotonic() + timeout, list(requests)
     while time.monotonic() < deadline and (waiting or not all(client.opened for client in clients.values())):

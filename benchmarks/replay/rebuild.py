@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """`make bench-replay`: how fast a read model is rebuilt, beside the raw driver, a plain loop and pyeventsourcing.
 
 A table an engine and size: rounds interleaved, medians, each contender in a process of its own. The log holds made-up
@@ -17,13 +16,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks import made_up
-from benchmarks.replay_contenders import CONTENDERS
+from benchmarks.replay.contenders import CONTENDERS
+from benchmarks.site import ROOT
 from tools import postgres
 
-SCRIPT = Path(__file__).with_name("replay_contenders.py")
+CONTENDER = [sys.executable, "-m", "benchmarks.replay.contenders"]
 
 
 def prepare(number: int) -> None:
@@ -42,7 +40,7 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
     for _ in range(rounds):
         for name, results in found.items():
-            run = subprocess.run([sys.executable, SCRIPT, name], check=True, capture_output=True, text=True)
+            run = subprocess.run([*CONTENDER, name], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
             results.append(json.loads(run.stdout.splitlines()[-1]))
     return {
         name: {
@@ -91,7 +89,7 @@ def main() -> None:
         return
     for number in given.events:
         options = [f"--events={number}", f"--rounds={given.rounds}", f"--db={given.db}"]
-        subprocess.run([sys.executable, __file__, *options], check=True)
+        subprocess.run([sys.executable, "-m", "benchmarks.replay.rebuild", *options], cwd=ROOT, check=True)
 
 
 if __name__ == "__main__":

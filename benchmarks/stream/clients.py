@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """`make bench-stream`: the live stream with 1,000 clients on one process, beside django-eventstream's own view.
 
 Clients, writer and server share the machine. The writer is a process of its own; the time is taken when its append
@@ -14,12 +13,10 @@ import sys
 import time
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from uuid import uuid4
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks import listeners, site
+from benchmarks import site
+from benchmarks.stream import listeners
 
 HEADER = (
     "| | clients | delivered | lost | doubled | out of order | p50 ms | p99 ms | kB a client | connections |\n"
@@ -75,8 +72,8 @@ def warm(port: int, token: str) -> None:
 
 def own_view(clients: int, rate: int, seconds: float) -> str:
     port = site.free_port()
-    subprocess.run([sys.executable, "-m", "benchmarks.eventstream_project"], cwd=site.ROOT, check=True)
-    run = (*site.UVICORN, "benchmarks.eventstream_project:application", "--port", str(port))
+    subprocess.run([sys.executable, "-m", "benchmarks.stream.eventstream_project"], cwd=site.ROOT, check=True)
+    run = (*site.UVICORN, "benchmarks.stream.eventstream_project:application", "--port", str(port))
     with site.process(*run, port=port, quiet=True) as server:  # it logs an error a client that it cannot serve
         memory, connections = site.memory(server.pid), site.database_connections()
         with listeners.listening(port, [listeners.request("/events/")] * clients, timeout=30) as crowd:

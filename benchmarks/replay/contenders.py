@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """One contender of `make bench-replay`, in a process of its own: prints events, seconds, seconds of all cores that it
 and the database server had, and peak memory as JSON."""
 
@@ -14,8 +13,6 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import UUID
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 LOOP = 3000  # events of the two that take one at a time; their rate does not depend on how many there are
 FETCH = 2000
@@ -139,7 +136,7 @@ def plain_loop() -> Measured:
 def pyeventsourcing() -> Measured:
     from eventsourcing.projection import ProjectionRunner
 
-    from benchmarks import pyeventsourcing_orders as theirs
+    from benchmarks.replay import pyeventsourcing_orders as theirs
 
     env, view = theirs.environment()
     application = theirs.Orders(env)

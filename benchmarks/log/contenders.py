@@ -7,14 +7,10 @@ has any; all keep their connection open; all sync each commit (PostgreSQL's defa
 import json
 import os
 import sqlite3
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid4
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 NOTE = "n" * 100
 METADATA = {name: str(UUID(int=7)) for name in ("actor", "correlation_id", "causation_id")} | {"command": "Deposit"}
@@ -32,7 +28,7 @@ class Headrace:
 
         django.setup()
         from apps.eventlog import dispatch, store
-        from benchmarks import account
+        from benchmarks.log import account
 
         self.store, self.dispatch, self.account = store, dispatch.dispatch, account
 
@@ -70,7 +66,7 @@ class Pyeventsourcing:
         from eventsourcing.application import Application
         from eventsourcing.domain import datetime_now_with_tzinfo
 
-        from benchmarks.pyeventsourcing_account import Account
+        from benchmarks.log.pyeventsourcing_account import Account
 
         self.account, self.now = Account, datetime_now_with_tzinfo
         self.app: Any = Application(env=self.environment(url) | self.options)

@@ -6,8 +6,8 @@ import statistics
 from typing import Any
 from uuid import UUID
 
-from benchmarks.contenders import METADATA, NOTE, Headrace
-from benchmarks.crowd import Crowd
+from benchmarks.log.contenders import METADATA, NOTE, Headrace
+from benchmarks.log.crowd import Crowd
 
 SECONDS, WRITERS = 0.5, 8
 EACH = 10  # events a stream

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """`make bench-api`: the speed of commands and queries, beside plain DRF and DRF with django-simple-history.
 
 wrk asks one contender after another, in rounds, each under the server that `make run` starts; medians. Each size has
@@ -23,18 +22,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks.site import ROOT, UVICORN, free_port, process
 from tools import postgres
 
-SCRIPT, FILL = (str(Path(__file__).with_name(name)) for name in ("api.lua", "api_fill.py"))
+SCRIPT = str(Path(__file__).with_name("requests.lua"))
 CONNECTIONS = 8
 # The servers, by name: settings and mode.
 SERVERS = {
     "inline": ("config.settings", "inline"),
     "worker": ("config.settings", "worker"),
-    "rivals": ("benchmarks.rivals.settings", "inline"),
+    "rivals": ("benchmarks.api.rivals.settings", "inline"),
 }
 
 
@@ -77,10 +74,12 @@ class Site:
         self.behind: list[float] = []  # seconds that the worker needed after the last command of each round
         directory.mkdir()
         self.environment = {"DATA_DIR": str(directory), "SECRET_KEY": "bench" * 12, "ALLOWED_HOSTS": "*"}
-        self.environment |= {"DEBUG": "off", "SECURE_COOKIES": "off", "PYTHONPATH": str(ROOT)}
+        self.environment |= {"DEBUG": "off", "SECURE_COOKIES": "off"}
         self.environment |= postgres.databases(url, f"bench_{orders}") if url else {}
         self._set("rivals")
-        filled = subprocess.run([sys.executable, FILL, str(orders)], check=True, stdout=subprocess.PIPE, cwd=ROOT)
+        filled = subprocess.run(
+            [sys.executable, "-m", "benchmarks.api.fill", str(orders)], check=True, stdout=subprocess.PIPE, cwd=ROOT
+        )
         found = json.loads(filled.stdout)
         self.token, self.far, self.page = found["token"], found["far"], found["page"]
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """`make bench-seals`: how fast a log is sealed and verified, and how far the sealer lags behind writers.
 
 Rates are medians of rounds over one log. The lag is sampled while four writers append as fast as they can, beside a
@@ -19,12 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.replay import fill
+from benchmarks import made_up
+from benchmarks.site import ROOT
 from tools import postgres
 
-ROOT = Path(__file__).resolve().parent.parent
 WRITERS = 4
 # Not ru_maxrss, which a child takes over from its parent.
 PEAK = (
@@ -103,18 +100,20 @@ def write(stop: threading.Event, counts: list[int]) -> None:
 
 def lag() -> tuple[int, float]:
     """How many events are not sealed, and how many seconds ago the oldest of them was recorded."""
-    from apps.eventlog import store
-    from apps.eventlog.models import Seal
+    from django.db.models import Max
+
+    from apps.eventlog.models import Seal, StoredEvent
 
     until = Seal.objects.order_by("number").values_list("until", flat=True).last() or 0
-    waiting = store.find(position__gt=until)
+    waiting = StoredEvent.objects.filter(position__gt=until).order_by("position")
     oldest = waiting.values_list("recorded_at", flat=True).first()
-    return store.head() - until, (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0
+    head = waiting.aggregate(head=Max("position"))["head"] or until
+    return head - until, (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0
 
 
 def load(seconds: float, *, sealing: bool) -> tuple[float, list[tuple[int, float]]]:
     """Append for so long; returns the appends a second and samples of the sealer's lag."""
-    stop, counts, samples = threading.Event(), [], []
+    stop, counts, samples = threading.Event(), list[int](), list[tuple[int, float]]()
     with sealer() if sealing else nullcontext():
         writers = [threading.Thread(target=write, args=(stop, counts)) for _ in range(WRITERS)]
         began = time.perf_counter()
@@ -167,7 +166,8 @@ def main() -> None:
 
             django.setup()
             call_command("migrate", verbosity=0)
-            report(given.db, fill(given.events), given.rounds, given.seconds)
+            made_up.fill(given.events)
+            report(given.db, given.events, given.rounds, given.seconds)
         finally:
             if given.db == "postgres":
                 server.remove()

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """`make bench-log`: appends, commands and reads, beside pyeventsourcing and the raw driver, and in a growing log.
 
 One run an engine, rounds interleaved, medians. Every contender has a database of its own on one server (or a file),
@@ -8,18 +7,15 @@ every writer a process of its own with an open connection, and all sync every co
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.contenders import Headrace, Pyeventsourcing, Raw, Tuned
-from benchmarks.crowd import Crowd
-from benchmarks.growth import grow
+from benchmarks.log.contenders import Headrace, Pyeventsourcing, Raw, Tuned
+from benchmarks.log.crowd import Crowd
+from benchmarks.log.growth import grow
 from tools import postgres
 
 WRITERS, SECONDS, READ = 8, 0.5, 20_000

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """`make bench-stream`: requests a second of the API on the shipped server, beside the same application under granian.
 
 One process (or `--processes`) and four threads each, eight connections, rounds interleaved, medians; the shipped server
@@ -12,19 +11,16 @@ import re
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks import listeners, site
+from benchmarks import site
+from benchmarks.stream import listeners
 
 CONNECTIONS = 8
 LINE = {"sku": "A-1", "quantity": 2, "unit_price": "12.50"}
-GRANIAN = ("-m", "granian", "--interface", "wsgi", "--blocking-threads", "4", "--no-ws", "--no-log")
+GRANIAN: tuple[str, ...] = ("-m", "granian", "--interface", "wsgi", "--blocking-threads", "4", "--no-ws", "--no-log")
 GRANIAN += ("config.wsgi:application",)
 
 
@@ -35,6 +31,7 @@ class Loader(asyncio.Protocol):
         self.request, self.left, self.answers, self.refused = request, b"", 0, 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         transport.write(self.request)
 
@@ -68,7 +65,9 @@ def with_wrk(port: int, method: str, path: str, token: str, body: str, seconds: 
             [*command, f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True
         )
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output.stdout)
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", output.stdout)[1]), int(refused[1]) if refused else 0
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", output.stdout)
+    assert rate
+    return float(rate[1]), int(refused[1]) if refused else 0
 
 
 def without_wrk(port: int, method: str, path: str, token: str, body: str, seconds: float) -> tuple[float, int]:
@@ -137,9 +136,9 @@ def main() -> None:
                 for contender, port in ports.items():
                     method, path, body = request
                     rates[contender].append(measure(port, method, path, token, body, given.seconds))
-            shipped, streaming, granian = (statistics.median(each) for each in rates.values())
-            ratios = f"{shipped:,.0f} | {shipped / granian:.2f} | {streaming:,.0f} | {streaming / granian:.2f} |"
-            print(f"| {name} | {granian:,.0f} | {ratios}", flush=True)
+            ours, streaming, theirs = (statistics.median(each) for each in rates.values())
+            ratios = f"{ours:,.0f} | {ours / theirs:.2f} | {streaming:,.0f} | {streaming / theirs:.2f} |"
+            print(f"| {name} | {theirs:,.0f} | {ratios}", flush=True)
         crowd.finish({0: 0.0}, patience=0)
 
 

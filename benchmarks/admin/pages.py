@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """How long the admin's pages of events and orders take, in a short log and in a long one: `make bench-admin`.
 
 Two processes, each with a log of its own size, answer the same requests in turn, so that whatever else
@@ -16,8 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
-
+from benchmarks.site import ROOT
 from tools import postgres
 
 EVENTS, ORDERS = "/admin/eventlog/storedevent/", "/admin/orders/order/"
@@ -25,11 +23,9 @@ EVENTS, ORDERS = "/admin/eventlog/storedevent/", "/admin/orders/order/"
 
 def pages(events: int) -> dict[str, str]:
     """The pages to ask for, by what they are."""
-    from apps.eventlog import store
+    from apps.eventlog.models import StoredEvent
 
-    last = store.find().last()
-    middle = store.find(position__lte=events // 2).last()
-    assert last
+    middle = StoredEvent.objects.filter(position__lte=events // 2).order_by("position").last()
     assert middle
     at = middle.recorded_at
     window = f"since={at:%Y-%m-%dT%H:%M:%S}&until={at.replace(minute=59):%Y-%m-%dT%H:%M:%S}"
@@ -79,7 +75,8 @@ def serve(events: int) -> None:
 
     django.setup()
     from django.db import connections
-    from made_up import fill
+
+    from benchmarks.made_up import fill
 
     call_command("migrate", verbosity=0)
     fill(events)
@@ -113,8 +110,10 @@ def child(events: int, directory: Path, urls: dict[str, str]) -> subprocess.Pope
     directory.mkdir()
     environment = os.environ | urls | {"DATA_DIR": str(directory), "DJANGO_SETTINGS_MODULE": "config.settings"}
     environment |= {"SECRET_KEY": "bench", "ALLOWED_HOSTS": "*", "DEBUG": "off", "SECURE_COOKIES": "off"}
-    command = [sys.executable, __file__, "--serve", str(events)]
-    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "benchmarks.admin.pages", "--serve", str(events)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
 def ask(process: subprocess.Popen[str], page: str) -> tuple[float, float]:

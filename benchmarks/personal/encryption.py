@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """`make bench-personal`: what the encryption of personal fields costs an append and a rebuild.
 
 Appends: one process, one event an append, plain and with two personal fields, in turns. Rebuilds: two logs of the
@@ -19,8 +18,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
+from benchmarks.site import ROOT
 from tools import postgres
 
 EACH, BATCH, SECONDS, KNOWN = 10, 2000, 1.0, 20_000
@@ -31,7 +29,7 @@ def appends(rounds: int) -> dict[str, float]:
     from apps.eventlog import store
     from apps.eventlog.encryption import data_keys
     from apps.eventlog.events import DomainEvent
-    from benchmarks.notes import Noted, NotedPrivately
+    from benchmarks.personal.notes import Noted, NotedPrivately
 
     def rate(kind: Callable[[str, str], DomainEvent], persons: Callable[[], UUID]) -> float:
         count, began = 0, time.perf_counter()
@@ -102,7 +100,12 @@ def rebuilt() -> float:
 
 def child(environment: dict[str, str], *arguments: str) -> str:
     result = subprocess.run(
-        [sys.executable, __file__, *arguments], env=environment, check=True, capture_output=True, text=True
+        [sys.executable, "-m", "benchmarks.personal.encryption", *arguments],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     return result.stdout
 

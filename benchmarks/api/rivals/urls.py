@@ -4,7 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
-from benchmarks.rivals.views import OrderViewSet, TrackedOrderViewSet
+from benchmarks.api.rivals.views import OrderViewSet, TrackedOrderViewSet
 
 router = SimpleRouter(use_regex_path=False)
 router.register("plain", OrderViewSet)

@@ -7,7 +7,7 @@ from rest_framework import serializers
 from rest_framework.pagination import CursorPagination
 from rest_framework.viewsets import ModelViewSet
 
-from benchmarks.rivals.models import PlainOrder, TrackedOrder
+from benchmarks.api.rivals.models import PlainOrder, TrackedOrder
 
 WRITTEN = ("customer", "currency", "lines")
 
@@ -50,11 +50,11 @@ class Pages(CursorPagination):
 
 
 class OrderViewSet(ModelViewSet[Any]):
-    queryset: Any = PlainOrder.objects.select_related("customer")
+    queryset: Any = PlainOrder._default_manager.select_related("customer")
     serializer_class: Any = OrderSerializer
     pagination_class = Pages
 
 
 class TrackedOrderViewSet(OrderViewSet):
-    queryset = TrackedOrder.objects.select_related("customer")
+    queryset = TrackedOrder._default_manager.select_related("customer")
     serializer_class = TrackedOrderSerializer

@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """`make bench-replay-load`: a server that answers commands and queries while `replay_events` rebuilds a long log.
 
 Commands come at a steady rate, first at rest and then through the replay; one reader looks at old rows, and for each
@@ -22,10 +21,8 @@ from typing import Any
 
 import httpx
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 from benchmarks import made_up
+from benchmarks.site import ROOT
 from tools import postgres
 
 RATE = 20  # commands a second

@@ -1,5 +1,4 @@
-#!/usr/bin/env python
-"""Fills the databases that benchmarks/api.py measures over: a log, its read models and the rivals' tables, of one size.
+"""Fill the databases that `rates.py` measures: a log, its read models and the rivals' tables, all of one size.
 
 Prints as JSON a token (the rivals know its first 40 characters), and the cursor of a page far behind with its number.
 """
@@ -29,7 +28,7 @@ from apps.eventlog.reactors import Reactor
 from apps.orders.models import Checkpoint as OrdersCheckpoint
 from apps.orders.models import Customer, Order, OrderSummary, SummarizedOrder
 from apps.users.models import Checkpoint as UsersCheckpoint
-from benchmarks.rivals import models as rivals
+from benchmarks.api.rivals import models as rivals
 
 CUSTOMERS = 1000
 PAGE, FAR = 50, 10_000  # rows a page, and which page is far behind
@@ -129,7 +128,7 @@ def _insert(model: type[Model], rows: Iterable[Row]) -> None:
     """COPY (PostgreSQL) or executemany (SQLite); the text of ids and instants suits both."""
     columns = [field.column for field in model._meta.concrete_fields]
     names = ", ".join(f'"{column}"' for column in columns)
-    values = ([row[column] for column in columns] for row in rows)
+    values = ([row[str(column)] for column in columns] for row in rows)
     connection = connections[router.db_for_write(model)]
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         if connection.vendor == "sqlite":
@@ -154,9 +153,10 @@ def _lift_guards() -> list[str]:
 
 def _settle(head: int, guards: list[str]) -> None:
     """The guards back, the checkpoints at the head, the sequences beyond it, and statistics for the planners."""
-    for service, model in (("orders", OrdersCheckpoint), ("users", UsersCheckpoint)):
+    models: dict[str, Any] = {"orders": OrdersCheckpoint, "users": UsersCheckpoint}
+    for service, model in models.items():
         reactors = [kind for kind in Reactor.registry.values() if kind.service == service]
-        names = [kind.name for kind in (*of_service(service), *reactors)]
+        names = [*(kind.name for kind in of_service(service)), *(kind.name for kind in reactors)]
         model.objects.bulk_create([model(name=name, position=head) for name in names])
     history = rivals.TrackedOrder.history.model._meta.db_table
     for alias in connections:

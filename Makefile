@@ -17,10 +17,10 @@ help:
 	@echo "make test    the whole suite, on SQLite and on PostgreSQL"
 	@echo "make nightly the long forms of its loops, on both"
 	@echo "make soak    200 kills under load, and the loops of faults, on both: about ten minutes (KILLS=, SEED=)"
-	@echo "make check   style, types, import rules and the lock of event schemas"
+	@echo "make check   style, types, import rules, migrations and event schemas; runs all, then says which failed"
 	@echo "make schemas lock the schemas of new events, and of new versions, in each events.lock.json"
 	@echo "make bench-api, bench-log, bench-personal, bench-replay, bench-replay-load, bench-stream, bench-seals, bench-admin; make screenshots"
-	@echo "             the figures of docs/performance.md, the pictures of the README"
+	@echo "             the tables of benchmarks/, the pictures of the README"
 	@echo "make clean   remove the virtual environment and the caches; data stays"
 
 run: .venv/run .env

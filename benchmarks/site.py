@@ -49,7 +49,7 @@ def deployment(engine: str) -> Iterator[None]:
 
 @contextmanager
 def process(*arguments: str, port: int, quiet: bool = False) -> Iterator[subprocess.Popen[bytes]]:
-    """A Python process that serves on a port, answering; stopped in the end."""
+    """A Python process that answers on a port; stopped at the end of the block."""
     environment = os.environ | {"PGAPPNAME": "server"}
     output = subprocess.DEVNULL if quiet else None
     server = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, stdout=output, stderr=output)
@@ -75,7 +75,7 @@ def shipped(port: int, processes: int = 1) -> AbstractContextManager[subprocess.
 
 
 def tokens(number: int) -> list[str]:
-    """So many tokens of one staff login."""
+    """API tokens of one staff login."""
     from django.contrib.auth import get_user_model
     from knox.models import AuthToken
 
@@ -95,7 +95,7 @@ def memory(pid: int) -> int:
 
 
 def database_connections() -> int:
-    """How many connections servers have to PostgreSQL; 0 on SQLite, which has none."""
+    """How many connections the servers have to PostgreSQL; 0 on SQLite, which has no server."""
     from django.db import connections
 
     if connections["default"].vendor == "sqlite":

@@ -1,7 +1,7 @@
 """How long the admin's pages of events and orders take, in a short log and in a long one: `make bench-admin`.
 
-Two processes, each with a log of its own size, answer the same requests in turn, so that whatever else
-the machine does hits both. Prints medians, of the whole page and of its share in the database, and their ratio.
+Two processes, each with a log of its own size, answer the same requests in turn, so that other work
+on the machine slows both. Prints medians, of the whole page and of its share in the database, and their ratio.
 """
 
 import argparse
@@ -22,7 +22,7 @@ EVENTS, ORDERS = "/admin/eventlog/storedevent/", "/admin/orders/order/"
 
 
 def pages(events: int) -> dict[str, str]:
-    """The pages to ask for, by what they are."""
+    """The URL of each page to ask for, by what the page shows."""
     from apps.eventlog.models import StoredEvent
 
     middle = StoredEvent.objects.filter(position__lte=events // 2).order_by("position").last()

@@ -1,6 +1,6 @@
 """Fill the databases that `rates.py` measures: a log, its read models and the rivals' tables, all of one size.
 
-Prints as JSON a token (the rivals know its first 40 characters), and the cursor of a page far behind with its number.
+Prints JSON: a token (the rivals use its first 40 characters), and the cursor and number of a page far behind.
 """
 
 import json
@@ -57,7 +57,7 @@ def dashed(id: str) -> str:
 
 
 def fill(orders: int) -> None:
-    """So many placed orders, one a second, of a thousand customers: as events and as everybody's rows."""
+    """Place `orders` orders, one a second, for a thousand customers: as events, and as rows of every contender."""
     guards = _lift_guards()
     _insert(Customer, map(_customer, range(CUSTOMERS)))
     _insert(rivals.Customer, ({"id": hex_id(number), "name": f"C {number}"} for number in range(CUSTOMERS)))
@@ -141,7 +141,7 @@ def _insert(model: type[Model], rows: Iterable[Row]) -> None:
 
 
 def _lift_guards() -> list[str]:
-    """Drop the triggers of SQLite's log, which look at every row; returns how to make them again."""
+    """Drop the triggers of SQLite's log, because they check every row; returns the SQL that makes them again."""
     if connections["eventlog"].vendor != "sqlite":
         return []
     with connections["eventlog"].cursor() as cursor:
@@ -152,7 +152,7 @@ def _lift_guards() -> list[str]:
 
 
 def _settle(head: int, guards: list[str]) -> None:
-    """The guards back, the checkpoints at the head, the sequences beyond it, and statistics for the planners."""
+    """Restore the guards, move checkpoints and sequences to the head, and let the planners gather statistics."""
     models: dict[str, Any] = {"orders": OrdersCheckpoint, "users": UsersCheckpoint}
     for service, model in models.items():
         reactors = [kind for kind in Reactor.registry.values() if kind.service == service]

@@ -36,7 +36,7 @@ SERVERS = {
 
 
 class Row(NamedTuple):
-    """What is asked of which server. In a path, %s is an order, and {far} the cursor of a page far behind."""
+    """One kind of request, and the server it goes to. In a path, %s is an order, {far} a cursor far behind."""
 
     server: str
     path: str
@@ -67,7 +67,7 @@ RATIOS = [
 
 
 class Site:
-    """The servers over databases with so many orders."""
+    """The servers over databases of one size."""
 
     def __init__(self, orders: int, directory: Path, url: str) -> None:
         self.orders, self.ports = orders, {name: free_port() for name in SERVERS}
@@ -92,7 +92,7 @@ class Site:
             yield self
 
     def rate(self, row: Row, seconds: float) -> float:
-        """Requests a second of a row; every answer must be good."""
+        """Requests a second of a row. Ends the benchmark if an answer is an error."""
         if row.server != "worker":
             return self._rate(row, seconds)
         self._set("worker")
@@ -122,7 +122,7 @@ class Site:
         return float(rate[1])
 
     def _drain(self) -> None:
-        """Wait until the worker has projected everything up to a last command."""
+        """Send a last command and wait until the worker has projected it."""
         customer = "00000000-0000-7000-8000-000000000000"
         line = {"sku": "A-1", "quantity": 1, "unit_price": "9.50"}
         body = json.dumps({"customer_id": customer, "currency": "EUR", "lines": [line]}).encode()
@@ -152,7 +152,7 @@ class Site:
 
 
 def measure(sites: list[Site], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Medians by row, one a site."""
+    """The medians of each row, one for each site."""
     taken: dict[str, list[list[float]]] = {name: [[] for _ in sites] for name in ROWS}
     for number in range(rounds + 1):
         for name, row in ROWS.items():

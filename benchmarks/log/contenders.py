@@ -57,7 +57,7 @@ class Headrace:
 
 
 class Pyeventsourcing:
-    """`event_store.put`; a command by `repository.get` and `save`. As it comes, without its cache."""
+    """`event_store.put`; a command by `repository.get` and `save`. With its defaults: no cache."""
 
     table = "application_events"
     options: ClassVar[dict[str, str]] = {}

@@ -1,4 +1,4 @@
-"""Writers in processes of their own, started and timed together: threads would share one interpreter's lock."""
+"""Writers that start and are timed together. Each is a process, because threads would share one interpreter's lock."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ STREAM = 10  # appends to a stream before the next one begins
 
 
 class Crowd:
-    """So many processes with one contender each, which stay: a round costs no start."""
+    """Processes with one contender each. They live for the whole run, so that no round pays for a start."""
 
     def __init__(self, kind: type[Any], url: str, number: int) -> None:
         self.pipes: list[Connection] = []
@@ -24,7 +24,7 @@ class Crowd:
             self.pipes.append(here)
 
     def ask(self, *task: Any, members: int = 1) -> list[Any]:
-        """The answers of the first so many members to one task, which they begin together."""
+        """Let the first `members` processes begin a task together; returns their answers."""
         for pipe in self.pipes[:members]:
             pipe.send(task)
         for pipe in self.pipes[:members]:
@@ -34,7 +34,7 @@ class Crowd:
         return [pipe.recv() for pipe in self.pipes[:members]]
 
     def rate(self, *task: Any, members: int = 1) -> float:
-        """How many a second they did together."""
+        """How many a second the first `members` processes do together."""
         return sum(self.ask(*task, members=members))
 
     def end(self) -> None:
@@ -54,7 +54,7 @@ def _serve(kind: type[Any], url: str, pipe: Connection) -> None:
 
 
 def _appends(contender: Any, seconds: float, events: int) -> float:
-    """Events a second, appended so many at a time."""
+    """Events a second, if each append has `events` of them."""
 
     def stream() -> int:
         id = uuid7()
@@ -81,7 +81,7 @@ def _reads(contender: Any, events: int) -> float:
 
 
 def _point_reads(contender: Any, seconds: float, ids: list[UUID]) -> float:
-    """Whole streams a second, picked from all over the log."""
+    """Whole streams read a second, picked from all over the log."""
     turn = iter(ids * 1000)
 
     def read() -> int:

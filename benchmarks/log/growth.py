@@ -1,4 +1,4 @@
-"""The same appends and reads in logs of different sizes: what a long life costs."""
+"""The same appends and reads in logs of different sizes: does a long log cost more?"""
 
 import random
 import sqlite3
@@ -34,7 +34,7 @@ FROM numbers
 
 
 def stream_id(number: int) -> UUID:
-    """The id of the stream that the fill made as its so-and-so-many-th."""
+    """The id of the stream with this number, as the fill made it."""
     return UUID(f"{number * 2654435761 % 4294967296:08x}-0000-4000-8000-{number:012x}")
 
 

@@ -1,4 +1,4 @@
-"""The account of `account.py` as pyeventsourcing has it; in a module, for it finds its events by name."""
+"""The account of `account.py` for pyeventsourcing; in a module, because it finds its events by name."""
 
 from eventsourcing.domain import Aggregate, event
 

@@ -1,6 +1,6 @@
 """`make bench-log`: appends, commands and reads, beside pyeventsourcing and the raw driver, and in a growing log.
 
-One run an engine, rounds interleaved, medians. Every contender has a database of its own on one server (or a file),
+One run for each engine, rounds in turns, medians. Every contender has a database of its own on one server (or a file),
 every writer a process of its own with an open connection, and all sync every commit.
 """
 
@@ -78,7 +78,7 @@ def contenders(engine: Engine) -> Iterator[dict[str, Crowd]]:
 
 @contextmanager
 def prepared(kind: type[Any], url: str) -> Iterator[None]:
-    """The tables of a contender, made by one process before the others come."""
+    """One process makes the tables of a contender before the others start."""
     crowd = Crowd(kind, url, 1)
     crowd.ask("prepare")
     yield

@@ -1,4 +1,4 @@
-"""Two events of one shape, the one about nobody, the other about a person."""
+"""Two events of the same shape: one is about nobody, the other about a person."""
 
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
-"""One contender of `make bench-replay`, in a process of its own: prints events, seconds, seconds of all cores that it
-and the database server had, and peak memory as JSON."""
+"""One contender of `make bench-replay`, in a process of its own.
+
+Prints JSON: events, seconds, peak memory in MB, and the processor seconds of this process and the database server.
+"""
 
 import contextlib
 import json
@@ -47,7 +49,7 @@ def timed(work: Callable[[], int]) -> Measured:
 
 
 def cpu_seconds() -> float:
-    """What this process, those that it has started and all of PostgreSQL's have had of all cores so far."""
+    """Processor seconds so far of this process, its children, and all processes of PostgreSQL."""
     from django.db import connections
 
     mine = os.times()
@@ -91,7 +93,7 @@ def raw_decoded() -> Measured:
 
 
 def raw_at_once() -> Measured:
-    """Two processes that share nothing, each reading all events: how much of a second core two of anything can have."""
+    """Two processes that share nothing each read all events: so much can a second core give at most."""
 
     def work() -> int:
         with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
@@ -108,7 +110,7 @@ def headrace(workers: int) -> Measured:
 
 
 def plain_loop() -> Measured:
-    """The usual way: one `update_or_create` an event."""
+    """The usual way: one `update_or_create` for each event."""
     from apps.eventlog import store
     from apps.orders.models import Order
 

@@ -1,4 +1,4 @@
-"""The orders of `made_up.py` as pyeventsourcing has them; in a module, for it finds its events by name.
+"""The orders of `made_up.py` for pyeventsourcing; in a module, because it finds its events by name.
 
 SQLite's recorder has no subscriptions, so there the application keeps its log in memory (which is quicker) and only the
 view with its tracking is in SQLite.
@@ -75,7 +75,7 @@ class PostgreSQLView(PostgresTrackingRecorder):
 
 
 class OrderProjection(Projection[Any]):
-    """An upsert an event and its tracking, in one transaction: the documented way."""
+    """For each event an upsert and its tracking, in one transaction: the documented way."""
 
     @singledispatchmethod
     def process_event(self, domain_event: Any, tracking: Tracking) -> None:
@@ -85,7 +85,7 @@ class OrderProjection(Projection[Any]):
 
 
 def environment() -> tuple[dict[str, str], type[Any]]:
-    """Settings and the view of the engine that this benchmark is on."""
+    """Settings, and the view for the engine that is measured."""
     url = os.environ.get("ORDERS_DATABASE_URL")
     if not url:
         name = f"{os.environ['DATA_DIR']}/pyeventsourcing-{os.getpid()}.sqlite3"
@@ -99,7 +99,7 @@ def environment() -> tuple[dict[str, str], type[Any]]:
 
 
 def fill(application: Orders, number: int) -> None:
-    """Save so many of the made-up events."""
+    """Save `number` of the made-up events."""
     aggregates = []
     for _, events in groupby(sorted(made_up.orders(number)), key=lambda each: each[0]):
         for _, _, name, data in events:

@@ -1,9 +1,9 @@
 """`make bench-replay`: how fast a read model is rebuilt, beside the raw driver, a plain loop and pyeventsourcing.
 
-A table an engine and size: rounds interleaved, medians, each contender in a process of its own. The log holds made-up
-orders (`made_up.py`). The raw driver reads the same fields of the same events in stream order: once as it gives them,
-once with ids, instants and JSON as values, which is the least that any replay has to do. `cores` is how many were busy
-with a contender on average, the database server's share included.
+A table for each engine and size: rounds in turns, medians, each contender in a process of its own. The log holds
+made-up orders (`made_up.py`). The raw driver reads the same fields of the same events in stream order: once as it gives
+them, once with ids, instants and JSON as values, which is the least that any replay has to do. `cores` is how many were
+busy with a contender on average, with those of the database server.
 """
 
 import argparse
@@ -25,7 +25,7 @@ CONTENDER = [sys.executable, "-m", "benchmarks.replay.contenders"]
 
 
 def prepare(number: int) -> None:
-    """Tables, a full log, and checkpoints as if live delivery had seen all of it."""
+    """Make tables, a full log, and checkpoints as if live delivery had taken all of it."""
     import django
     from django.core.management import call_command
 
@@ -63,7 +63,7 @@ def report(engine: str, events: int, found: dict[str, dict[str, float]]) -> None
 
 
 def run(number: int, rounds: int, db: str) -> None:
-    """One table, in a process of its own, for Django is set up once a process."""
+    """Print the table of one size. Django is set up once in a process, so each size has its own process."""
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as directory:
         os.environ |= {"DJANGO_SETTINGS_MODULE": "config.settings", "SECRET_KEY": "bench", "DEBUG": "off"}
         os.environ["DATA_DIR"] = directory

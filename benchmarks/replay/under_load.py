@@ -1,7 +1,7 @@
 """`make bench-replay-load`: a server that answers commands and queries while `replay_events` rebuilds a long log.
 
-Commands come at a steady rate, first at rest and then through the replay; one reader looks at old rows, and for each
-command somebody waits for its row. At the end the rows are compared with the plain fold of the log
+Commands come at a steady rate, first at rest and then through the replay; one thread reads old rows, and for each
+command a thread waits for its row. At the end the rows are compared with the plain fold of the log
 (`tests/support/fold.py`).
 """
 
@@ -41,7 +41,7 @@ COMPARE = (
 
 @dataclass
 class Seen:
-    """`commands` are seconds to the answer, `visible` seconds from the answer to the row; `wrong` what must not be."""
+    """What clients saw: seconds to the answer of each command, seconds from there to its row, and faults (`wrong`)."""
 
     commands: list[float] = field(default_factory=list)
     visible: list[float] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Seen:
 
 
 class Load:
-    """Three threads against a server until `stop`: commands, a wait for the row of each, and reads of old rows."""
+    """Threads that use a server until the block ends: commands, a wait for the row of each, and reads of old rows."""
 
     def __init__(self, url: str, token: str, old: list[str]) -> None:
         self.client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
@@ -70,7 +70,7 @@ class Load:
         self.client.close()
 
     def _command(self) -> None:
-        """At a steady rate, whatever became of the ones before: from several clients, and measured from when due."""
+        """Send commands at a steady rate from several clients, each measured from when it is due."""
         began, waits = time.perf_counter(), []
         with ThreadPoolExecutor(CLIENTS) as clients:
             while not self.ended.is_set():
@@ -82,7 +82,7 @@ class Load:
             wait.join()
 
     def _send(self, at: float) -> threading.Thread | None:
-        """Returns who waits for the row."""
+        """Send one command; returns the thread that waits for its row."""
         body = {"email": f"u{time.time_ns()}@example.org", "name": "Load"}
         try:
             answer = self.client.post("/api/users/", json=body)
@@ -99,7 +99,7 @@ class Load:
         return wait
 
     def _wait(self, id: str, answered: float) -> None:
-        """Until the projected row is there."""
+        """Wait until the row of a command is there."""
         while self.client.get(f"/api/users/{id}/").status_code == 404:
             if time.perf_counter() - answered > 30:
                 self.seen.wrong.append(f"{id} is not visible after 30 s")

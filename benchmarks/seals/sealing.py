@@ -71,7 +71,7 @@ def rates(events: int, rounds: int) -> dict[str, float]:
 
 @contextmanager
 def sealer() -> Iterator[None]:
-    """`seal_events --follow`, at work."""
+    """`seal_events --follow` in a process of its own; it has sealed everything when the block begins."""
     from apps.eventlog.sealing import seals
 
     process = subprocess.Popen([sys.executable, ROOT / "manage.py", "seal_events", "--follow"])
@@ -112,7 +112,7 @@ def lag() -> tuple[int, float]:
 
 
 def load(seconds: float, *, sealing: bool) -> tuple[float, list[tuple[int, float]]]:
-    """Append for so long; returns the appends a second and samples of the sealer's lag."""
+    """Append for `seconds`; returns the appends a second and samples of the sealer's lag."""
     stop, counts, samples = threading.Event(), list[int](), list[tuple[int, float]]()
     with sealer() if sealing else nullcontext():
         writers = [threading.Thread(target=write, args=(stop, counts)) for _ in range(WRITERS)]

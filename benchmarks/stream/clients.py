@@ -60,7 +60,7 @@ def headrace(clients: int, rate: int, seconds: float) -> str:
 
 
 def warm(port: int, token: str) -> None:
-    """Some requests at once, so that every thread of the pool has its lasting connections."""
+    """Send some requests at once, so that every thread of the pool opens the connections that it keeps."""
     for _ in range(3):
         several = [http.client.HTTPConnection("127.0.0.1", port) for _ in range(16)]
         for connection in several:
@@ -86,7 +86,7 @@ def own_view(clients: int, rate: int, seconds: float) -> str:
 
 
 def send(port: int) -> tuple[int, float]:
-    """`send_event` in the server, for its clients are in that process; it sends before it answers."""
+    """Let the server call `send_event`, which reaches clients of its process only; returns the id and when we asked."""
     at = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("POST", "/send/", body="x" * 500)

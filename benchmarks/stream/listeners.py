@@ -1,4 +1,4 @@
-"""Many clients of a stream in one process: raw sockets and epoll, which read ids and take the time, no more."""
+"""Many clients of a stream in one process, by raw sockets and epoll. They read ids and take the time, nothing else."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -17,7 +17,7 @@ AT_ONCE = 20  # connections being opened
 
 @dataclass(slots=True)
 class Client:
-    """One connection: what it was sent, as ids and times; `left` is the beginning of a message."""
+    """One connection: the ids it was sent and when. `left` is the beginning of a message that is not complete."""
 
     connection: socket.socket
     opened: bool = False
@@ -26,7 +26,7 @@ class Client:
     times: "array[float]" = field(default_factory=lambda: array("d"))
 
     def read(self) -> bool:
-        """Take in what is there; False at the end of the stream."""
+        """Read what has arrived; False at the end of the stream."""
         try:
             data = self.connection.recv(262144)
         except OSError:
@@ -47,7 +47,7 @@ class Client:
 
 
 class Tally(NamedTuple):
-    """What became of the events: counts over all clients, and latencies in ms from commit to client."""
+    """Counts of events over all clients, and latencies in ms from commit to client."""
 
     opened: int
     delivered: int
@@ -65,18 +65,18 @@ class Crowd:
         self.pipe = pipe
 
     def opened(self) -> int:
-        """Wait until all connections are open or refused; how many are open."""
+        """Wait until all connections are open or refused; returns how many are open."""
         return int(self.pipe.recv())
 
     def finish(self, committed: dict[int, float], patience: float) -> Tally:
-        """Wait until everybody has every event, at most `patience` seconds, and count."""
+        """Wait until every client has every event, at most `patience` seconds, and count."""
         self.pipe.send((committed, patience))
         return self.pipe.recv()
 
 
 @contextmanager
 def listening(port: int, requests: list[bytes], timeout: float = 60) -> Iterator[Crowd]:
-    """So many clients as there are requests."""
+    """One client for each request."""
     ours, theirs = multiprocessing.Pipe()
     crowd = multiprocessing.get_context("spawn").Process(
         target=_run, args=(port, requests, theirs, timeout), daemon=True

@@ -25,7 +25,7 @@ GRANIAN += ("config.wsgi:application",)
 
 
 class Loader(asyncio.Protocol):
-    """One connection that sends the same request again with each answer, where there is no wrk."""
+    """One connection that sends the same request again after each answer, for machines without wrk."""
 
     def __init__(self, request: bytes) -> None:
         self.request, self.left, self.answers, self.refused = request, b"", 0, 0

@@ -24,7 +24,7 @@ MARK = "Xanthippe"  # stands in the name and both addresses, and nowhere else
 
 
 def settle(deployment: Deployment) -> None:
-    """What docs/personal-data.md says is to be run for old pages and write-ahead logs to go."""
+    """What docs/how-to/forget-a-person.md says is to be run for old pages and write-ahead logs to go."""
     if engine.POSTGRES:
         for url in deployment.urls().values():
             with psycopg.connect(url, autocommit=True) as connection:

@@ -21,7 +21,7 @@ STDOUT = Path("-")
 class Command(LogCommand):
     help = (
         "Writes the event log to a file as JSON Lines, one event a line, gzipped where the name ends in .gz. Personal "
-        "fields stay encrypted; their data keys are not in the file (docs/personal-data.md)."
+        "fields stay encrypted; their data keys are not in the file (docs/how-to/forget-a-person.md)."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

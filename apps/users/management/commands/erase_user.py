@@ -18,7 +18,8 @@ class Command(BaseCommand):
     requires_system_checks = ()  # it needs no pages
     help = (
         "Erases a user for good: the log and every row say [erased] where they named the person; orders and totals "
-        "stay. Safe to run again after an interruption. docs/personal-data.md says what remains in files until when."
+        "stay. Safe to run again after an interruption. docs/how-to/forget-a-person.md says what remains in files and "
+        "until when."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

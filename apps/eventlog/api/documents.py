@@ -66,7 +66,10 @@ class Documents:
         meta = self.serializer.Meta.model._meta  # type: ignore[attr-defined]
         typed = tuple(meta.get_field(name).to_python(value) for name, value in zip(columns, after, strict=False))
         shape = (self, tuple(order), size, tuple(filters))
-        return prepared.rows(_page, *shape, owner=owner, after=typed, wanted=tuple(filters.values()))
+        # A method that filters may decide by the value, and not only compare with it.
+        methods = self.filters and any(self.filters.base_filters[name].method for name in filters)
+        read = prepared.built_anew if methods else prepared.rows
+        return read(_page, *shape, owner=owner, after=typed, wanted=tuple(filters.values()))
 
     def of(self, owner: UUID | None) -> QuerySet[Any]:
         """The rows of one owner, or of all."""

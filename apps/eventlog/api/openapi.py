@@ -53,7 +53,8 @@ class ApiSchema(AutoSchema):
         if self.is_query:
             found.append(AS_OF)
         if self.is_query and self.view.action == "retrieve":
-            found += [VERSION] if self.view.serializer_class.shows_other_streams else [VERSION, KNOWN]
+            changes_alone = not getattr(self.view.serializer_class, "shows_other_streams", False)
+            found += [VERSION, KNOWN] if changes_alone else [VERSION]
         return found
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:

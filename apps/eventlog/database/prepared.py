@@ -56,9 +56,12 @@ def rows(build: Build, *shape: Hashable, **values: Any) -> list[Row]:
     one that changes a value before it compares it, is built each time.
     """
     statement = _statement(build, shape, tuple((name, _kind(value)) for name, value in values.items()))
-    if statement is None:
-        return [Row(row, {}, None) for row in build(*shape, **values)]
-    return statement.rows(_flat(values.values()))
+    return built_anew(build, *shape, **values) if statement is None else statement.rows(_flat(values.values()))
+
+
+def built_anew(build: Build, *shape: Any, **values: Any) -> list[Row]:
+    """These rows, by a query that is built for this call alone; `build` may decide anything by its values."""
+    return [Row(row, {}, None) for row in build(*shape, **values)]
 
 
 def first(build: Build, *shape: Hashable, **values: Any) -> Row | None:

@@ -53,12 +53,13 @@ class ApiSchema(AutoSchema):
         if self.is_query:
             found.append(AS_OF)
         if self.is_query and self.view.action == "retrieve":
-            found += [KNOWN, VERSION]
+            changes_alone = not getattr(self.view.serializer_class, "shows_other_streams", False)
+            found += [VERSION, KNOWN] if changes_alone else [VERSION]
         return found
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
         bodies: dict[str, Any] = super()._get_response_bodies(direction)
-        if VERSION in self.get_override_parameters():
+        if KNOWN in self.get_override_parameters():
             unchanged = OpenApiResponse(description="it is still as it was")
             bodies["304"] = self._get_response_for_code(unchanged, "304", direction=direction)
         for status in sorted(self._problems()):

@@ -21,5 +21,5 @@ AT_VERSION = _header("If-Match", TAG, "only if it is still at this version, else
 WHERE = _header("Event-Position", POSITION, "where the event stands in the log", [201, 202])
 CREATED = _header("Location", {"type": "string", "format": "uri"}, "the new one", [201])
 AS_OF = _header("Min-Event-Position", POSITION, "wait up to two seconds until the rows show this position, else 503")
-KNOWN = _header("If-None-Match", TEXTUAL, "the ETag of what one has; 304 if it is still that")
-VERSION = _header("ETag", TEXTUAL, "the version, in quotes", [200, 304])
+KNOWN = _header("If-None-Match", TEXTUAL, "the ETag of the document that you have; 304 if that is still its version")
+VERSION = _header("ETag", TEXTUAL, "the version of the document, in quotes", [200, 304])

@@ -1,6 +1,6 @@
 """The web side of a query: one's own rows, as of a position, with the version as ETag."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar
@@ -9,7 +9,6 @@ from uuid import UUID
 import msgspec
 from django.db.models import QuerySet
 from django.http import HttpResponseNotModified
-from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -22,11 +21,10 @@ from rest_framework.viewsets import GenericViewSet
 from apps.eventlog import store
 from apps.eventlog.api.authentication import customer_id
 from apps.eventlog.api.conditions import await_position, etag, has_it_already
-from apps.eventlog.api.documents import DocumentSerializer, listing, lookup
+from apps.eventlog.api.documents import Documents, DocumentSerializer
 from apps.eventlog.api.event_serializers import EventReadSerializer
-from apps.eventlog.api.filters import check_parameters
+from apps.eventlog.api.filters import StrictFilterBackend, check_parameters, filters_of
 from apps.eventlog.api.pagination import KeysetPagination
-from apps.eventlog.database.keyset import columns_of, ordering_of
 from apps.eventlog.delivery import checkpoints
 
 
@@ -62,20 +60,19 @@ class QueryViewSet(GenericViewSet[Any]):
         if request.method in ("GET", "HEAD"):
             await_position(request, self.service, partial(checkpoints.reached, self.service))
 
+    @property
+    def documents(self) -> Documents:
+        kind: Any = type(self)
+        return Documents(kind.rows, self.serializer_class, self.owner, filters_of(kind))
+
     def get_queryset(self) -> QuerySet[Any]:
-        customer, rows = customer_id(self.request), type(self).rows()
-        return rows if customer is None else rows.filter(**{self.owner: customer})
+        """The rows that the asker may see."""
+        return self.documents.of(customer_id(self.request))
 
     def list(self, request: Request) -> Response:
         """One's own, page by page."""
-        if set(request.query_params) - {"limit", "cursor"}:
-            return self.pages(self.filter_queryset(self.get_queryset()), self.serializer_class)
-        check_parameters(request, {"limit", "cursor"})
-        customer = customer_id(request)
-        documents = listing(type(self).rows, self.serializer_class, None if customer is None else self.owner)
-        pagination = KeysetPagination()
-        page = pagination.page(request, documents.ordering, partial(documents.fetch, customer))
-        return pagination.get_paginated_response([msgspec.Raw(row["document"]) for row in page])
+        filters, ordering = StrictFilterBackend().wanted(request, self)
+        return self.page(self.documents, customer_id(request), filters, ordering)
 
     @extend_schema(parameters=[WhenSerializer])
     def retrieve(self, request: Request, pk: UUID) -> Response | HttpResponseNotModified:
@@ -85,19 +82,15 @@ class QueryViewSet(GenericViewSet[Any]):
             return Response(then, headers={"ETag": etag(then["version"])})
         document, version = self.document(pk)
         headers = {"ETag": etag(version)}
-        if has_it_already(request, version) and self.unchanged(pk, version):
+        if has_it_already(request, version) and not self.serializer_class.shows_other_streams:
             return HttpResponseNotModified(headers=headers)
         return Response(document, headers=headers)
-
-    def unchanged(self, pk: UUID, version: int) -> bool:
-        """Has the document been the same for as long as it has had its version?"""
-        return True
 
     def row_then(self, request: Request, pk: Any) -> Any:
         check_parameters(request, {"at", "version"})
         when = WhenSerializer(data=request.query_params.dict())
         when.is_valid(raise_exception=True)
-        self.row(pk)
+        self.document(pk)
         position = _position(f"{self.category}-{pk}", **when.validated_data)
         row = None if position is None else self.row_at(pk, position)
         if row is None:
@@ -113,28 +106,29 @@ class QueryViewSet(GenericViewSet[Any]):
     def history(self, request: Request, pk: Any) -> Response:
         """The events of this one, oldest first."""
         check_parameters(request, {"limit", "cursor"})
-        self.row(pk)
+        self.document(pk)
         rows = self.paginate_queryset(store.find(stream=f"{self.category}-{pk}").order_by("stream_version"))
         events = store.recorded(store.find(position__in=[row.position for row in rows or ()]))
         return self.get_paginated_response([recorded.document() for recorded in events])
 
-    def row(self, pk: Any) -> Any:
-        """The asker's row; raises NotFound for another's."""
-        return get_object_or_404(self.get_queryset(), pk=pk)
-
     def document(self, pk: UUID) -> tuple[msgspec.Raw, int]:
         """The asker's document and its version; raises NotFound for another's."""
-        customer = customer_id(self.request)
-        owner = None if customer is None else self.owner
-        found = lookup(type(self).rows, self.serializer_class, owner).find(pk, customer)
+        found = self.documents.find(pk, customer_id(self.request))
         if found is None:
             raise NotFound("not found")
         return found
 
-    def pages(self, rows: QuerySet[Any], serializer: type[DocumentSerializer]) -> Response:
-        keys = columns_of(ordering_of(rows))
-        page = self.paginate_queryset(rows.values(*keys, document=serializer.json()))
-        return self.get_paginated_response([msgspec.Raw(row["document"]) for row in page or ()])
+    def page(
+        self,
+        documents: Documents,
+        owner: UUID | None = None,
+        filters: Mapping[str, Any] | None = None,
+        ordering: Sequence[str] | None = None,
+    ) -> Response:
+        """The page of documents that the request asks for, by `limit` and `cursor`."""
+        pagination, fetch = KeysetPagination(), partial(documents.page, owner, filters or {})
+        page = pagination.page(self.request, list(ordering or documents.ordering), fetch, lambda row: list(row)[1:])
+        return pagination.get_paginated_response([msgspec.Raw(row[0]) for row in page])
 
 
 def _position(stream: str, at: datetime | None, version: int | None) -> int | None:

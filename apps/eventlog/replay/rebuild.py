@@ -1,7 +1,6 @@
 """Rebuild read models from the log while the live ones serve, then switch."""
 
 import fcntl
-import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ from apps.eventlog.projectors import Projector
 from apps.eventlog.replay.fold_streams import BATCH, Progress, Replay, fill_in_processes
 from apps.eventlog.replay.shadow_table import Shadow, TableInUse
 
-ALIVE = 100_000  # objects, more than a batch makes; they are gone before the collector would look at them
 PATIENCE = 300.0  # seconds to try for the live tables in turn with others that use them
 
 
@@ -38,7 +36,7 @@ def rebuild(
     Returns how many were replayed. Raises `AlreadyRunning`, and `TableInUse` where others never let
     go of the live tables.
     """
-    with _fewer_collections(), beside(kind, batch, progress) as (replay, shadows):
+    with beside(kind, batch, progress) as (replay, shadows):
         if workers > 1:
             fill_in_processes(replay, store.safe_position(), workers)
         else:
@@ -83,17 +81,6 @@ def _take_over(kind: type[Projector], replay: Replay, shadows: list[Shadow]) -> 
         replay.dead_letters.save()
         checkpoint.position = replay.position
         checkpoint.save()
-
-
-@contextmanager
-def _fewer_collections() -> Iterator[None]:
-    """Millions of short-lived objects need not make the collector look through what lives long again and again."""
-    usual = gc.get_threshold()
-    gc.set_threshold(ALIVE, *usual[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
 
 
 @contextmanager

@@ -2,10 +2,8 @@
 
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError
 from django.db.models import OuterRef, QuerySet, Subquery
 
-from apps.eventlog import store
 from apps.orders.models import Customer, Order, OrderSummary
 from apps.orders.read.projectors import CustomerProjector, OrderProjector
 
@@ -23,23 +21,6 @@ def order_at(order_id: UUID, position: int) -> Order | None:
         customer = CustomerProjector.row_at(order.customer_id, position)
         order.customer_name = customer.name if customer else None
     return order
-
-
-def name_is_older(order_id: UUID, version: int) -> bool:
-    """Was everything about its customer recorded before the order reached this version?
-
-    Then whoever has seen this version has seen the name that the customer has now, but for one case: who looked
-    while the copy of the customers was behind the orders, as during its rebuild or with a dead letter open.
-    False also where the log cannot be asked.
-    """
-    try:
-        order = (
-            store.find(stream=f"order-{order_id}", stream_version=version).values_list("position", flat=True).first()
-        )
-        customer = Order.objects.filter(id=order_id).values_list("customer_id", flat=True).first()
-        return order is not None and not store.find(stream=f"user-{customer}", position__gt=order).exists()
-    except (OperationalError, InterfaceError):
-        return False
 
 
 def summaries() -> QuerySet[OrderSummary]:

@@ -14,6 +14,8 @@ class OrderLineReadSerializer(serializers.Serializer[None]):
 
 
 class OrderReadSerializer(DocumentSerializer):
+    shows_other_streams = True  # the name is the customer's
+
     customer_name = serializers.CharField(read_only=True, allow_null=True, help_text="null until the copy is there")
     lines = OrderLineReadSerializer(many=True, read_only=True)
 

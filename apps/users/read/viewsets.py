@@ -30,7 +30,7 @@ class UserReadViewSet(QueryViewSet):
     def personal_data(self, request: Request, pk: UUID) -> Response:
         """Everything that is held about the person, each value with its source."""
         check_parameters(request, set())
-        self.row(pk)
+        self.document(pk)
         return personal_data(pk)
 
     def row_at(self, pk: UUID, position: int) -> User | None:

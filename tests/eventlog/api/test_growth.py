@@ -20,7 +20,8 @@ from apps.eventlog.api.filters import check_parameters
 from apps.eventlog.api.pagination import KeysetPagination
 from apps.eventlog.api.problems import ProblemMiddleware, exception_handler, problem
 from apps.eventlog.read.viewsets import EventStreamRenderer
-from apps.eventlog.server import asgi, request_head
+from apps.eventlog.server import request_head
+from apps.eventlog.server.client import Client
 from apps.eventlog.server.wsgi_environ import environ_of
 from apps.orders.write.serializers import PlaceOrderSerializer
 from apps.users.write.serializers import RegisterUserSerializer, RenameUserSerializer
@@ -48,7 +49,7 @@ def read(chunks: list[bytes], command: str, headers: dict[str, str], query: str 
         "query_string": query.encode(),
         "headers": [(name.strip().encode(), value.encode()) for name, value in names.items()],
     }
-    body = asyncio.run(asgi._read(receiver(chunks)))
+    body = asyncio.run(Client(receiver(chunks), never).body())
     assert body is not None
     if fault := request_head.fault_of(scope):
         return problem(*fault).content
@@ -64,6 +65,10 @@ def receiver(chunks: list[bytes]) -> Callable[[], Any]:
         return {"type": "http.request", "body": body, "more_body": more}
 
     return receive
+
+
+async def never(message: dict[str, Any]) -> None:
+    raise AssertionError("nothing is sent before a body is read")
 
 
 def checked(http: WSGIRequest, command: str) -> Any:

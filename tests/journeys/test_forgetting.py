@@ -34,7 +34,7 @@ def settle(deployment: Deployment) -> None:
                 connection.execute("SELECT pg_switch_wal()")
                 connection.execute("CHECKPOINT")
     else:
-        for alias in postgres.ALIASES:
+        for alias in postgres.aliases():
             with closing(sqlite3.connect(deployment.directory / f"{alias}.sqlite3")) as connection:
                 connection.execute("VACUUM")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

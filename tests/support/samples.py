@@ -1,7 +1,7 @@
 """Events of any service, made from the types of their fields, for a service that `make_history` does not know.
 
-`make_samples(InvoiceProjector)` appends two streams of what the projector takes. A test that cares for the values
-appends its own events instead.
+`make_samples(InvoiceProjector)` appends streams of what the projector takes. A test that cares for the values appends
+its own events instead.
 """
 
 from dataclasses import fields, is_dataclass
@@ -27,13 +27,13 @@ VALUES = {
 }
 
 
-def make_samples(kind: type[Projector], streams: int = 2) -> None:
-    """Append every event that the projector takes to new streams of its categories, in the order of `events.py`."""
+def make_samples(kind: type[Projector]) -> None:
+    """In each category of the projector, a stream that ends with each event it takes, in the order of `events.py`."""
     service = [event for name, event in DomainEvent.types.items() if name.partition(".")[0] == kind.service]
     taken = [event for event in DomainEvent.types.values() if event in kind.methods] or service
     for category in kind.categories:
-        for _ in range(streams):
-            store.append(f"{category}-{uuid4()}", [sample(event) for event in taken], expected_version=0)
+        for last in range(1, len(taken) + 1):
+            store.append(f"{category}-{uuid4()}", [sample(event) for event in taken[:last]], expected_version=0)
 
 
 def sample(hint: Any) -> Any:

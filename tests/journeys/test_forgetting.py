@@ -194,7 +194,7 @@ def test_a_wrong_key_encryption_key_keeps_the_server_from_starting(deployment: D
     log = deployment.directory / "processes.log"
     asgi = ("-m", "uvicorn", "config.asgi:application", "--port", "0", "--lifespan", "off")
     wsgi = ("-c", "import config.wsgi; print('served')")
-    for arguments, wrong in ((asgi, "bm90IHRoZSBrZXksIG5vdCB0aGUga2V5LCBub3QgaXQ="), (asgi, ""), (wsgi, "")):
+    for arguments, wrong in ((asgi, "bm90IHRoZSBrZXksIG5vdCB0aGUga2V5LCBub3QgaXQ="), (wsgi, "")):
         with deployment.process(*arguments, KEY_ENCRYPTION_KEY=wrong) as process:
             assert process.wait(30) == 1
         assert "Headrace does not start" in log.read_text().splitlines()[-1]

@@ -31,7 +31,7 @@ PLANTS = [
     ("services", "orders/reactors.py", "from apps.users.write.commands import DeactivateUser"),
     ("services", "users/read/projectors.py", "from apps.orders.events import OrderPlaced"),
     ("services", "eventlog/dispatch.py", "from apps.users.events import UserRegistered"),
-    ("services", "billing/__init__.py", ""),
+    ("services", "stray/__init__.py", ""),
     ("rooms", "users/write/handlers.py", "from apps.users.read import queries"),
     ("rooms", "orders/write/serializers.py", "from apps.orders.read import queries"),
     ("rooms", "users/read/queries.py", "from apps.users.write.commands import RenameUser"),

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.apps import apps
-from django.db import connections, router
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from apps.eventlog.encryption import data_keys
 
@@ -20,10 +21,9 @@ def erase(alias: str) -> None:
         for model in apps.get_models(include_auto_created=True)
         if router.db_for_write(model) == alias and model._meta.db_table not in KEPT
     ]
-    if alias == "users":
-        data_keys._recent.clear()
-    if alias == "default":
-        tables.append("throttle_cache")
+    data_keys._recent.clear()
+    if alias == DEFAULT_DB_ALIAS:
+        tables.append(settings.CACHES["default"]["LOCATION"])  # which has no model
     with connection.cursor() as cursor:
         with lifted(cursor):
             for table in tables:

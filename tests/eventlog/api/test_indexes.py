@@ -71,7 +71,7 @@ def fill(customer: UUID = ONE) -> None:
         store.append(f"thing-{number}", [Counted(n) for n in range(ROWS // 10)], expected_version=0)
     few = [UserDeactivated("left")] * 60
     store.append(f"user-{ONE}", few, expected_version=0, metadata={"correlation_id": str(ONE)})
-    for alias in ("users", "orders", "eventlog"):
+    for alias in {alias for _, alias, _ in LISTS}:
         with connections[alias].cursor() as cursor:
             cursor.execute("ANALYZE")
 

@@ -14,6 +14,7 @@ from django.db import connections
 
 from apps.eventlog import store
 from apps.eventlog.dispatch import dispatch
+from apps.eventlog.projectors import Projector
 from apps.orders.events import OrderLine
 from apps.orders.models import Order
 from apps.orders.write.commands import PlaceOrder
@@ -48,7 +49,7 @@ def test_a_dry_run_changes_nothing_and_counts() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--projector", "Nobody"], "there are CustomerProjector, OrderProjector"),
+        (["--projector", "Nobody"], f"there are {', '.join(sorted(Projector.registry))}"),
         (["--service", "nobody"], "invalid choice"),
         (["--type", "users.UserRegistered"], "--type goes with --list"),
         (["--batch", "0"], "--batch must be 1 or more"),
@@ -150,7 +151,7 @@ def test_a_worker_drains_once(worker_mode: None) -> None:
 
 def test_migrate_covers_every_database_or_the_one_named(capsys: pytest.CaptureFixture[str]) -> None:
     output = run("migrate", "--plan")
-    assert [f"Database {alias}" in output for alias in connections] == [True] * 4
+    assert [f"Database {alias}" in output for alias in connections] == [True] * len(connections.databases)
     assert "Database" not in run("migrate", "orders", "--database", "orders", "--plan")
     call_command("migrate", "--check", verbosity=0)
     assert Order.objects.count() == 0

@@ -19,8 +19,8 @@ from apps.eventlog import store
 from apps.eventlog.models import Seal, StoredEvent
 from apps.eventlog.sealing import canonical_form, merkle_tree, seals, signatures, stored_rows
 from tests.eventlog.events import Counted
-from tests.eventlog.log.test_concurrency import in_threads
 from tests.support import tamper
+from tests.support.threads import in_threads, open_append
 
 LOG = connections["eventlog"]
 # The leaves and roots that implementations of RFC 6962 are tested with.
@@ -252,25 +252,11 @@ def test_several_sealers_and_writers_at_once_make_one_chain(monkeypatch: pytest.
 
 @pytest.mark.postgres
 def test_what_a_slow_writer_may_still_commit_is_not_sealed_over() -> None:
-    appended, release = threading.Event(), threading.Event()
-
-    def slow(_: int) -> None:
-        with store.unit():
-            store.append("thing-1", [Counted(1)], expected_version=0)
-            appended.set()
-            release.wait(timeout=30)
-
-    thread = threading.Thread(target=lambda: in_threads(1, slow))
-    thread.start()
-    assert appended.wait(timeout=30)
-    try:
+    with open_append("thing-1", Counted(1)):
         store.append("thing-2", [Counted(2)], expected_version=0)
         assert seals.seal_next() == 0
         assert not seals._write(next_seal())  # by a sealer who looked before the writer began
         assert not Seal.objects.exists()
-    finally:
-        release.set()
-        thread.join()
     assert seals.seal_next() == 2
     assert "2 events are as they were sealed" in verify()
 

@@ -25,10 +25,10 @@ EVENTS, ORDERS = "/admin/eventlog/storedevent/", "/admin/orders/order/"
 
 def pages(events: int) -> dict[str, str]:
     """The pages to ask for, by what they are."""
-    from apps.eventlog import store
+    from apps.eventlog.models import StoredEvent
 
-    last = store.find().last()
-    middle = store.find(position__lte=events // 2).last()
+    last = StoredEvent.objects.last()
+    middle = StoredEvent.objects.filter(position__lte=events // 2).last()
     assert last
     assert middle
     at = middle.recorded_at

@@ -107,9 +107,8 @@ def lag() -> tuple[int, float]:
     from apps.eventlog.models import Seal
 
     until = Seal.objects.order_by("number").values_list("until", flat=True).last() or 0
-    waiting = store.find(position__gt=until)
-    oldest = waiting.values_list("recorded_at", flat=True).first()
-    return store.head() - until, (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0
+    oldest = next(store.read_all(after=until, limit=1), None)
+    return store.head() - until, (datetime.now(UTC) - oldest.recorded_at).total_seconds() if oldest else 0.0
 
 
 def load(seconds: float, *, sealing: bool) -> tuple[float, list[tuple[int, float]]]:

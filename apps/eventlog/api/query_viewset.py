@@ -28,6 +28,7 @@ from apps.eventlog.api.filters import check_parameters
 from apps.eventlog.api.pagination import KeysetPagination
 from apps.eventlog.database.keyset import columns_of, ordering_of
 from apps.eventlog.delivery import checkpoints
+from apps.eventlog.events import RecordedEvent
 
 
 class WhenSerializer(serializers.Serializer[None]):
@@ -114,9 +115,9 @@ class QueryViewSet(GenericViewSet[Any]):
         """The events of this one, oldest first."""
         check_parameters(request, {"limit", "cursor"})
         self.row(pk)
-        rows = self.paginate_queryset(store.find(stream=f"{self.category}-{pk}").order_by("stream_version"))
-        events = store.recorded(store.find(position__in=[row.position for row in rows or ()]))
-        return self.get_paginated_response([recorded.document() for recorded in events])
+        pagination = KeysetPagination()
+        events = pagination.page(request, ["stream_version"], partial(_part_of, f"{self.category}-{pk}"))
+        return pagination.get_paginated_response([recorded.document() for recorded in events])
 
     def row(self, pk: Any) -> Any:
         """The asker's row; raises NotFound for another's."""
@@ -141,4 +142,12 @@ def _position(stream: str, at: datetime | None, version: int | None) -> int | No
     """The position that an instant means, or at which a stream reached a version; None for one it never had."""
     if at is not None:
         return store.position_at(at)
-    return store.find(stream=stream, stream_version=version).values_list("position", flat=True).first()
+    return store.position_of(stream, version)
+
+
+def _part_of(stream: str, order: list[str], values: list[int], size: int) -> list[RecordedEvent]:
+    """So many events of a stream beyond a version; in descending order, before it. Versions have no gaps."""
+    if order == ["stream_version"]:
+        return list(store.read_stream(stream, after_version=values[0] if values else 0, limit=size))
+    after = max(0, values[0] - 1 - size)
+    return list(store.read_stream(stream, after_version=after, limit=values[0] - 1 - after))[::-1]

@@ -8,6 +8,8 @@ from uuid import UUID
 from django.db import connections
 from django.db.models import QuerySet, UUIDField
 
+Query = tuple[str, Sequence[Any]]  # a statement and its parameters
+
 
 def rows(alias: str, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """The rows that a plain statement answers; parameters in the form that the engine's driver takes."""

@@ -33,11 +33,9 @@ def name_is_older(order_id: UUID, version: int) -> bool:
     False also where the log cannot be asked.
     """
     try:
-        order = (
-            store.find(stream=f"order-{order_id}", stream_version=version).values_list("position", flat=True).first()
-        )
+        order = store.position_of(f"order-{order_id}", version)
         customer = Order.objects.filter(id=order_id).values_list("customer_id", flat=True).first()
-        return order is not None and not store.find(stream=f"user-{customer}", position__gt=order).exists()
+        return order is not None and (store.position_of(f"user-{customer}") or 0) <= order
     except (OperationalError, InterfaceError):
         return False
 

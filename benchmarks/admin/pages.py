@@ -25,7 +25,9 @@ def pages(events: int) -> dict[str, str]:
     """The URL of each page to ask for, by what the page shows."""
     from apps.eventlog.models import StoredEvent
 
-    middle = StoredEvent.objects.filter(position__lte=events // 2).order_by("position").last()
+    last = StoredEvent.objects.last()
+    middle = StoredEvent.objects.filter(position__lte=events // 2).last()
+    assert last
     assert middle
     at = middle.recorded_at
     window = f"since={at:%Y-%m-%dT%H:%M:%S}&until={at.replace(minute=59):%Y-%m-%dT%H:%M:%S}"

@@ -100,15 +100,12 @@ def write(stop: threading.Event, counts: list[int]) -> None:
 
 def lag() -> tuple[int, float]:
     """How many events are not sealed, and how many seconds ago the oldest of them was recorded."""
-    from django.db.models import Max
-
-    from apps.eventlog.models import Seal, StoredEvent
+    from apps.eventlog import store
+    from apps.eventlog.models import Seal
 
     until = Seal.objects.order_by("number").values_list("until", flat=True).last() or 0
-    waiting = StoredEvent.objects.filter(position__gt=until).order_by("position")
-    oldest = waiting.values_list("recorded_at", flat=True).first()
-    head = waiting.aggregate(head=Max("position"))["head"] or until
-    return head - until, (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0
+    oldest = next(store.read_all(after=until, limit=1), None)
+    return store.head() - until, (datetime.now(UTC) - oldest.recorded_at).total_seconds() if oldest else 0.0
 
 
 def load(seconds: float, *, sealing: bool) -> tuple[float, list[tuple[int, float]]]:

@@ -1,4 +1,4 @@
-"""An event of no service, for tests of the log itself."""
+"""Events of no service, for tests of the log itself."""
 
 from dataclasses import dataclass
 
@@ -8,3 +8,8 @@ from apps.eventlog.events import DomainEvent
 @dataclass(frozen=True, slots=True)
 class Counted(DomainEvent):
     n: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Named(DomainEvent):
+    name: str

@@ -161,7 +161,8 @@ from apps.eventlog.models import Erasure
 from apps.orders.models import Customer
 from apps.users.models import User
 print(json.dumps([[
-    store.find(type="users.UserErased", stream=f"user-{{id}}").count(), Erasure.objects.filter(subject=id).count(),
+    len(list(store.read_all(types=["users.UserErased"], stream=f"user-{{id}}"))),
+    Erasure.objects.filter(subject=id).count(),
     len(data_keys.find([id])), User.objects.get(id=id).name, Customer.objects.get(id=id).name,
 ] for id in {people}]))
 """

@@ -55,7 +55,7 @@ from tests.support.fold import projected
 from tests.support.history import make_history
 make_history(users=2, commands=20, seed=100)
 order = Order.objects.filter(version__gt=1).first()
-event = store.find(stream=f"order-{{order.pk}}", stream_version=2).get()
+[event] = store.read_stream(f"order-{{order.pk}}", after_version=1, limit=1)
 letter = {{"projector": "OrderProjector", "stream": event.stream, "position": event.position}}
 DeadLetter.objects.create(**letter, status="skipped", reason="a mistake")
 rebuild(OrderProjector)

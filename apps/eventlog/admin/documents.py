@@ -5,8 +5,8 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
-from apps.eventlog import store
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
+from apps.eventlog.models import StoredEvent
 
 SHOWN = 200  # events of a history on one page
 
@@ -24,6 +24,6 @@ class DocumentAdmin(ReadOnlyAdmin):
         stream = f"{self.category}-{row.pk}"
         return {
             "document_url": reverse(f"{self.category}-detail", args=[row.pk]),
-            "history": store.find(stream=stream).reverse()[:SHOWN],
+            "history": StoredEvent.objects.filter(stream=stream).order_by("-position")[:SHOWN],
             "stream": stream,
         }

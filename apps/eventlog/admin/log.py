@@ -58,8 +58,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="data")
     def payload(self, event: StoredEvent) -> SafeString:
-        [recorded] = store.recorded(store.find(position=event.position))  # personal fields readable, or erased
-        return pretty(recorded.data)
+        return pretty(store.event_at(event.position).data)  # with personal fields readable, or erased
 
     @admin.display(description="metadata")
     def about(self, event: StoredEvent) -> SafeString:
@@ -67,8 +66,9 @@ class EventAdmin(ReadOnlyAdmin):
 
     def beside(self, request: HttpRequest, row: StoredEvent) -> dict[str, Any]:
         """The neighbours of an event in its stream, and all events of its correlation as a tree by causation."""
-        stream = store.find(stream=row.stream)
-        related = list(store.find(correlation_id=row.correlation_id)[: RELATED + 1]) if row.correlation_id else [row]
+        stream = StoredEvent.objects.filter(stream=row.stream)
+        same = StoredEvent.objects.filter(correlation_id=row.correlation_id).order_by("position")
+        related = list(same[: RELATED + 1]) if row.correlation_id else [row]
         return {
             "earlier": stream.filter(stream_version=row.stream_version - 1).first(),
             "later": stream.filter(stream_version=row.stream_version + 1).first(),

@@ -26,6 +26,7 @@ from apps.eventlog.api.event_serializers import EventReadSerializer
 from apps.eventlog.api.filters import StrictFilterBackend, check_parameters, filters_of
 from apps.eventlog.api.pagination import KeysetPagination
 from apps.eventlog.delivery import checkpoints
+from apps.eventlog.events import RecordedEvent
 
 
 class WhenSerializer(serializers.Serializer[None]):
@@ -107,9 +108,9 @@ class QueryViewSet(GenericViewSet[Any]):
         """The events of this one, oldest first."""
         check_parameters(request, {"limit", "cursor"})
         self.document(pk)
-        rows = self.paginate_queryset(store.find(stream=f"{self.category}-{pk}").order_by("stream_version"))
-        events = store.recorded(store.find(position__in=[row.position for row in rows or ()]))
-        return self.get_paginated_response([recorded.document() for recorded in events])
+        pagination = KeysetPagination()
+        events = pagination.page(request, ["stream_version"], partial(_part_of, f"{self.category}-{pk}"), _version)
+        return pagination.get_paginated_response([recorded.document() for recorded in events])
 
     def document(self, pk: UUID) -> tuple[msgspec.Raw, int]:
         """The asker's document and its version; raises NotFound for another's."""
@@ -135,4 +136,16 @@ def _position(stream: str, at: datetime | None, version: int | None) -> int | No
     """The position that an instant means, or at which a stream reached a version; None for one it never had."""
     if at is not None:
         return store.position_at(at)
-    return store.find(stream=stream, stream_version=version).values_list("position", flat=True).first()
+    return store.position_of(stream, version)
+
+
+def _version(recorded: RecordedEvent) -> list[int]:
+    return [recorded.stream_version]
+
+
+def _part_of(stream: str, order: list[str], values: list[int], size: int) -> list[RecordedEvent]:
+    """So many events of a stream beyond a version; in descending order, before it. Versions have no gaps."""
+    if order == ["stream_version"]:
+        return list(store.read_stream(stream, after_version=values[0] if values else 0, limit=size))
+    after = max(0, values[0] - 1 - size)
+    return list(store.read_stream(stream, after_version=after, limit=values[0] - 1 - after))[::-1]

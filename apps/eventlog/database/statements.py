@@ -5,6 +5,8 @@ from typing import Any
 
 from django.db import connections
 
+Query = tuple[str, Sequence[Any]]  # a statement and its parameters
+
 
 def rows(alias: str, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """The rows that a plain statement answers; parameters in the form that the engine's driver takes."""

@@ -1,7 +1,7 @@
-"""Data keys: one a person, for the personal fields of events; once it is destroyed, they are unreadable everywhere.
+"""Data keys: each person has one, for the personal fields of events. If it is destroyed, nobody can read those fields.
 
-They live in the table that the setting PERSONAL_KEYS names, never in the log. There each is wrapped
-(AES-256-GCM) by the key-encryption key, which comes from the environment and is in no database.
+Data keys are in the table that the setting PERSONAL_KEYS names, never in the log. Each is wrapped (AES-256-GCM) by the
+key-encryption key, which comes from the environment and is in no database.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ from apps.eventlog.database import statements
 from apps.eventlog.models import PersonalKey
 
 NONCE = 12  # bytes, as NIST SP 800-38D recommends for GCM
-REWRAP = 1000  # keys a batch
+REWRAP = 1000  # keys in a batch
 INSTALLATION = UUID(int=0)
-RECENT, MOMENT = 1000, 5.0  # how many keys are remembered for further appends, and for how many seconds
+RECENT, MOMENT = 1000, 5.0  # how many keys this process remembers for further appends, and for how many seconds
 
-_recent: dict[UUID, tuple[float, bytes]] = {}
+_recent: dict[UUID, tuple[float, bytes]] = {}  # threads share it; each reads and writes it in single steps
 
 
 class WrongKey(Exception):
@@ -36,7 +36,7 @@ class WrongKey(Exception):
 
 
 def find(subjects: Collection[UUID]) -> dict[UUID, bytes]:
-    """The data keys (32 bytes) of those of the subjects who have one; raises `WrongKey`."""
+    """The data keys (32 bytes) of the subjects, without those who have none; raises `WrongKey`."""
     if not subjects:
         return {}
     known = f"SELECT subject, wrapped, wrapped_by FROM {{table}} WHERE subject IN {statements.marks(subjects)}"  # noqa: S608
@@ -46,13 +46,15 @@ def find(subjects: Collection[UUID]) -> dict[UUID, bytes]:
 
 
 def find_or_make(subjects: Collection[UUID]) -> dict[UUID, bytes]:
-    """The data keys of the subjects, made and committed where missing; to encrypt with, not to read.
+    """The data keys of the subjects, to encrypt with. A key that is missing is made and committed.
 
-    They are remembered for a moment: what is encrypted under a key that was destroyed meanwhile
-    cannot be read, as it should be. Raises `aggregates.Erased` and `WrongKey`.
+    This process remembers them for a moment. If a key is destroyed in that moment, what is then encrypted with it can
+    never be read, as it should be. So do not decrypt with these. Raises `aggregates.Erased` and `WrongKey`.
     """
     now = time.monotonic()
-    known = {subject: _recent[subject][1] for subject in subjects if _recent.get(subject, (0.0,))[0] > now}
+    # One look at each: another thread may forget a key at any moment.
+    remembered = {subject: _recent.get(subject, (0.0, b"")) for subject in subjects}
+    known = {subject: key for subject, (until, key) in remembered.items() if until > now}
     if unknown := set(subjects) - set(known):
         found = find(unknown)
         found |= {subject: _make(subject) for subject in unknown - set(found)}
@@ -73,14 +75,14 @@ def _make(subject: UUID) -> bytes:
     )
     if made:
         return key
-    found = find([subject])  # another was faster, or there was one before
+    found = find([subject])  # somebody else made the key first, or there was one that is destroyed
     if not found:
         raise Erased("the person was erased")
     return found[subject]
 
 
 def _run(query: str, *parameters: Any) -> list[tuple[UUID, bytes, str]]:
-    """Rows of the key table. Each append and each page asks for keys, several times faster than by models."""
+    """Rows of the key table. Each append and each page asks for keys; models would take several times longer."""
     model = key_model()
     connection = connections[model._meta.app_label]
     prepare = model._meta.pk.get_db_prep_value
@@ -90,12 +92,12 @@ def _run(query: str, *parameters: Any) -> list[tuple[UUID, bytes, str]]:
 
 
 def installation_key() -> bytes:
-    """The key (32 bytes) of no person: of the keyed hashes that this installation keeps."""
+    """The key (32 bytes) for the keyed hashes that this installation stores. It belongs to no person."""
     return find_or_make([INSTALLATION])[INSTALLATION]
 
 
 def destroy(subject: UUID) -> None:
-    """Destroy the data key of a subject, for good: what stays says only that there was one."""
+    """Destroy the data key of a subject for ever. Its row stays and says only that there was a key."""
     _recent.pop(subject, None)
     key_model().objects.update_or_create(
         subject=subject, defaults={"wrapped": None, "wrapped_by": "", "destroyed_at": timezone.now()}
@@ -103,13 +105,13 @@ def destroy(subject: UUID) -> None:
 
 
 def rewrap(progress: Callable[[int], None]) -> int:
-    """Wrap every data key by the current key-encryption key; returns how many were not. Safe to run again."""
+    """Wrap every data key by the current key-encryption key; returns how many another one wrapped. Safe to repeat."""
     count, wrappers = 0, _wrappers()
     while batch := list(to_rewrap()[:REWRAP]):
         for row in batch:
             key = _unwrap(row.subject, row.wrapped, row.wrapped_by, wrappers)
             wrapped, by = _wrap(row.subject, key)
-            # Not where the key was destroyed in this moment.
+            # Only if the key was not destroyed in the meantime.
             to_rewrap().filter(pk=row.pk).update(wrapped=wrapped, wrapped_by=by)
         count += len(batch)
         progress(len(batch))
@@ -117,17 +119,17 @@ def rewrap(progress: Callable[[int], None]) -> int:
 
 
 def to_rewrap() -> QuerySet[PersonalKey]:
-    """The data keys that another key-encryption key than the current one wraps."""
+    """The data keys that are not wrapped by the current key-encryption key."""
     current = _name(settings.KEY_ENCRYPTION_KEY)
     return key_model().objects.filter(wrapped__isnull=False).exclude(wrapped_by=current)
 
 
 def unlock() -> None:
-    """Raise `WrongKey` unless this process can unwrap the data keys there are."""
+    """Raise `WrongKey` unless this process can unwrap the data keys; it tries one for each key-encryption key."""
     kept = key_model().objects.filter(wrapped__isnull=False).order_by("wrapped_by")
     name: str | None = ""
     while name is not None:
-        row = kept.filter(wrapped_by__gt=name).first()  # one of each key-encryption key, by the index
+        row = kept.filter(wrapped_by__gt=name).first()  # by the index
         if row:
             _unwrap(row.subject, row.wrapped, row.wrapped_by, _wrappers())
         name = row.wrapped_by if row else None
@@ -138,7 +140,7 @@ def key_model() -> type[PersonalKey]:
 
 
 def _wrap(subject: UUID, key: bytes) -> tuple[bytes, str]:
-    """A data key wrapped by the current key-encryption key, and which that is."""
+    """A data key wrapped by the current key-encryption key, and the name of that."""
     nonce = os.urandom(NONCE)
     wrapped = AESGCM(settings.KEY_ENCRYPTION_KEY).encrypt(nonce, key, subject.bytes)
     return nonce + wrapped, _name(settings.KEY_ENCRYPTION_KEY)
@@ -162,5 +164,5 @@ def _unwrap(subject: UUID, wrapped: Any, by: str, wrappers: dict[str, AESGCM]) -
 
 
 def _name(key: bytes) -> str:
-    """How a key-encryption key is told from others, without telling what it is."""
+    """A name for a key-encryption key, from which nobody can find the key."""
     return hashlib.sha256(b"headrace key-encryption key" + key).hexdigest()[:16]

@@ -1,8 +1,8 @@
-"""Personal fields of events: encrypted as they are appended, readable while the person's data key exists.
+"""Personal fields of events: encrypted when they are appended, readable while the person's data key exists.
 
-An encrypted field stands in the log as `{"subject": <whose>, "sealed": <base64>}`: AES-256-GCM under
-the person's data key, with the event id and the field's name as associated data. The nonce is derived
-from the content (as in SIV, RFC 5297), so that an append repeated with its event ids is recognised.
+In the log an encrypted field is `{"subject": <the person's id>, "sealed": <base64>}`: AES-256-GCM with the person's
+data key; the event id and the name of the field are its associated data. The nonce is derived from the content (as in
+SIV, RFC 5297). With a random nonce, an append that is repeated with its event ids would have another content.
 """
 
 import hmac
@@ -23,14 +23,14 @@ SEALED = {"subject", "sealed"}
 
 
 def subject_of(stream: str, event: DomainEvent) -> UUID:
-    """Whose the personal fields of an event are: of the stream's own id, or of the field it names."""
+    """The person whom the personal fields of an event are about: from the stream's name or the field `subject`."""
     return getattr(event, event.subject) if event.subject else UUID(stream.partition("-")[2])
 
 
 def conceal(stream: str, events: Sequence[DomainEvent], documents: list[Payload]) -> None:
     """Encrypt the personal fields in the documents of events that are about to be appended.
 
-    Makes and commits the data keys that are missing; raises `aggregates.Erased` and `keys.WrongKey`.
+    Makes and commits the data keys that are missing; raises `aggregates.Erased` and `data_keys.WrongKey`.
     """
     subjects = {number: subject_of(stream, event) for number, event in enumerate(events) if event.personal}
     if not subjects:
@@ -48,10 +48,11 @@ def conceal(stream: str, events: Sequence[DomainEvent], documents: list[Payload]
 
 
 def reveal(events: list[RecordedEvent]) -> list[RecordedEvent]:
-    """The events with their personal fields readable, or `[erased]` where the data key is gone.
+    """The events with readable personal fields, which are `[erased]` if the data key is destroyed.
 
-    One query for all of them; a key is never kept longer, so an erasure is seen at once everywhere.
-    What was tampered with stays as it is stored, and readers set it aside.
+    One query finds the keys for all events. No key is remembered for reading, so every process sees an erasure at
+    once. A field that cannot be decrypted, because somebody changed it, stays as it is stored; then readers cannot
+    decode the event and set it aside.
     """
     types = {type for type, known in DomainEvent.types.items() if known.personal}
     sealed = [(number, recorded.data) for number, recorded in enumerate(events) if recorded.type in types]
@@ -71,7 +72,7 @@ def reveal(events: list[RecordedEvent]) -> list[RecordedEvent]:
 
 
 def erases(recorded: RecordedEvent) -> bool:
-    """Is this the end of what can be read about a person?"""
+    """True if nothing about the person can be read after this event."""
     known = DomainEvent.types.get(recorded.type)
     return known is not None and known.erases
 

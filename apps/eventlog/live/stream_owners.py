@@ -30,7 +30,7 @@ class Owners:
                 self._remember(recorded)
         unknown = {recorded.stream for recorded in events} - self._known.keys()
         if unknown:
-            for recorded in store.recorded(store.find(stream__in=unknown, stream_version=1)):
+            for recorded in store.first_events(unknown):
                 self._remember(recorded)
         found = {recorded.stream: self._known.get(recorded.stream) for recorded in events}
         while len(self._known) > REMEMBERED:
@@ -43,8 +43,8 @@ class Owners:
 
 def owner_of(stream: str) -> UUID | None:
     """The owner of a stream by its name; None also where there is no such stream."""
-    first = store.recorded(store.find(stream=stream, stream_version=1))
-    return owner_by(first[0]) if first else None
+    first = next(store.read_stream(stream, limit=1), None)
+    return owner_by(first) if first else None
 
 
 def owner_by(first: RecordedEvent) -> UUID | None:

@@ -151,9 +151,10 @@ class Tail:
             raise
 
     def _past(self, position: int, wanted: Wanted) -> Page:
-        where = {name: value for name, value in wanted._asdict().items() if name != "owner" and value is not None}
-        rows = store.find(**where, position__gt=position, position__lte=self._position)
-        events = store.recorded(rows[:PAGE])
+        types = None if wanted.type is None else [wanted.type]
+        events = store.read_page(
+            after=position, end=self._position, limit=PAGE, category=wanted.category, types=types, stream=wanted.stream
+        )
         reached = events[-1].position if len(events) == PAGE else max(position, self._position)
         return Page([entry for entry in self._entries(events) if wanted.takes(entry)], reached)
 

@@ -34,7 +34,7 @@ def reapply() -> int:
     """Carry out again every erasure that a restored backup has undone; returns how many."""
     count = 0
     for erasure in list(undone()):
-        [recorded] = store.recorded(store.find(position=erasure.position))
+        recorded = store.event_at(erasure.position)
         for kind in Reactor.registry.values():
             if type(recorded.event) in kind.methods:
                 kind().react(recorded)

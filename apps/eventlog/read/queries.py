@@ -2,23 +2,10 @@
 
 from typing import Any
 
-from django.db.models import BigIntegerField, ExpressionWrapper, F, QuerySet
-
 from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints
 from apps.eventlog.delivery.dead_letters import open_dead_letters
-from apps.eventlog.models import StoredEvent
 from apps.eventlog.projectors import Projector, services
-
-
-def between(after: int, end: int, **where: Any) -> QuerySet[StoredEvent]:
-    """Events by columns beyond one position and up to another, oldest first."""
-    if "stream" not in where:
-        return store.find(position__gt=after, position__lte=end, **where)
-    # Planners would walk the positions. A stream has an index, and the same order in it.
-    place = ExpressionWrapper(F("position") + 0, BigIntegerField())
-    rows = store.find(**where).annotate(place=place).filter(place__gt=after, place__lte=end)
-    return rows.order_by("stream_version")
 
 
 def projectors() -> list[dict[str, Any]]:

@@ -63,10 +63,8 @@ class Replay:
 
     def drain(self, until: int) -> None:
         """Project what is left up to a position, in the order of the log."""
-        categories, form = self.projector.categories, store.recorded_page
-        while events := list(
-            store.read_all(after=self.position, until=until, limit=self.batch, category=categories, form=form)
-        ):
+        categories = self.projector.categories
+        while events := list(store.read_all(after=self.position, until=until, limit=self.batch, category=categories)):
             with transaction.atomic(using=self.projector.service):
                 deliver(events, self.dead_letters)
             self.position = events[-1].position

@@ -54,7 +54,7 @@ def latest() -> dict[str, Job]:
 def carry_out(job: Job) -> None:
     """Do what a job asks for, and enter what came of it, a failure too."""
     kind = Projector.registry[job.projector]
-    job.total = store.find(category__in=kind.categories).count()
+    job.total = store.count(category=kind.categories)
     with _signs_of_life(job):
         try:
             _run(job, kind)

@@ -139,7 +139,7 @@ def anchor(seal: Seal) -> Anchor:
 def unsealed() -> int:
     """How many events are not sealed yet."""
     last = Seal.objects.order_by("number").values_list("until", flat=True).last() or 0
-    return store.find(position__gt=last).count()
+    return store.count(after=last)
 
 
 class Sealer:

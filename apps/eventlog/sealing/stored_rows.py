@@ -1,28 +1,14 @@
-"""The rows of the log exactly as they are stored, for sealing them and for checking them against their seals."""
+"""What a seal is over: a leaf for each event exactly as it is stored; and streams that are not as the log promises."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from django.db import connections
-
-from apps.eventlog import store
+from apps.eventlog.log import stored_rows
 from apps.eventlog.sealing import canonical_form, merkle_tree
-
-# What the log promises of each stream: versions 1..n without holes, in the order of the world and of the clock.
-STREAMS = """
-SELECT position, stream, stream_version, version_before, position_before, position_before > position
-FROM (SELECT position, stream, stream_version, recorded_at,
-             lag(stream_version, 1, 0) OVER w AS version_before,
-             lag(position) OVER w AS position_before,
-             lag(recorded_at) OVER w AS recorded_before
-      FROM eventlog_event WINDOW w AS (PARTITION BY stream ORDER BY stream_version)) e
-WHERE stream_version <> version_before + 1 OR position_before > position OR recorded_before > recorded_at
-ORDER BY position
-"""
 
 
 class Leaf(NamedTuple):
-    """A stored event: where it is, and the Merkle leaf over its canonical form; b"" for one that cannot be read."""
+    """A stored event: its position, and the Merkle leaf over its canonical form, b"" if the event cannot be read."""
 
     position: int
     hash: bytes
@@ -38,16 +24,15 @@ class Finding(NamedTuple):
 def leaves(*, after: int, end: int, limit: int) -> list[Leaf]:
     """The next events of the log beyond a position, up to an `end`."""
     try:
-        positions, forms = canonical_form.rows(store.page_as_stored(after=after, end=end, limit=limit))
+        positions, forms = canonical_form.rows(stored_rows.page(after=after, end=end, limit=limit))
     except canonical_form.UNREADABLE:
-        there = store.find(position__gt=after, position__lte=end).values_list("position", flat=True)[:limit]
-        return [_single(position) for position in there]
+        return [_single(position) for position in stored_rows.positions(after=after, end=end, limit=limit)]
     return list(map(Leaf, positions, map(merkle_tree.leaf, forms)))
 
 
 def _single(position: int) -> Leaf:
     try:
-        _, [form] = canonical_form.rows(store.page_as_stored(after=position - 1, end=position, limit=1))
+        _, [form] = canonical_form.rows(stored_rows.page(after=position - 1, end=position, limit=1))
     except canonical_form.UNREADABLE:
         return Leaf(position, b"")
     return Leaf(position, merkle_tree.leaf(form))
@@ -55,12 +40,12 @@ def _single(position: int) -> Leaf:
 
 def broken_streams() -> Iterator[Finding]:
     """Events that do not follow the one before in their stream, sealed or not."""
-    with connections[store.ALIAS].cursor() as cursor:
-        cursor.execute(STREAMS)
-        for position, stream, version, version_before, position_before, out_of_order in cursor:
-            if version != version_before + 1:
-                yield Finding(position, f"{stream} goes from version {version_before} to {version}")
-            elif out_of_order:
-                yield Finding(position, f"{stream} has version {version} before version {version_before}")
-            else:
-                yield Finding(position, f"{stream} was recorded earlier than its event at position {position_before}")
+    for event in stored_rows.misplaced():
+        before = event.version_before
+        if event.version != before + 1:
+            what = f"{event.stream} goes from version {before} to {event.version}"
+        elif event.position_before is not None and event.position_before > event.position:
+            what = f"{event.stream} has version {event.version} before version {before}"
+        else:
+            what = f"{event.stream} was recorded earlier than its event at position {event.position_before}"
+        yield Finding(event.position, what)

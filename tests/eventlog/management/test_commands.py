@@ -35,14 +35,14 @@ def run(*arguments: str, **options: Any) -> str:
 def test_replay_says_what_it_did() -> None:
     make_history()
     lines = run("replay_events", "--service", "users").splitlines()
-    assert lines == [f"UserProjector: {store.find(category='user').count()} events replayed into users_user"]
+    assert lines == [f"UserProjector: {store.count(category='user')} events replayed into users_user"]
 
 
 def test_a_dry_run_changes_nothing_and_counts() -> None:
     make_history()
     User.objects.update(name="damaged")
     output = run("replay_events", "--dry-run")
-    assert f"UserProjector: would replay {store.find(category='user').count()} events into users_user" in output
+    assert f"UserProjector: would replay {store.count(category='user')} events into users_user" in output
     assert set(User.objects.values_list("name", flat=True)) == {"damaged"}
 
 

@@ -40,7 +40,7 @@ def test_a_check_finds_what_a_rebuild_mends(browser: Client) -> None:
     check, rebuild, again = (asked(kind) for kind in ("verify", "rebuild", "verify"))
     for job in (check, rebuild, again):
         jobs.carry_out(job)
-    events = store.find(category="user").count()
+    events = store.count(category="user")
     assert check.outcome == "1 differences"
     assert rebuild.outcome == f"Rebuilt from {events} events"
     assert (rebuild.done, rebuild.total) == (events, events)

@@ -16,6 +16,7 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, DataError, connections, transaction
 
 from apps.eventlog import store
+from apps.eventlog.log.stored_rows import page as page_as_stored
 from apps.eventlog.models import Seal, StoredEvent
 from apps.eventlog.sealing import canonical_form, merkle_tree, seals, signatures, stored_rows
 from tests.eventlog.events import Counted
@@ -80,7 +81,7 @@ def stored(data: dict[str, Any]) -> bytes:
     document = {"position": 5, "event_id": UUID(int=10), "stream": "thing-1", "stream_version": 1, "data": data}
     document |= {"type": "eventlog.Counted", "schema_version": 1, "recorded_at": datetime(2026, 1, 2, 3, tzinfo=UTC)}
     store.restore([document | {"metadata": {"correlation_id": str(UUID(int=11))}}])
-    _, [form] = canonical_form.rows(store.page_as_stored(after=0, end=5, limit=1))
+    _, [form] = canonical_form.rows(page_as_stored(after=0, end=5, limit=1))
     return form
 
 

@@ -34,9 +34,9 @@ class Command(LogCommand):
         try:
             with (
                 _output(file) as out,
-                progress_bar("export", store.find().count(), hidden=options["no_progress"]) as advance,
+                progress_bar("export", store.count(), hidden=options["no_progress"]) as advance,
             ):
-                for recorded in store.read_all(form=store.stored):
+                for recorded in store.read_all(encrypted=True):
                     out.write(msgspec.json.encode(recorded.document()) + b"\n")
                     advance(1)
                     count += 1

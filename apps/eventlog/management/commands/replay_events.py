@@ -90,7 +90,7 @@ class Command(LogCommand):
         into = options["into"]
         where = f"databases {'with the suffix' if is_suffix(into) else 'in'} {into}" if into else ""
         for kind in kinds:
-            total = store.find(category__in=kind.categories, position__lte=until).count()
+            total = store.count(category=kind.categories, until=until)
             position = checkpoints.positions(kind.service)[kind.name]
             self.stdout.write(
                 f"{kind.name}: would replay {total} events into {where or _tables(kind)}; live at {position}"
@@ -121,7 +121,7 @@ class Command(LogCommand):
 
     def _build_past(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         until = _end(options["until"])
-        total = store.find(position__lte=until).count()
+        total = store.count(until=until)
         with progress_bar("log", total, hidden=options["no_progress"]) as advance:
             opened = build_past(options["into"], until, kinds, advance)
         names = ", ".join(kind.name for kind in kinds)
@@ -131,7 +131,7 @@ class Command(LogCommand):
     @contextmanager
     def _working(self, kind: type[Projector], options: dict[str, Any]) -> Iterator[Progress]:
         """A progress bar over the projector's events, and what may stop the work, explained."""
-        total = store.find(category__in=kind.categories).count()
+        total = store.count(category=kind.categories)
         try:
             with progress_bar(kind.name, total, hidden=options["no_progress"]) as advance:
                 yield advance
@@ -141,18 +141,11 @@ class Command(LogCommand):
             raise CommandError(f"{kind.name}: interrupted; the old rows stand, run it again") from None
 
     def _list(self, options: dict[str, Any]) -> None:
-        where = {"type": options["type"], "stream": options["stream"]}
-        since, until = options["since"], options["until"]
+        since, types = options["since"], None if options["type"] is None else [options["type"]]
         if isinstance(since, int):
             raise CommandError("--since takes an instant")
-        rows = store.find(**{name: value for name, value in where.items() if value is not None})
-        rows = rows.filter(position__lte=_end(until))
-        if since is not None:
-            rows = rows.filter(recorded_at__gte=since)
-        while page := store.recorded(rows[: store.PAGE]):
-            for recorded in page:
-                self.stdout.write(_json(recorded.document()) if options["format"] == "json" else _text(recorded))
-            rows = rows.filter(position__gt=page[-1].position)
+        for recorded in store.read_all(until=options["until"], types=types, stream=options["stream"], since=since):
+            self.stdout.write(_json(recorded.document()) if options["format"] == "json" else _text(recorded))
 
 
 def _check(options: dict[str, Any]) -> None:

@@ -21,4 +21,4 @@ class Command(LogCommand):
         job = Job.objects.filter(pk=options["id"], finished_at=None).first()
         if job is None:
             raise CommandError(f"no job {options['id']} waits")
-        jobs.carry_out(job)
+        jobs.run(job)

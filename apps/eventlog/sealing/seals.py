@@ -1,4 +1,4 @@
-"""Seals over the log: each holds the Merkle root of a batch of events and continues the seal before."""
+"""Seals over the log: each has the Merkle root of a batch of events and continues the seal before it."""
 
 import logging
 import time
@@ -17,10 +17,10 @@ from apps.eventlog.models import Seal
 from apps.eventlog.sealing import canonical_form, merkle_tree, signatures, stored_rows
 from apps.eventlog.sealing.stored_rows import Leaf
 
-BATCH = 1000  # events a seal, at most
+BATCH = 1000  # events in a seal, at most
 INTERVAL = 1.0  # seconds between two seals that are not full
-STOPPED = 60.0  # seconds to the next try where an event cannot be read
-FORM = 1  # of what a digest is over, should it ever change
+STOPPED = 60.0  # seconds to the next try if an event cannot be read
+FORM = 1  # the version of what a digest covers, in case that ever changes
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +40,9 @@ class Anchor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: str
 
 
-# What the first seal continues.
+# The first seal continues this.
 GENESIS = Anchor(0, 0, 0, [], 0, "", "0" * 64, datetime.min.replace(tzinfo=UTC), "0" * 64, "")
-_SEALED = ("number", "after", "until", "gaps", "events", "root", "previous", "sealed_at")
+_CONTENT = ("number", "after", "until", "gaps", "events", "root", "previous", "sealed_at")
 
 
 class Unreadable(Exception):
@@ -50,10 +50,10 @@ class Unreadable(Exception):
 
 
 def seal_next() -> int:
-    """Seal the next batch of events up to the safe position; returns how many they are, at most `BATCH`.
+    """Seal the next batch of events up to the safe position; returns how many, at most `BATCH`.
 
-    Holds no lock that an append waits for. Where another sealer is faster, its seal counts: the
-    table takes only the one that continues the last. Raises `Unreadable`.
+    No append waits for this. If another sealer is faster, its seal counts: the table accepts only one that continues
+    the last. Raises `Unreadable`.
     """
     last = Seal.objects.defer("leaves").order_by("number").last() or GENESIS
     leaves = stored_rows.leaves(after=last.until, end=store.safe_position(), limit=BATCH)
@@ -92,9 +92,9 @@ def _seal(last: Seal | Anchor, leaves: Sequence[Leaf]) -> Seal:
 
 
 def digest(seal: Seal | Anchor) -> str:
-    """SHA-256 over the canonical JSON of everything that a seal says, the digest of the seal before included."""
-    said: dict[str, Any] = {name: getattr(seal, name) for name in _SEALED}
-    return sha256(canonical_form.encode(said | {"form": FORM})).hexdigest()
+    """SHA-256 over the canonical JSON of what a seal says. That includes the digest of the seal before it."""
+    content: dict[str, Any] = {name: getattr(seal, name) for name in _CONTENT}
+    return sha256(canonical_form.encode(content | {"form": FORM})).hexdigest()
 
 
 def anchor(seal: Seal) -> Anchor:
@@ -108,13 +108,13 @@ def unsealed() -> int:
 
 
 class Sealer:
-    """Seals from a worker's loop: a batch at a time while there is a backlog, then once in `INTERVAL`."""
+    """Seals in the loop of a worker: one batch after another while there is a backlog, then one each `INTERVAL`."""
 
     def __init__(self) -> None:
         self.due = 0.0
 
     def tick(self) -> bool:
-        """Seal if it is time to; True where more waits to be sealed."""
+        """Seal if the time has come; True if more events wait to be sealed."""
         now = time.monotonic()
         if now < self.due:
             return False

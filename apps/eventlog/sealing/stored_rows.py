@@ -1,4 +1,4 @@
-"""The rows of the log exactly as they are stored, for sealing them and for checking them against their seals."""
+"""The rows of the log as they are stored: to seal them, and to check them against their seals."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,7 +8,8 @@ from django.db import connections
 from apps.eventlog import store
 from apps.eventlog.sealing import canonical_form, merkle_tree
 
-# What the log promises of each stream: versions 1..n without holes, in the order of the world and of the clock.
+# Finds each event that breaks a promise of the log: in a stream, versions are 1, 2, 3 ... without gaps, and neither
+# positions nor instants go back.
 STREAMS = """
 SELECT position, stream, stream_version, version_before, position_before, position_before > position
 FROM (SELECT position, stream, stream_version, recorded_at,
@@ -22,21 +23,21 @@ ORDER BY position
 
 
 class Leaf(NamedTuple):
-    """A stored event: where it is, and the Merkle leaf over its canonical form; b"" for one that cannot be read."""
+    """A stored event: its position, and the Merkle leaf over its canonical form, or b"" if the event cannot be read."""
 
     position: int
     hash: bytes
 
 
 class Finding(NamedTuple):
-    """Something that is not as it was written: the first position it concerns, and what it is."""
+    """Something that is not as it was written: the first position that it concerns, and what is wrong."""
 
     position: int
     what: str
 
 
 def leaves(*, after: int, end: int, limit: int) -> list[Leaf]:
-    """The next events of the log beyond a position, up to an `end`."""
+    """The next events after a position, up to the position `end`."""
     try:
         positions, forms = canonical_form.rows(store.page_as_stored(after=after, end=end, limit=limit))
     except canonical_form.UNREADABLE:
@@ -54,7 +55,7 @@ def _single(position: int) -> Leaf:
 
 
 def broken_streams() -> Iterator[Finding]:
-    """Events that do not follow the one before in their stream, sealed or not."""
+    """Events, sealed or not, that cannot follow the event before them in their stream."""
     with connections[store.ALIAS].cursor() as cursor:
         cursor.execute(STREAMS)
         for position, stream, version, version_before, position_before, out_of_order in cursor:

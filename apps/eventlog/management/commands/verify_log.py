@@ -13,7 +13,7 @@ from django.db.models import Sum
 from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.models import Seal
-from apps.eventlog.sealing import seals, signatures, stored_rows, verify_log
+from apps.eventlog.sealing import seal_chain, seals, signatures, stored_rows, verify_log
 from apps.eventlog.sealing.stored_rows import Finding
 
 
@@ -39,7 +39,7 @@ class Command(LogCommand):
         self.first: int | None = None
         try:
             self._verify(options["against"], hidden=options["no_progress"])
-        except (verify_log.Unusable, Error, OSError, ImproperlyConfigured) as error:
+        except (seal_chain.Unusable, Error, OSError, ImproperlyConfigured) as error:
             if self.first is None:
                 raise CommandError(f"cannot be checked: {error}", returncode=2) from error
             self.stderr.write(f"cannot be checked further: {error}")

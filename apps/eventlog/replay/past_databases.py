@@ -1,4 +1,4 @@
-"""Build databases as they stood at a position of the log; the live ones are not touched."""
+"""Build databases as of a past position of the log; the live ones are not touched."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from apps.eventlog.replay.target_databases import target_databases
 
 
 def build_past(into: str, until: int, kinds: list[type[Projector]], progress: Progress) -> str:
-    """Build databases with the log up to a position, and the rows of these projectors as they stood there.
+    """Build databases with the log up to a position, and the rows of these projectors as of that position.
 
     `into` is a suffix of the names of databases on the live ones' engine, or a directory for SQLite files: see
     `target_databases`. An event that an operator has skipped since then stays out of the rows here too. `progress` is

@@ -86,12 +86,12 @@ class Command(LogCommand):
     def _describe(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         until = _end(options["until"])
         into = options["into"]
-        where = f"databases {'with the suffix' if is_suffix(into) else 'in'} {into}" if into else ""
+        target = f"databases {'with the suffix' if is_suffix(into) else 'in'} {into}" if into else ""
         for kind in kinds:
             total = store.find(category__in=kind.categories, position__lte=until).count()
             position = checkpoints.positions(kind.service)[kind.name]
             self.stdout.write(
-                f"{kind.name}: would replay {total} events into {where or _tables(kind)}; live at {position}"
+                f"{kind.name}: would replay {total} events into {target or _tables(kind)}; live at {position}"
             )
 
     def _rebuild(self, kind: type[Projector], options: dict[str, Any]) -> None:
@@ -139,11 +139,11 @@ class Command(LogCommand):
             raise CommandError(f"{kind.name}: interrupted; the old rows stand, run it again") from None
 
     def _list(self, options: dict[str, Any]) -> None:
-        where = {"type": options["type"], "stream": options["stream"]}
+        filters = {"type": options["type"], "stream": options["stream"]}
         since, until = options["since"], options["until"]
         if isinstance(since, int):
             raise CommandError("--since takes an instant")
-        rows = store.find(**{name: value for name, value in where.items() if value is not None})
+        rows = store.find(**{name: value for name, value in filters.items() if value is not None})
         rows = rows.filter(position__lte=_end(until))
         if since is not None:
             rows = rows.filter(recorded_at__gte=since)
@@ -196,8 +196,8 @@ def _tables(kind: type[Projector]) -> str:
 
 
 def _line(difference: Difference) -> str:
-    where = f"{difference.table} {difference.key} {difference.field}".rstrip()
-    return f"{where}: live {difference.live!s}, log {difference.log!s}"
+    location = f"{difference.table} {difference.key} {difference.field}".rstrip()
+    return f"{location}: live {difference.live!s}, log {difference.log!s}"
 
 
 def _json(document: Any) -> str:
@@ -206,5 +206,5 @@ def _json(document: Any) -> str:
 
 def _text(recorded: RecordedEvent) -> str:
     when = recorded.recorded_at.isoformat(sep=" ", timespec="milliseconds")
-    where = f"{recorded.stream} #{recorded.stream_version}"
-    return f"{recorded.position:>8}  {when}  {where}  {recorded.type}  {_json(recorded.data)}"
+    version = f"{recorded.stream} #{recorded.stream_version}"
+    return f"{recorded.position:>8}  {when}  {version}  {recorded.type}  {_json(recorded.data)}"

@@ -1,11 +1,11 @@
-"""Which database a model lives in: a service's models in the service's own, the rest in `default`."""
+"""The database of each model: a service's own for its models, the log's for the event log, `default` for others."""
 
 from django.conf import settings
 from django.db.models import Model
 
 
 class ServiceRouter:
-    """Gives every model one definite database by its app label; never answers None."""
+    """Finds the one database of a model by its app label. Never answers None, which would let Django decide."""
 
     def alias(self, app_label: str) -> str:
         return app_label if app_label in (*settings.SERVICES, settings.EVENTLOG) else "default"

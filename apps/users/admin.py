@@ -18,14 +18,14 @@ class UserAdmin(DocumentAdmin):
     list_display = ("name", "email", "status", "version", "registered_at", "updated_at")
     list_filter = ("status", "registered_at")
     search_fields = ("name", "email", "=id")
-    search_hint = "Part of a name or an e-mail address, or an id."
+    search_hint = "Part of a name or of an e-mail address, or an id."
     actions = ("deactivate", "erase")
 
     @admin.action(description="Deactivate, with a reason")
     def deactivate(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponse | None:
         return act_with_reason(self, request, users, "Deactivate", sending(request, DeactivateUser))
 
-    @admin.action(description="Erase for good, with a reason that says nothing personal")
+    @admin.action(description="Erase for ever, with a reason that says nothing personal")
     def erase(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponse | None:
         return act_with_reason(self, request, users, "Erase", sending(request, EraseUser))
 

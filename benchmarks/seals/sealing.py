@@ -48,7 +48,7 @@ def raw_read() -> int:
 
 def rates(events: int, rounds: int) -> dict[str, float]:
     from apps.eventlog.models import Seal
-    from apps.eventlog.sealing import seals, stored_rows, verify_log
+    from apps.eventlog.sealing import leaves, seals, verify_log
 
     began, sealed = time.perf_counter(), 0
     while count := seals.seal_next():
@@ -64,7 +64,7 @@ def rates(events: int, rounds: int) -> dict[str, float]:
         assert not list(verify_log.changed_events(Seal.objects.count()))
         found["verify_log, seals"].append(rate(events, began))
         began = time.perf_counter()
-        assert not list(stored_rows.broken_streams())
+        assert not list(leaves.broken_streams())
         found["verify_log, streams"].append(rate(events, began))
     return {name: statistics.median(each) for name, each in found.items()}
 

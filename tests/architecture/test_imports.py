@@ -64,7 +64,7 @@ PLANTS = [
     ("delivery", "eventlog/delivery/claims.py", "from apps.eventlog.delivery import projecting"),
     ("delivery", "eventlog/delivery/stray.py", ""),
     ("replay", "eventlog/replay/shadow_table.py", "from apps.eventlog.replay import rebuild"),
-    ("sealing", "eventlog/sealing/canonical_form.py", "from apps.eventlog.sealing import stored_rows"),
+    ("sealing", "eventlog/sealing/canonical_form.py", "from apps.eventlog.sealing import leaves"),
     ("live", "eventlog/live/messages.py", "from apps.eventlog.live import tail"),
     ("one-door", "users/write/viewsets.py", "from apps.users.write import handlers"),
     ("one-door", "orders/reactors.py", "from apps.orders.write.handlers import place_order"),

@@ -1,4 +1,4 @@
-"""The data keys of personal fields, though not what they are, and who was erased."""
+"""Whose personal fields have a data key (never the key itself), and who was erased."""
 
 from django.contrib import admin
 

@@ -17,7 +17,7 @@ from rest_framework.request import Request
 
 from apps.eventlog.commands import Actor
 from apps.eventlog.database import prepared
-from apps.eventlog.live.logins import Ticket
+from apps.eventlog.live.credentials import Credential
 
 User = get_user_model()
 
@@ -88,9 +88,9 @@ def customer_id(request: Request) -> UUID | None:
         raise PermissionDenied("this login is neither staff nor a customer") from None
 
 
-def ticket_of(request: Request) -> Ticket:
-    """What an authenticated request was let in with, to ask later whether it still holds."""
+def credential_of(request: Request) -> Credential:
+    """The token or session that a request was authenticated with; a stream asks later whether it is still valid."""
     login, is_staff = request.user.get_username(), request.user.is_staff
     if isinstance(request.auth, AuthToken):
-        return Ticket(login, is_staff, token=request.auth.digest)
-    return Ticket(login, is_staff, session=request.session.session_key or "")
+        return Credential(login, is_staff, token=request.auth.digest)
+    return Credential(login, is_staff, session=request.session.session_key or "")

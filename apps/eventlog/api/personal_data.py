@@ -5,7 +5,7 @@ from uuid import UUID
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from apps.eventlog.privacy.subject_report import held_about
+from apps.eventlog.privacy.subject_report import stored_about
 
 
 class HeldSerializer(serializers.Serializer[None]):
@@ -24,4 +24,4 @@ class PersonalDataSerializer(serializers.Serializer[None]):
 
 def personal_data(subject: UUID) -> Response:
     """The answer that lists each value held about a person, with its source."""
-    return Response({"subject": subject, "held": list(held_about(subject))})
+    return Response({"subject": subject, "held": list(stored_about(subject))})

@@ -1,4 +1,4 @@
-"""The ledger of erasures; reservations keep a keyed hash of their value."""
+"""The ledger of erasures. Reservations store a keyed hash instead of their value."""
 
 from django.db import migrations, models
 

@@ -1,4 +1,4 @@
-"""Everything that is held about one person: from the log, from every read model, and their login."""
+"""Everything that is stored about one person: from the log, from every read model, and from their login."""
 
 from collections.abc import Iterator
 from heapq import merge
@@ -15,18 +15,18 @@ from apps.eventlog import store
 from apps.eventlog.events import DomainEvent, RecordedEvent
 from apps.eventlog.projectors import Projector
 
-Held = dict[str, Any]
+Entry = dict[str, Any]
 
 
-def held_about(subject: UUID) -> Iterator[Held]:
-    """Each value with where it stands: `{source, where, field, value}`.
+def stored_about(subject: UUID) -> Iterator[Entry]:
+    """Each value and where it was found: `{source, where, field, value}`.
 
-    The log gives the events of the person's own streams, and those that name the person as their
-    `subject`; a read model gives the rows whose `subject_field` is the person.
+    From the log come the events of the person's own streams, and the events that name the person as their `subject`.
+    From a read model come the rows whose `subject_field` is the person.
     """
     for recorded in _events_about(subject):
         for field, value in recorded.data.items():
-            yield _held("log", f"{recorded.stream} {recorded.type} at position {recorded.position}", field, value)
+            yield _entry("log", f"{recorded.stream} {recorded.type} at position {recorded.position}", field, value)
     for model in apps.get_models():
         if column := getattr(model, "subject_field", None):
             yield from _rows(model, {column: subject}, [field.attname for field in model._meta.concrete_fields])
@@ -43,11 +43,11 @@ def _events_about(subject: UUID) -> Iterator[RecordedEvent]:
         yield next(same)
 
 
-def _rows(model: type[Model], where: dict[str, Any], fields: list[str]) -> Iterator[Held]:
+def _rows(model: type[Model], where: dict[str, Any], fields: list[str]) -> Iterator[Entry]:
     for row in model._default_manager.filter(**where).order_by("pk"):
         for field in fields:
-            yield _held(model._meta.db_table, str(row.pk), field, getattr(row, field))
+            yield _entry(model._meta.db_table, str(row.pk), field, getattr(row, field))
 
 
-def _held(source: str, where: str, field: str, value: Any) -> Held:
+def _entry(source: str, where: str, field: str, value: Any) -> Entry:
     return {"source": source, "where": where, "field": field, "value": value}

@@ -16,15 +16,15 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from apps.eventlog import store
-from apps.eventlog.api.authentication import customer_id, ticket_of
+from apps.eventlog.api.authentication import credential_of, customer_id
 from apps.eventlog.api.conditions import await_position
 from apps.eventlog.api.event_serializers import CatalogSerializer, EventReadSerializer, FeedSerializer, StatusSerializer
 from apps.eventlog.api.filters import check_parameters
 from apps.eventlog.api.problems import Unavailable
 from apps.eventlog.events import DomainEvent
 from apps.eventlog.live import stream_owners
-from apps.eventlog.live.logins import Ticket
-from apps.eventlog.live.messages import CHANNEL, Wanted
+from apps.eventlog.live.credentials import Credential
+from apps.eventlog.live.messages import CHANNEL, Filter
 from apps.eventlog.live.stream import event_stream, open_streams
 from apps.eventlog.log import schema_lock
 from apps.eventlog.read import queries
@@ -110,16 +110,16 @@ class EventReadViewSet(GenericViewSet[Any]):
             raise Unavailable("the live stream needs the ASGI server: uvicorn config.asgi:application")
         query = StreamQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        owner, ticket = customer_id(request), ticket_of(request)
+        owner, credential = customer_id(request), credential_of(request)
         if owner is not None:
-            _limit(owner, ticket, query.validated_data.get("stream"))
-        body = event_stream(_start(request), Wanted(owner=owner, **query.validated_data), ticket)
+            _limit(owner, credential, query.validated_data.get("stream"))
+        body = event_stream(_start(request), Filter(owner=owner, **query.validated_data), credential)
         return AsyncResponse(body, content_type="text/event-stream; charset=utf-8", headers=STREAM_HEADERS)
 
 
-def _limit(owner: UUID, ticket: Ticket, stream: str | None) -> None:
+def _limit(owner: UUID, credential: Credential, stream: str | None) -> None:
     """A customer's streams are few, and of their own."""
-    if open_streams(ticket) >= settings.STREAMS_PER_CUSTOMER:
+    if open_streams(credential) >= settings.STREAMS_PER_CUSTOMER:
         raise Throttled(detail="too many streams of this login are open")
     if stream is not None and stream_owners.owner_of(stream) != owner:
         raise NotFound("not found")

@@ -121,7 +121,7 @@ def test_one_replay_of_a_projector_at_a_time() -> None:
         finally:
             connections.close_all()
 
-    with rebuild._alone(UserProjector):
+    with rebuild.one_rebuild_at_a_time(UserProjector):
         thread = threading.Thread(target=second)
         thread.start()
         thread.join()

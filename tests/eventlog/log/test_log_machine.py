@@ -142,8 +142,8 @@ class Log(RuleBasedStateMachine):
     @rule(at=st.floats(0, 1), batch=st.integers(1, 5))
     def replay_into_the_past(self, at: float, batch: int) -> None:
         prefix = self.history[: int(at * len(self.history))]
-        with rebuild.beside(UserProjector, batch) as (replay, [shadow]):
-            replay.drain(prefix[-1].position if prefix else 0)
+        with rebuild.building_shadow_tables(UserProjector, batch) as (replay, [shadow]):
+            replay.project_rest(prefix[-1].position if prefix else 0)
             rows = {str(row.pop("id")): row for row in shadow.model._default_manager.values()}
         assert rows == folded(prefix)["users"]
 

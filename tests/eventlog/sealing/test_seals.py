@@ -18,7 +18,7 @@ from django.db import DatabaseError, DataError, connections, transaction
 from apps.eventlog import store
 from apps.eventlog.log.stored_rows import page as page_as_stored
 from apps.eventlog.models import Seal, StoredEvent
-from apps.eventlog.sealing import canonical_form, merkle_tree, seals, signatures, stored_rows
+from apps.eventlog.sealing import canonical_form, leaves, merkle_tree, seals, signatures
 from tests.eventlog.events import Counted
 from tests.support import tamper
 from tests.support.threads import in_threads, open_append
@@ -161,7 +161,7 @@ def test_the_database_itself_takes_only_the_next_seal(statement: str) -> None:
 def next_seal() -> Seal:
     """What a sealer would write next."""
     last = Seal.objects.order_by("number").last() or seals.GENESIS
-    return seals._seal(last, stored_rows.leaves(after=last.until, end=store.head(), limit=seals.BATCH))
+    return seals._seal(last, leaves.leaves(after=last.until, end=store.head(), limit=seals.BATCH))
 
 
 FORGED: list[tuple[str, Callable[[Any], Any]]] = [
@@ -196,7 +196,7 @@ FORGED: list[tuple[str, Callable[[Any], Any]]] = [
 @pytest.mark.parametrize(("column", "forge"), FORGED)
 def test_a_forged_seal_is_refused_by_the_database(column: str, forge: Callable[[Any], Any]) -> None:
     positions = tamper.fill(60)
-    seals._insert(seals._seal(seals.GENESIS, stored_rows.leaves(after=0, end=positions[30], limit=100)))
+    seals._insert(seals._seal(seals.GENESIS, leaves.leaves(after=0, end=positions[30], limit=100)))
     forged = next_seal()
     setattr(forged, column, forge(getattr(forged, column)))
     with pytest.raises(DatabaseError, match=r"append-only|a seal "), transaction.atomic(using="eventlog"):

@@ -9,7 +9,7 @@ from django.db import connections, router
 
 
 class Command(migrate.Command):
-    help = "Brings the schema of every database up to date, or with --database of that one."
+    help = "Brings the schema of every database up to date; with --database, only of that one."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

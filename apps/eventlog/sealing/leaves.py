@@ -1,4 +1,4 @@
-"""What a seal is over: a leaf for each event exactly as it is stored; and streams that are not as the log promises."""
+"""What seals cover: a leaf for each event exactly as it is stored; and the streams that break a promise of the log."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,21 +8,21 @@ from apps.eventlog.sealing import canonical_form, merkle_tree
 
 
 class Leaf(NamedTuple):
-    """A stored event: its position, and the Merkle leaf over its canonical form, b"" if the event cannot be read."""
+    """A stored event: its position, and the Merkle leaf over its canonical form, or b"" if the event cannot be read."""
 
     position: int
     hash: bytes
 
 
 class Finding(NamedTuple):
-    """Something that is not as it was written: the first position it concerns, and what it is."""
+    """Something that is not as it was written: the first position that it concerns, and what is wrong."""
 
     position: int
     what: str
 
 
 def leaves(*, after: int, end: int, limit: int) -> list[Leaf]:
-    """The next events of the log beyond a position, up to an `end`."""
+    """The next events after a position, up to the position `end`."""
     try:
         positions, forms = canonical_form.rows(stored_rows.page(after=after, end=end, limit=limit))
     except canonical_form.UNREADABLE:
@@ -39,7 +39,7 @@ def _single(position: int) -> Leaf:
 
 
 def broken_streams() -> Iterator[Finding]:
-    """Events that do not follow the one before in their stream, sealed or not."""
+    """Events, sealed or not, that cannot follow the event before them in their stream."""
     for event in stored_rows.misplaced():
         before = event.version_before
         if event.version != before + 1:

@@ -24,7 +24,7 @@ _uuid = msgspec.json.Decoder(UUID).decode
 
 
 class UnknownEvent(Exception):
-    """The log holds an event that this code does not know: of an unknown type or a newer version."""
+    """This code cannot read an event of the log: an unknown type, a newer version, or a payload that does not fit."""
 
 
 class DomainEvent:
@@ -115,15 +115,19 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
         known = DomainEvent.types.get(self.type)
         if known is None:
             raise UnknownEvent(f"{self.type} at position {self.position} is not an event of this code")
-        if self.schema_version == known.schema_version:
-            return (_decoders.get(known) or _decoder(known))(self._data)
         if self.schema_version > known.schema_version:
             raise UnknownEvent(
                 f"{self.type} at position {self.position} has version {self.schema_version}, "
                 f"this code knows up to {known.schema_version}"
             )
-        data = upcasting.upcast(self.type, self.schema_version, known.schema_version, self.data)
-        return known.from_payload(data)
+        try:
+            if self.schema_version == known.schema_version:
+                return (_decoders.get(known) or _decoder(known))(self._data)
+            data = upcasting.upcast(self.type, self.schema_version, known.schema_version, self.data)
+            return known.from_payload(data)
+        except Exception as error:  # an upcaster may raise anything
+            why = f"{type(error).__name__}: {error}"
+            raise UnknownEvent(f"{self.type} at position {self.position} does not fit its class: {why}") from error
 
     def document(self) -> Payload:
         """The event as the feed, histories and the stream show it."""

@@ -8,6 +8,7 @@ from uuid import UUID
 from apps.eventlog import commands, reservations, snapshots, store
 from apps.eventlog.aggregates import Aggregate, Erased
 from apps.eventlog.commands import Outcome
+from apps.eventlog.events import UnknownEvent
 
 Kind = TypeVar("Kind", bound=Aggregate)
 
@@ -48,9 +49,10 @@ def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False, even_erased
     """The aggregate as it is now. What its methods record is appended if the block ends without an error.
 
     Raises `NotFound`, `Forbidden` with `staff_only` if the actor is not staff, `Erased` without `even_erased` if the
-    person was erased, `PreconditionFailed`, and `store.WrongExpectedVersion` if somebody else appended first.
+    person was erased, `PreconditionFailed`, `events.UnknownEvent` if this code cannot read the stream, and
+    `store.WrongExpectedVersion` if somebody else appended first.
     """
-    aggregate = snapshots.load(kind, id)
+    aggregate = _load(kind, id)
     if not aggregate.version:
         raise NotFound("not found")
     require_owner(aggregate.owner)
@@ -61,6 +63,22 @@ def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False, even_erased
     _require_version(aggregate)
     yield aggregate
     _append(aggregate)
+
+
+def _load(kind: type[Kind], id: UUID) -> Kind:
+    try:
+        return snapshots.load(kind, id)
+    except UnknownEvent:
+        require_owner(_first_owner(kind, id))  # others must not learn that there is such a stream
+        raise
+
+
+def _first_owner(kind: type[Kind], id: UUID) -> UUID | None:
+    """The owner that the first event of a stream decides; None if this code cannot read it."""
+    try:
+        return kind(id).fold(store.read_stream(kind(id).stream, limit=1)).owner
+    except UnknownEvent:
+        return None
 
 
 def _require_version(aggregate: Aggregate) -> None:

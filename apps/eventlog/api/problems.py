@@ -16,6 +16,7 @@ from rest_framework.exceptions import APIException, PermissionDenied, Validation
 
 from apps.eventlog.aggregates import Erased, RuleBroken
 from apps.eventlog.encryption.data_keys import WrongKey
+from apps.eventlog.events import UnknownEvent
 from apps.eventlog.repository import Forbidden, NotFound, PreconditionFailed
 from apps.eventlog.reservations import Reserved
 from apps.eventlog.store import WrongExpectedVersion
@@ -37,11 +38,12 @@ STATUS = {
     OperationalError: 503,
     InterfaceError: 503,
     WrongKey: 503,
+    UnknownEvent: 503,
 }
 # What a problem says at most, so that a request is not answered with itself: characters of a text, bytes of its errors.
 TEXT = 300
 ERRORS = 4000
-RETRY_AFTER = {WrongExpectedVersion: 1, OperationalError: 2, InterfaceError: 2}
+RETRY_AFTER = {WrongExpectedVersion: 1, OperationalError: 2, InterfaceError: 2, UnknownEvent: 30}
 
 
 class TooLarge(APIException):
@@ -75,7 +77,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     kind = next((kind for kind in STATUS if isinstance(error, kind)), None)
     if kind is None:
         return None
-    if STATUS[kind] == 503:
+    if kind is UnknownEvent:
+        logger.warning("an event cannot be read: %s", error)
+        response = problem(503, f"this code cannot read the stream; nothing was lost: {error}")
+    elif STATUS[kind] == 503:
         logger.warning("database unavailable: %s", error)
         response = problem(503, "a database is not available; nothing was lost, try again")
     elif isinstance(error, Reserved):

@@ -25,6 +25,7 @@ from apps.eventlog.api.documents import Documents, DocumentSerializer
 from apps.eventlog.api.event_serializers import EventReadSerializer
 from apps.eventlog.api.filters import StrictFilterBackend, check_parameters, filters_of
 from apps.eventlog.api.pagination import KeysetPagination
+from apps.eventlog.api.set_aside import SetAside, may_see
 from apps.eventlog.delivery import checkpoints
 from apps.eventlog.events import RecordedEvent
 
@@ -91,8 +92,7 @@ class QueryViewSet(GenericViewSet[Any]):
         check_parameters(request, {"at", "version"})
         when = WhenSerializer(data=request.query_params.dict())
         when.is_valid(raise_exception=True)
-        self.document(pk)
-        position = _position(f"{self.category}-{pk}", **when.validated_data)
+        position = _position(self.stream_of(pk), **when.validated_data)
         row = None if position is None else self.row_at(pk, position)
         if row is None:
             raise NotFound("it was not there then")
@@ -107,17 +107,30 @@ class QueryViewSet(GenericViewSet[Any]):
     def history(self, request: Request, pk: Any) -> Response:
         """The events of this one, oldest first."""
         check_parameters(request, {"limit", "cursor"})
-        self.document(pk)
         pagination = KeysetPagination()
-        events = pagination.page(request, ["stream_version"], partial(_part_of, f"{self.category}-{pk}"), _version)
+        events = pagination.page(request, ["stream_version"], partial(_part_of, self.stream_of(pk)), _version)
         return pagination.get_paginated_response([recorded.document() for recorded in events])
 
     def document(self, pk: UUID) -> tuple[msgspec.Raw, int]:
-        """The asker's document and its version; raises NotFound for another's."""
+        """The asker's document and its version; raises NotFound for another's, and `OutOfDate`."""
+        set_aside = SetAside.of(self.request, self.documents)
         found = self.documents.find(pk, customer_id(self.request))
+        if found is None:
+            self._require_set_aside(pk)
+        set_aside.refuse([pk])
         if found is None:
             raise NotFound("not found")
         return found
+
+    def stream_of(self, pk: UUID) -> str:
+        """The stream of the asker's document, which the log has also if the rows lack it; raises NotFound."""
+        if self.documents.find(pk, customer_id(self.request)) is None:
+            self._require_set_aside(pk)
+        return f"{self.category}-{pk}"
+
+    def _require_set_aside(self, pk: UUID) -> None:
+        if not may_see(self.service, f"{self.category}-{pk}", customer_id(self.request)):
+            raise NotFound("not found")
 
     def page(
         self,
@@ -126,9 +139,12 @@ class QueryViewSet(GenericViewSet[Any]):
         filters: Mapping[str, Any] | None = None,
         ordering: Sequence[str] | None = None,
     ) -> Response:
-        """The page of documents that the request asks for, by `limit` and `cursor`."""
+        """The page of documents that the request asks for, by `limit` and `cursor`; raises `OutOfDate`."""
+        set_aside = SetAside.of(self.request, documents)
         pagination, fetch = KeysetPagination(), partial(documents.page, owner, filters or {})
-        page = pagination.page(self.request, list(ordering or documents.ordering), fetch, lambda row: list(row)[1:])
+        page = pagination.page(self.request, list(ordering or documents.ordering), fetch, lambda row: list(row)[2:])
+        set_aside.refuse([row[1] for row in page])
+        set_aside.refuse_missing(documents.owner_asked_for(owner, filters or {}))
         return pagination.get_paginated_response([msgspec.Raw(row[0]) for row in page])
 
 

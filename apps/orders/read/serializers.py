@@ -3,7 +3,7 @@
 from rest_framework import serializers
 
 from apps.eventlog.api.documents import DocumentSerializer
-from apps.orders.models import Order, OrderSummary
+from apps.orders.models import Customer, Order, OrderSummary
 
 
 class OrderLineReadSerializer(serializers.Serializer[None]):
@@ -14,7 +14,7 @@ class OrderLineReadSerializer(serializers.Serializer[None]):
 
 
 class OrderReadSerializer(DocumentSerializer):
-    shows_other_streams = True  # the name is the customer's
+    shows_other_streams = {"customer_id": Customer}  # the name is the customer's
 
     customer_name = serializers.CharField(read_only=True, allow_null=True, help_text="null until the copy is there")
     lines = OrderLineReadSerializer(many=True, read_only=True)

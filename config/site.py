@@ -1,4 +1,4 @@
-"""The admin of all four databases, the services' first."""
+"""The admin of all databases, the services' first."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from django.contrib.admin.apps import AdminConfig
 from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver, path, reverse
 
-OURS = (*settings.SERVICES, settings.EVENTLOG)
+OURS = (*settings.SERVICES, settings.EVENTLOG, settings.KEYS)
 
 
 class Site(AdminSite):
@@ -23,7 +23,7 @@ class Site(AdminSite):
         return [path("projectors/", self.admin_view(projectors), name="projectors"), *super().get_urls()]
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """The services, then the log, then logins and tokens, with their models in the order of models.py."""
+        """The services, then the log, the data keys, logins and tokens, with their models in the order of models.py."""
         listed = self._build_app_dict(request, app_label)
         for label, app in listed.items():
             order = list(apps.get_app_config(label).get_models())

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from config.routers import ServiceRouter
 
@@ -67,10 +68,9 @@ def test_once_it_is_up_garbage_is_collected_and_the_start_is_left_alone(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("label", "alias"), [("users", "users"), ("orders", "orders"), ("eventlog", "eventlog"), ("auth", "default")]
+    ("label", "alias"),
+    [("users", "users"), ("orders", "orders"), ("eventlog", "eventlog"), ("keys", "keys"), ("auth", "default")],
 )
 def test_every_app_has_one_definite_database(label: str, alias: str) -> None:
-    allowed = [
-        each for each in ("default", "users", "orders", "eventlog") if ServiceRouter().allow_migrate(each, label)
-    ]
+    allowed = [each for each in settings.DATABASES if ServiceRouter().allow_migrate(each, label)]
     assert allowed == [alias]

@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
-ALIASES = ("default", "users", "orders", "eventlog")
+ALIASES = ("default", "keys", "users", "orders", "eventlog")
 SETTINGS = "unix_socket_directories = '{directory}'\nlisten_addresses = ''\nmax_connections = 200\n"
 
 

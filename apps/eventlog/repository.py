@@ -48,9 +48,10 @@ def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False, even_erased
     """The aggregate, to call its methods; what they record is appended when the block ends well.
 
     Raises `NotFound`, `Forbidden` where the actor is not staff and `staff_only` is set, `Erased` unless
-    `even_erased`, `PreconditionFailed`, and `store.WrongExpectedVersion` where another was faster.
+    `even_erased`, `PreconditionFailed`, and `store.WrongExpectedVersion` where another was faster. Raises
+    `data_keys.MissingKey` unless `even_erased`: whoever is to be erased need not be readable.
     """
-    aggregate = snapshots.load(kind, id)
+    aggregate = snapshots.load(kind, id, keys_required=not even_erased)
     if not aggregate.version:
         raise NotFound("not found")
     require_owner(aggregate.owner)

@@ -24,10 +24,14 @@ _lock = Lock()
 _kept: OrderedDict[str, Aggregate] = OrderedDict()
 
 
-def load(kind: type[Kind], id: UUID) -> Kind:
-    """The aggregate as its stream says, at version 0 where there is none."""
+def load(kind: type[Kind], id: UUID, *, keys_required: bool = True) -> Kind:
+    """The aggregate as its stream says, at version 0 where there is none.
+
+    Raises `data_keys.MissingKey` if `keys_required` and the stream cannot be read without one.
+    """
     aggregate = kind(id)
-    aggregate, later = _resumed(aggregate) or (aggregate, store.read_stream(aggregate.stream))
+    resumed = _resumed(aggregate, keys_required)
+    aggregate, later = resumed or (aggregate, store.read_stream(aggregate.stream, keys_required=keys_required))
     remembered = aggregate.version
     aggregate.fold(later)
     if aggregate.erased:
@@ -37,13 +41,13 @@ def load(kind: type[Kind], id: UUID) -> Kind:
     return aggregate
 
 
-def _resumed(blank: Kind) -> tuple[Kind, Iterator[RecordedEvent]] | None:
+def _resumed(blank: Kind, keys_required: bool) -> tuple[Kind, Iterator[RecordedEvent]] | None:
     """A copy of the snapshot, which the caller may change, and the later events; None where none holds."""
     with _lock:
         kept = _kept.get(blank.stream)
     if kept is None or kept.last is None:
         return None
-    history = store.read_stream(blank.stream, after_version=kept.version - 1)
+    history = store.read_stream(blank.stream, after_version=kept.version - 1, keys_required=keys_required)
     last = next(history, None)
     if last is None or last.event_id != kept.last.event_id:
         _kept.pop(blank.stream, None)

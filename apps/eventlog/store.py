@@ -13,6 +13,7 @@ import uuid_utils.compat as uuids
 from django.db import connections, transaction
 from django.db.models import Max, QuerySet
 
+from apps.eventlog.aggregates import Aggregate
 from apps.eventlog.database import statements
 from apps.eventlog.encryption import personal_fields
 from apps.eventlog.events import DomainEvent, Payload, RecordedEvent
@@ -61,8 +62,8 @@ def append(
     `stream` is `<category>-<id>`; `expected_version` is the version the caller saw, 0 for a new
     stream; `metadata` (JSON values) goes with each event. Given `event_ids`, one an event, a
     repeated append is recognised: it answers as the first did and writes nothing.
-    Personal fields are stored encrypted. Raises `WrongExpectedVersion`, `EventIdTaken`, and
-    `aggregates.Erased` where they belong to somebody who was erased.
+    Personal fields are stored encrypted. Raises `WrongExpectedVersion`, `EventIdTaken`,
+    `aggregates.Erased` where they belong to somebody who was erased, and `data_keys.MissingKey`.
     """
     if not events:
         raise ValueError("append needs at least one event")
@@ -72,7 +73,7 @@ def append(
         {"event_id": id, "type": event.type, "schema_version": event.schema_version, "data": event.payload()}
         for event, id in zip(events, event_ids or [uuids.uuid7() for _ in events], strict=True)
     ]
-    personal_fields.conceal(stream, events, documents)
+    personal_fields.conceal(stream, events, documents, lambda subject: has_sealed(subject, stream))
     outcome, position, version = _engine().append(
         connections[ALIAS], stream, expected_version, documents, metadata or {}
     )
@@ -110,9 +111,25 @@ def position_at(until: int | datetime) -> int:
     return instants.blocks.position_at(until, safe_position())
 
 
-def read_stream(stream: str, *, after_version: int = 0, until: Until = None) -> Events:
-    """The events of one stream, oldest first, up to a position or an instant."""
-    return iter(recorded(queries.of_stream(stream, after_version, None if until is None else position_at(until))))
+def has_sealed(subject: UUID, *streams: str) -> bool:
+    """Has the log something encrypted about a person: in a stream of theirs, or in an event that names them?
+
+    Streams of theirs are those of every aggregate and of the categories of `streams`. Each is one look at an index.
+    Events that name a person as their `subject` have none, so all events of such a type are looked through.
+    """
+    categories = {*Aggregate.registry, *(stream.partition("-")[0] for stream in streams)}
+    naming = [kind.type for kind in DomainEvent.types.values() if kind.personal and kind.subject]
+    query = queries.sealed_about(str(subject), [f"{category}-{subject}" for category in categories], naming)
+    return bool(statements.rows(ALIAS, *query))
+
+
+def read_stream(stream: str, *, after_version: int = 0, until: Until = None, keys_required: bool = False) -> Events:
+    """The events of one stream, oldest first, up to a position or an instant.
+
+    With `keys_required`, raises `data_keys.MissingKey` if a personal field cannot be read and nobody was erased.
+    """
+    rows = queries.of_stream(stream, after_version, None if until is None else position_at(until))
+    return iter(personal_fields.reveal(stored(rows), keys_required=keys_required))
 
 
 def read_all(

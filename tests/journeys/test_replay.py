@@ -10,7 +10,7 @@ import pytest
 
 from tests.journeys.deployment import ROOT, ROWS, Deployment
 
-NO_URLS = {f"{alias}_DATABASE_URL": "" for alias in ("DEFAULT", "USERS", "ORDERS", "EVENTLOG")}
+NO_URLS = {f"{alias}_DATABASE_URL": "" for alias in ("DEFAULT", "KEYS", "USERS", "ORDERS", "EVENTLOG")}
 MAKE_HISTORY = "from tests.support.history import make_history; make_history(users=5, commands=50)"
 
 

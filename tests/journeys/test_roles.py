@@ -13,7 +13,7 @@ from tests.support import engine
 pytestmark = pytest.mark.postgres
 
 PREFIX = "headrace_by_roles_"  # beside whatever a server of one's own holds
-ALIASES = ("default", "users", "orders", "eventlog")
+ALIASES = ("default", "keys", "users", "orders", "eventlog")
 ROLES = (*ALIASES, "eventlog_owner")
 
 

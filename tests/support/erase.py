@@ -20,7 +20,7 @@ def erase(alias: str) -> None:
         for model in apps.get_models(include_auto_created=True)
         if router.db_for_write(model) == alias and model._meta.db_table not in KEPT
     ]
-    if alias == "users":
+    if alias == "keys":
         data_keys._recent.clear()
     if alias == "default":
         tables.append("throttle_cache")

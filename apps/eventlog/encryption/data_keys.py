@@ -1,7 +1,10 @@
 """Data keys: one a person, for the personal fields of events; once it is destroyed, they are unreadable everywhere.
 
-They live in the table that the setting PERSONAL_KEYS names, never in the log. There each is wrapped
-(AES-256-GCM) by the key-encryption key, which comes from the environment and is in no database.
+They are in a database of their own, never in the log. There each is wrapped (AES-256-GCM) by the
+key-encryption key, which comes from the environment and is in no database.
+
+A key that is missing is never replaced if something is encrypted by it: the new key would open nothing of that,
+and once the old one is back from a backup, it would open nothing of what came later.
 """
 
 import hashlib
@@ -13,26 +16,41 @@ from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from django.apps import apps
 from django.conf import settings
 from django.db import connections
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from apps.eventlog.aggregates import Erased
 from apps.eventlog.database import statements
-from apps.eventlog.models import PersonalKey
+from apps.eventlog.encryption.models import PersonalKey
+from apps.eventlog.models import Erasure
+
+ALIAS = "keys"
 
 NONCE = 12  # bytes, as NIST SP 800-38D recommends for GCM
 REWRAP = 1000  # keys a batch
 INSTALLATION = UUID(int=0)
 RECENT, MOMENT = 1000, 5.0  # how many keys are remembered for further appends, and for how many seconds
 
+InUse = Callable[[UUID], bool]
+
 _recent: dict[UUID, tuple[float, bytes]] = {}
 
 
 class WrongKey(Exception):
     """The data keys were wrapped by a key-encryption key that this process does not have."""
+
+
+class MissingKey(Exception):
+    """Something is encrypted by a data key that is not there: an older backup was restored, or keys were not moved."""
+
+    def __init__(self, subject: UUID) -> None:
+        whose = "this installation" if subject == INSTALLATION else str(subject)
+        super().__init__(
+            f"the data key of {whose} is missing, and something is encrypted by it: the operators of this service "
+            "have to restore it from a backup"
+        )
 
 
 def find(subjects: Collection[UUID]) -> dict[UUID, bytes]:
@@ -45,17 +63,30 @@ def find(subjects: Collection[UUID]) -> dict[UUID, bytes]:
     return {subject: _unwrap(subject, wrapped, by, wrappers) for subject, wrapped, by in rows}
 
 
-def find_or_make(subjects: Collection[UUID]) -> dict[UUID, bytes]:
+def require(subjects: Collection[UUID]) -> None:
+    """Raise `MissingKey` if one of the subjects has no data key and was not erased."""
+    for subject in set(subjects) - set(find(subjects)):
+        if not is_known(subject) and not Erasure.objects.filter(subject=subject).exists():
+            raise MissingKey(subject)
+
+
+def is_known(subject: UUID) -> bool:
+    """Is there a data key of the subject, or was there one until it was destroyed?"""
+    return PersonalKey.objects.filter(subject=subject).exists()
+
+
+def find_or_make(subjects: Collection[UUID], in_use: InUse) -> dict[UUID, bytes]:
     """The data keys of the subjects, made and committed where missing; to encrypt with, not to read.
 
+    `in_use` says if something is encrypted by the key of a subject; it is asked only if the key is missing.
     They are remembered for a moment: what is encrypted under a key that was destroyed meanwhile
-    cannot be read, as it should be. Raises `aggregates.Erased` and `WrongKey`.
+    cannot be read, as it should be. Raises `aggregates.Erased`, `WrongKey` and `MissingKey`.
     """
     now = time.monotonic()
     known = {subject: _recent[subject][1] for subject in subjects if _recent.get(subject, (0.0,))[0] > now}
     if unknown := set(subjects) - set(known):
         found = find(unknown)
-        found |= {subject: _make(subject) for subject in unknown - set(found)}
+        found |= {subject: _make(subject, in_use) for subject in unknown - set(found)}
         if len(_recent) > RECENT:
             _recent.clear()
         _recent.update({subject: (now + MOMENT, key) for subject, key in found.items()})
@@ -63,15 +94,20 @@ def find_or_make(subjects: Collection[UUID]) -> dict[UUID, bytes]:
     return known
 
 
-def _make(subject: UUID) -> bytes:
+# The guard against REPLACE would take the INSERT of a key that is there for one, even if it is to do nothing.
+INSERT = """
+INSERT INTO {table} (subject, wrapped, wrapped_by, rewraps)
+SELECT %s, %s, %s, 0 WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE subject = %s)
+ON CONFLICT DO NOTHING RETURNING subject, wrapped, wrapped_by
+"""
+
+
+def _make(subject: UUID, in_use: InUse) -> bytes:
+    # Asked in this order: another process that has made the key by now did so before it encrypted anything.
+    if in_use(subject) and not is_known(subject):
+        raise MissingKey(subject)
     key = AESGCM.generate_key(256)
-    made = _run(
-        "INSERT INTO {table} (subject, wrapped, wrapped_by) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
-        " RETURNING subject, wrapped, wrapped_by",
-        subject,
-        *_wrap(subject, key),
-    )
-    if made:
+    if _run(INSERT, subject, *_wrap(subject, key), subject):
         return key
     found = find([subject])  # another was faster, or there was one before
     if not found:
@@ -81,23 +117,24 @@ def _make(subject: UUID) -> bytes:
 
 def _run(query: str, *parameters: Any) -> list[tuple[UUID, bytes, str]]:
     """Rows of the key table. Each append and each page asks for keys, several times faster than by models."""
-    model = key_model()
-    connection = connections[model._meta.app_label]
-    prepare = model._meta.pk.get_db_prep_value
+    connection, prepare = connections[ALIAS], PersonalKey._meta.pk.get_db_prep_value
     values = [prepare(value, connection) if isinstance(value, UUID) else value for value in parameters]
-    rows = statements.rows(model._meta.app_label, query.format(table=f'"{model._meta.db_table}"'), values)
+    rows = statements.rows(ALIAS, query.format(table=PersonalKey._meta.db_table), values)
     return [(row[0] if isinstance(row[0], UUID) else UUID(row[0]), row[1], row[2]) for row in rows]
 
 
-def installation_key() -> bytes:
-    """The key (32 bytes) of no person: of the keyed hashes that this installation keeps."""
-    return find_or_make([INSTALLATION])[INSTALLATION]
+def installation_key(in_use: Callable[[], bool]) -> bytes:
+    """The key (32 bytes) of no person: of the keyed hashes that this installation keeps.
+
+    It is made if it is missing and `in_use` says that there are no such hashes. Raises `WrongKey` and `MissingKey`.
+    """
+    return find_or_make([INSTALLATION], lambda _: in_use())[INSTALLATION]
 
 
 def destroy(subject: UUID) -> None:
     """Destroy the data key of a subject, for good: what stays says only that there was one."""
     _recent.pop(subject, None)
-    key_model().objects.update_or_create(
+    PersonalKey.objects.update_or_create(
         subject=subject, defaults={"wrapped": None, "wrapped_by": "", "destroyed_at": timezone.now()}
     )
 
@@ -110,7 +147,7 @@ def rewrap(progress: Callable[[int], None]) -> int:
             key = _unwrap(row.subject, row.wrapped, row.wrapped_by, wrappers)
             wrapped, by = _wrap(row.subject, key)
             # Not where the key was destroyed in this moment.
-            to_rewrap().filter(pk=row.pk).update(wrapped=wrapped, wrapped_by=by)
+            to_rewrap().filter(pk=row.pk).update(wrapped=wrapped, wrapped_by=by, rewraps=F("rewraps") + 1)
         count += len(batch)
         progress(len(batch))
     return count
@@ -119,22 +156,18 @@ def rewrap(progress: Callable[[int], None]) -> int:
 def to_rewrap() -> QuerySet[PersonalKey]:
     """The data keys that another key-encryption key than the current one wraps."""
     current = _name(settings.KEY_ENCRYPTION_KEY)
-    return key_model().objects.filter(wrapped__isnull=False).exclude(wrapped_by=current)
+    return PersonalKey.objects.filter(wrapped__isnull=False).exclude(wrapped_by=current)
 
 
 def unlock() -> None:
     """Raise `WrongKey` unless this process can unwrap the data keys there are."""
-    kept = key_model().objects.filter(wrapped__isnull=False).order_by("wrapped_by")
+    kept = PersonalKey.objects.filter(wrapped__isnull=False).order_by("wrapped_by")
     name: str | None = ""
     while name is not None:
         row = kept.filter(wrapped_by__gt=name).first()  # one of each key-encryption key, by the index
         if row:
             _unwrap(row.subject, row.wrapped, row.wrapped_by, _wrappers())
         name = row.wrapped_by if row else None
-
-
-def key_model() -> type[PersonalKey]:
-    return apps.get_model(settings.PERSONAL_KEYS)
 
 
 def _wrap(subject: UUID, key: bytes) -> tuple[bytes, str]:

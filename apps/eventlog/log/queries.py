@@ -54,6 +54,18 @@ def stream_beyond(first: str, end: str, events: int) -> Query:
     return f"{query} LIMIT 1 OFFSET {events}", [first, end]
 
 
+def sealed_about(subject: str, streams: Collection[str], types: Collection[str]) -> Query:
+    """One row if these streams, or events of these types, have a field that is encrypted for the subject."""
+    # Each engine writes JSON in a form of its own, with a space behind the colon or without.
+    sealed = "(lower(CAST(data AS text)) LIKE %s OR lower(CAST(data AS text)) LIKE %s)"
+    forms = [f'%"subject": "{subject}"%', f'%"subject":"{subject}"%']
+    each = [
+        (f"{column} IN {marks(values)}", values) for column, values in (("stream", streams), ("type", types)) if values
+    ]
+    query = " UNION ALL ".join(f"SELECT 1 FROM eventlog_event WHERE {where} AND {sealed}" for where, _ in each)  # noqa: S608
+    return f"{query} LIMIT 1", [value for _, values in each for value in (*values, *forms)]
+
+
 def _beyond(after: int, categories: Collection[str] | None, types: Collection[str] | None) -> Query:
     where, parameters = "position > %s", [after, *(categories or ()), *(types or ())]
     for column, values in (("category", categories), ("type", types)):

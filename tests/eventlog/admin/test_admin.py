@@ -22,7 +22,7 @@ from apps.orders.write.commands import PayOrder, PlaceOrder, ShipOrder
 from apps.users.write.commands import DeactivateUser, RegisterUser
 from tests.support.history import make_history
 
-OURS = [model for model in admin.site._registry if model._meta.app_label in ("users", "orders", "eventlog")]
+OURS = [model for model in admin.site._registry if model._meta.app_label in ("users", "orders", "eventlog", "keys")]
 
 WASTEFUL = ("COUNT", "DISTINCT", "OFFSET")
 
@@ -64,7 +64,7 @@ def test_every_list_and_page_opens_and_nothing_can_be_changed(browser: Client, m
 
 
 def test_the_walk_covers_every_table_of_ours() -> None:
-    tables = {model for model in apps.get_models() if model._meta.app_label in ("users", "orders", "eventlog")}
+    tables = {model for model in apps.get_models() if model._meta.app_label in ("users", "orders", "eventlog", "keys")}
     assert tables == set(OURS)
 
 
@@ -74,10 +74,11 @@ def test_the_index_groups_the_databases_by_service(browser: Client) -> None:
         ("Users", "users"),
         ("Orders", "orders"),
         ("Event log", "eventlog"),
+        ("Data keys", "keys"),
         ("Logins", "default"),
     ]
     assert [model["name"] for model in apps_[2]["models"]][:2] == ["Events", "Projectors"]
-    assert "Auth tokens" in [model["name"] for model in apps_[3]["models"]]
+    assert "Auth tokens" in [model["name"] for model in apps_[4]["models"]]
 
 
 def test_a_token_cannot_be_made_in_the_admin_and_can_be_revoked(browser: Client) -> None:

@@ -14,10 +14,11 @@ from django.db import connections
 
 from apps.eventlog import store
 from apps.eventlog.dispatch import dispatch
+from apps.eventlog.encryption.models import PersonalKey
 from apps.orders.events import OrderLine
 from apps.orders.models import Order
 from apps.orders.write.commands import PlaceOrder
-from apps.users.models import PersonalKey, User
+from apps.users.models import User
 from apps.users.write.commands import DeactivateUser, RegisterUser
 from tests.journeys.test_import import history
 from tests.support.erase import erase
@@ -150,7 +151,7 @@ def test_a_worker_drains_once(worker_mode: None) -> None:
 
 def test_migrate_covers_every_database_or_the_one_named(capsys: pytest.CaptureFixture[str]) -> None:
     output = run("migrate", "--plan")
-    assert [f"Database {alias}" in output for alias in connections] == [True] * 4
+    assert [f"Database {alias}" in output for alias in connections] == [True] * 5
     assert "Database" not in run("migrate", "orders", "--database", "orders", "--plan")
     call_command("migrate", "--check", verbosity=0)
     assert Order.objects.count() == 0

@@ -74,8 +74,12 @@ def _append(aggregate: Aggregate) -> None:
         _append_events(aggregate)
         return
     with store.unit():
-        for scope, key, taken in aggregate.pending_claims:
-            (reservations.reserve if taken else reservations.release)(scope, key, aggregate.stream)
+        if aggregate.erased:
+            # By the stream, for without its data key nobody can say what it holds.
+            reservations.release_all(aggregate.stream)
+        else:
+            for scope, key, taken in aggregate.pending_claims:
+                (reservations.reserve if taken else reservations.release)(scope, key, aggregate.stream)
         _append_events(aggregate)
 
 

@@ -30,6 +30,11 @@ def release(scope: str, key: str, stream: str) -> None:
     Reservation.objects.filter(scope=scope, key=keyed_hash(scope, key), stream=stream).delete()
 
 
+def release_all(stream: str) -> None:
+    """Give back whatever this stream holds. No index helps here, so this is for what seldom happens: an erasure."""
+    Reservation.objects.filter(stream=stream).delete()
+
+
 def reserved_by(scope: str, key: str) -> str | None:
     """The stream that holds the value, or None."""
     if not _in_use():

@@ -22,7 +22,7 @@ BEGIN SELECT RAISE(ABORT, 'the data key was destroyed, for this person was erase
 
 CREATE TRIGGER keys_personalkey_no_change BEFORE UPDATE ON keys_personalkey
 WHEN NEW.subject IS NOT OLD.subject OR NEW.rowid IS NOT OLD.rowid
-  OR (NEW.wrapped IS NOT NULL AND NEW.rewraps <= OLD.rewraps
+  OR (OLD.wrapped IS NOT NULL AND NEW.wrapped IS NOT NULL AND NEW.rewraps <= OLD.rewraps
       AND (NEW.wrapped IS NOT OLD.wrapped OR NEW.wrapped_by IS NOT OLD.wrapped_by))
 BEGIN SELECT RAISE(ABORT, 'data keys are kept: only a newer wrapping may replace one'); END
 """

@@ -219,3 +219,17 @@ def test_what_is_sealed_is_found_in_either_form_of_the_json() -> None:
     stored = json.dumps(StoredEvent.objects.get().data)
     assert str(id) in stored
     assert store.has_sealed(id)
+
+
+def test_keys_are_on_disk_before_anything_is_encrypted_by_them() -> None:
+    asked = (
+        ["SHOW synchronous_commit"] if KEYS.vendor == "postgresql" else ["PRAGMA synchronous", "PRAGMA secure_delete"]
+    )
+
+    def care(alias: str) -> list[Any]:
+        with connections[alias].cursor() as cursor:
+            return [cursor.execute(statement).fetchone()[0] for statement in asked]
+
+    assert care("keys") == care("eventlog")
+    assert care("keys") != care("users") == care("orders")
+    assert care("keys") in (["on"], [2, 1])

@@ -152,6 +152,14 @@ def test_without_their_database_the_keys_stay(older: list[UUID], monkeypatch: py
     assert old_rows() == 8
 
 
+def test_going_back_does_not_drop_keys_that_have_not_moved(older: list[UUID]) -> None:
+    with pytest.raises(RuntimeError, match="moves them, first"):
+        call_command("migrate", "users", "zero", verbosity=0, interactive=False)
+    assert old_rows() == 8
+    migrate()
+    assert_moved(older)
+
+
 def test_a_read_database_without_any_key_migrates_by_itself() -> None:
     assert not StoredEvent.objects.exists()
     for target in ("0003", "zero"):

@@ -2,7 +2,7 @@
 
 from django.conf import settings
 from django.core.management.base import CommandError
-from django.db import connections
+from django.db import Error, connections
 from django.db.models import Model
 
 from apps.eventlog.encryption.models import PersonalKey
@@ -18,11 +18,15 @@ def refuse(command: str, alias: str) -> None:
     """Raise CommandError if the command would destroy what cannot be rebuilt.
 
     A read database can be rebuilt. Any other database can be emptied only as long as there are no events and no data
-    keys anywhere. Raises a DatabaseError if a database does not answer.
+    keys anywhere, and only while the databases answer.
     """
     if alias in settings.SERVICES:
         return
-    if found := [what for kept, (model, what) in KEPT.items() if _has_rows(kept, model)]:
+    try:
+        found = [what for kept, (model, what) in KEPT.items() if _has_rows(kept, model)]
+    except Error as error:
+        raise CommandError(f"nothing was done, for nobody can tell what {command} would destroy: {error}") from error
+    if found:
         raise CommandError(
             f"{command} would destroy what cannot be rebuilt from the log ({' and '.join(found)}), so nothing was "
             f"done. To begin again on purpose, stop everything, drop the databases (delete the SQLite files), and run "

@@ -9,12 +9,13 @@ from uuid import uuid4
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, IntegrityError
+from django.db import DatabaseError, IntegrityError, OperationalError
 
 from apps.eventlog import store
 from apps.eventlog.dispatch import dispatch
 from apps.eventlog.encryption import data_keys
 from apps.eventlog.encryption.models import PersonalKey
+from apps.eventlog.management import irreplaceable
 from apps.eventlog.models import StoredEvent
 from apps.users.models import User
 from apps.users.write.commands import EraseUser, RegisterUser
@@ -78,6 +79,23 @@ def test_data_keys_alone_are_reason_enough_and_so_is_one_that_was_destroyed() ->
     data_keys.destroy(subject)
     with pytest.raises(CommandError, match=r"from the log \(there are data keys\)"):
         run("flush", database="eventlog", interactive=False)
+
+
+def test_nothing_is_done_while_nobody_can_tell_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> bool:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(irreplaceable, "_has_rows", away)
+    with pytest.raises(CommandError, match=r"nothing was done, .* connection refused"):
+        run("flush", database="default", interactive=False)
+
+
+def test_the_guards_of_the_keys_come_back_after_their_migrations_went_back() -> None:
+    run("migrate", "keys", "zero", verbosity=0, interactive=False)
+    run("migrate", "keys", verbosity=0)
+    made(uuid4())
+    with pytest.raises(DatabaseError, match="data keys are kept"):
+        PersonalKey.objects.all().delete()
 
 
 def test_a_read_database_is_flushed_and_rebuilt_with_every_name() -> None:

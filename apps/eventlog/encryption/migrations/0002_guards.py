@@ -61,6 +61,14 @@ def guard(apps, schema_editor):
         schema_editor.execute(statement, params=None)
 
 
+def unguard(apps, schema_editor):
+    if schema_editor.connection.vendor == "postgresql":
+        schema_editor.execute("DROP FUNCTION keys_refuse, keys_refuse_change CASCADE")
+        return
+    for name in ("delete", "replace", "revival", "change"):
+        schema_editor.execute(f"DROP TRIGGER keys_personalkey_no_{name}")
+
+
 class Migration(migrations.Migration):
     dependencies = [("keys", "0001_data_keys")]
-    operations = [migrations.RunPython(guard, migrations.RunPython.noop)]
+    operations = [migrations.RunPython(guard, unguard)]

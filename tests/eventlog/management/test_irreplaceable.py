@@ -92,7 +92,7 @@ def test_nothing_is_done_while_nobody_can_tell_what_there_is(monkeypatch: pytest
 
 def test_the_guards_of_the_keys_come_back_after_their_migrations_went_back() -> None:
     run("migrate", "keys", "zero", verbosity=0, interactive=False)
-    run("migrate", "keys", verbosity=0)
+    run("migrate", verbosity=0)
     made(uuid4())
     with pytest.raises(DatabaseError, match="data keys are kept"):
         PersonalKey.objects.all().delete()

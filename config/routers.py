@@ -8,7 +8,7 @@ class ServiceRouter:
     """Finds the one database of a model by its app label. Never answers None, which would let Django decide."""
 
     def alias(self, app_label: str) -> str:
-        return app_label if app_label in (*settings.SERVICES, settings.EVENTLOG) else "default"
+        return app_label if app_label in (*settings.SERVICES, settings.EVENTLOG, settings.KEYS) else "default"
 
     def db_for_read(self, model: type[Model], **hints: object) -> str:
         return self.alias(model._meta.app_label)

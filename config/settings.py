@@ -17,15 +17,15 @@ env.read_env(BASE_DIR / ".env")
 # The services above the event log, each with a database alias of its own name.
 SERVICES = ["users", "orders"]
 EVENTLOG = "eventlog"
+KEYS = "keys"  # the data keys of personal fields, apart from the log and its backups
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
 
-# Data keys of personal fields: the table that holds them, and the key-encryption key that wraps them (32 bytes
-# in base64). Without one it follows from SECRET_KEY, which then cannot change without `manage.py rotate_keys`.
-PERSONAL_KEYS = "users.PersonalKey"
+# The key-encryption key (32 bytes in base64) wraps the data keys of personal fields. Without one it follows from
+# SECRET_KEY, which then cannot change without `manage.py rotate_keys`.
 
 
 def key_encryption_key(text: str) -> bytes:
@@ -79,6 +79,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     f"apps.{EVENTLOG}",
+    f"apps.{EVENTLOG}.encryption",
     *(f"apps.{service}" for service in SERVICES),
 ]
 
@@ -127,10 +128,10 @@ def database(alias: str) -> dict[str, object]:
     """The database of an alias: `<ALIAS>_DATABASE_URL`, or a SQLite file under DATA_DIR, with DATABASE_SUFFIX.
 
     The log is the truth, so each of its commits is synced. Read databases can be rebuilt, and catch up from
-    the checkpoint that a crash leaves them, so theirs are not, but for the one with the data keys of personal fields.
+    the checkpoint that a crash leaves them, so theirs are not.
     Where commits are synced, SQLite also overwrites whatever is deleted; elsewhere not the pages of a dropped table.
     """
-    kept = alias not in SERVICES or alias == PERSONAL_KEYS.partition(".")[0].lower()
+    kept = alias not in SERVICES
     url = env.str(f"{alias.upper()}_DATABASE_URL", default="")
     if url:
         parsed = env.db_url_config(url)
@@ -161,7 +162,8 @@ def database(alias: str) -> dict[str, object]:
     }
 
 
-DATABASES = {alias: database(alias) for alias in ("default", *SERVICES, EVENTLOG)}
+# In the order in which `migrate` goes through them: the keys come before `users`, where they were.
+DATABASES = {alias: database(alias) for alias in ("default", KEYS, *SERVICES, EVENTLOG)}
 DATABASE_ROUTERS = ["config.routers.ServiceRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -9,7 +9,7 @@ from django.contrib.admin.apps import AdminConfig
 from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver, path, reverse
 
-OWN_DATABASES = (*settings.SERVICES, settings.EVENTLOG)
+OWN_DATABASES = (*settings.SERVICES, settings.EVENTLOG, settings.KEYS)
 
 
 class Site(AdminSite):
@@ -23,7 +23,7 @@ class Site(AdminSite):
         return [path("projectors/", self.admin_view(projectors), name="projectors"), *super().get_urls()]
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """The services, the log, and then logins with tokens; the models of each in the order of models.py."""
+        """Services, log, data keys, then logins with tokens; the models of each in the order of models.py."""
         listed = self._build_app_dict(request, app_label)
         for label, app in listed.items():
             order = list(apps.get_app_config(label).get_models())

@@ -15,7 +15,7 @@ from django.middleware.common import CommonMiddleware
 from rest_framework.exceptions import APIException, PermissionDenied, ValidationError
 
 from apps.eventlog.aggregates import Erased, RuleBroken
-from apps.eventlog.encryption.data_keys import WrongKey
+from apps.eventlog.encryption.data_keys import MissingKey, WrongKey
 from apps.eventlog.repository import Forbidden, NotFound, PreconditionFailed
 from apps.eventlog.reservations import Reserved
 from apps.eventlog.store import WrongExpectedVersion
@@ -37,11 +37,12 @@ STATUS = {
     OperationalError: 503,
     InterfaceError: 503,
     WrongKey: 503,
+    MissingKey: 503,
 }
 # What a problem says at most, so that a request is not answered with itself: characters of a text, bytes of its errors.
 TEXT = 300
 ERRORS = 4000
-RETRY_AFTER = {WrongExpectedVersion: 1, OperationalError: 2, InterfaceError: 2}
+RETRY_AFTER = {WrongExpectedVersion: 1, OperationalError: 2, InterfaceError: 2, MissingKey: 60}
 
 
 class TooLarge(APIException):
@@ -75,7 +76,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     kind = next((kind for kind in STATUS if isinstance(error, kind)), None)
     if kind is None:
         return None
-    if STATUS[kind] == 503:
+    if kind is MissingKey:
+        logger.error("%s", error)
+        response = problem(503, str(error))
+    elif STATUS[kind] == 503:
         logger.warning("database unavailable: %s", error)
         response = problem(503, "a database is not available; nothing was lost, try again")
     elif isinstance(error, Reserved):

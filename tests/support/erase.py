@@ -1,4 +1,7 @@
-"""Empty a database between tests, the append-only log included."""
+"""`erase(alias)` empties a database, the append-only log included; `lifted` is how.
+
+It runs between tests by itself. A test calls it to have several histories, one after another.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

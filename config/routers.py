@@ -1,4 +1,4 @@
-"""Which database a model lives in: a service's models in the service's own, the rest in `default`."""
+"""The database of a model: a service's models are in its own database, all others in `default`."""
 
 from django.conf import settings
 from django.db.models import Model

@@ -12,17 +12,18 @@ from apps.eventlog.projectors import Projector, services
 
 
 def between(after: int, end: int, **where: Any) -> QuerySet[StoredEvent]:
-    """Events by columns beyond one position and up to another, oldest first."""
+    """The events after one position and up to another that have these values in their columns, oldest first."""
     if "stream" not in where:
         return store.find(position__gt=after, position__lte=end, **where)
-    # Planners would walk the positions. A stream has an index, and the same order in it.
-    place = ExpressionWrapper(F("position") + 0, BigIntegerField())
-    rows = store.find(**where).annotate(place=place).filter(place__gt=after, place__lte=end)
+    # A planner would look at each position. The index of the stream has its events in the same order, so hide the
+    # position from the planner in an expression.
+    hidden = ExpressionWrapper(F("position") + 0, BigIntegerField())
+    rows = store.find(**where).annotate(hidden=hidden).filter(hidden__gt=after, hidden__lte=end)
     return rows.order_by("stream_version")
 
 
 def projectors() -> list[dict[str, Any]]:
-    """How far each projector is: name, service, position, lag in events, dead letters."""
+    """Of each projector: name, service, position, lag in events, and number of open dead letters."""
     return [
         {
             "name": name,
@@ -37,6 +38,6 @@ def projectors() -> list[dict[str, Any]]:
 
 
 def status() -> dict[str, Any]:
-    """Where the log ends, how far each projector is, and the dead letters of all followers, reactors too."""
+    """The last safe position, the position of each projector, and the number of open dead letters, also of reactors."""
     letters = sum(open_dead_letters(service).count() for service in services())
     return {"head": store.safe_position(), "projectors": projectors(), "dead_letters": letters}

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from apps.eventlog.api.documents import DocumentSerializer
-from apps.orders.models import OrderSummary
+from apps.orders.models import Order, OrderSummary
 from apps.orders.read import queries as orders
 from apps.orders.read.serializers import OrderReadSerializer, OrderSummaryReadSerializer
 from apps.users.read import queries as users
@@ -63,6 +63,15 @@ def test_a_document_that_shows_facts_of_other_streams_is_always_sent(api: Api, t
 def test_who_has_another_version_gets_this_one(api: Api, tag: str) -> None:
     ann = api.customer()
     assert ann.get(f"users/{ann.user_id}/", If_None_Match=tag).status == 200
+
+
+def test_a_document_with_an_annotation_must_say_whether_it_shows_other_streams() -> None:
+    with pytest.raises(TypeError, match="customer_name is no column"):
+
+        class Undecided(DocumentSerializer):
+            class Meta:
+                model = Order
+                fields = ("id", "version", "customer_name")
 
 
 def test_anothers_document_is_not_found_whatever_one_claims_to_have(api: Api) -> None:

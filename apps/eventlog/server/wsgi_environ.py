@@ -13,7 +13,7 @@ def environ_of(scope: dict[str, Any], body: bytes) -> dict[str, Any]:
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": root,
-        "PATH_INFO": scope["path"].removeprefix(root).encode().decode("latin-1"),  # ASGI has it in both
+        "PATH_INFO": scope["path"].removeprefix(root).encode().decode("latin-1"),  # the path begins with the root
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "SERVER_NAME": server[0],
         "SERVER_PORT": str(server[1]),

@@ -1,4 +1,4 @@
-"""The database of each model: a service's own for its models, the log's for the event log, `default` for others."""
+"""The database of each model: a service has its own, and so have the log and the data keys; `default` has the rest."""
 
 from django.conf import settings
 from django.db.models import Model

@@ -42,8 +42,8 @@ class Site(AdminSite):
 
 
 def _projectors() -> dict[str, Any]:
-    """An entry for the projectors page, as if it were a model."""
-    about = "How far each projector has come; rebuild one, or compare its rows with the log."
+    """The entry of the projectors page, in the form of a model's entry."""
+    about = "The position of each projector. Rebuild one, or compare it with the log."
     links = {"admin_url": reverse("admin:projectors"), "add_url": None, "view_only": True}
     return {"name": "Projectors", "object_name": "Projectors", "about": about, **links}
 
@@ -53,7 +53,7 @@ class SiteConfig(AdminConfig):
 
 
 def _about(model: type) -> str:
-    """The first line of a model's docstring, if the model is ours and has one. Django makes one up if it has none."""
+    """The first line of the docstring of one of our models; empty if Django has made the docstring up."""
     texts = (kind.__doc__ or "" for kind in model.__mro__ if kind.__module__.startswith("apps."))
     return next((text.split("\n")[0] for text in texts if not text.startswith(f"{model.__name__}(")), "").replace(
         "`", ""

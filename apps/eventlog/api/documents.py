@@ -24,8 +24,17 @@ class DocumentSerializer(serializers.ModelSerializer[Any]):
     serializer writes it. The tests compare the two.
     """
 
-    # Does the document show facts of other streams? Then its version may stay when it changes, and there is no 304.
-    shows_other_streams: ClassVar[bool] = False
+    # Does the document show facts of other streams? Then it can change while its version stays, so it has no 304.
+    # Whoever adds an annotation must answer this, since its value comes from elsewhere.
+    shows_other_streams: ClassVar[bool | None] = None
+
+    def __init_subclass__(cls) -> None:
+        columns = {field.attname for field in cls.Meta.model._meta.concrete_fields}  # type: ignore[attr-defined]
+        others = [name for name in cls.Meta.fields if name not in columns]  # type: ignore[attr-defined]
+        if others and cls.shows_other_streams is None:
+            raise TypeError(
+                f"{cls.__name__} must set shows_other_streams: {', '.join(others)} is no column of its rows"
+            )
 
     @classmethod
     def json(cls) -> Json:

@@ -20,9 +20,7 @@ def refuse(command: str, alias: str) -> None:
         found = [] if store.is_empty() else ["the log has events"]
         found += [] if data_keys.is_empty() else ["there are data keys"]
     except Error as error:
-        raise CommandError(
-            f"nothing was done: what {command} would destroy is unknown, because {error}"
-        ) from error
+        raise CommandError(f"nothing was done: what {command} would destroy is unknown, because {error}") from error
     if found:
         raise CommandError(
             f"{command} would destroy what cannot be rebuilt from the log ({' and '.join(found)}), so nothing was "

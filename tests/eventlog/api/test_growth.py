@@ -179,7 +179,7 @@ def test_the_measure_finds_a_parser_that_counts_each_key(monkeypatch: pytest.Mon
     def counting(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         if any(keys.count(key) > 1 for key in keys):
-            raise ValueError("a key stands twice")
+            raise ValueError("a key is there twice")
         return dict(pairs)
 
     works = works_of(SHAPES["a key twice"])

@@ -86,7 +86,7 @@ def test_nothing_is_done_while_nobody_can_tell_what_there_is(monkeypatch: pytest
         raise OperationalError("connection refused")
 
     monkeypatch.setattr(irreplaceable.store, "is_empty", away)
-    with pytest.raises(CommandError, match=r"nothing was done, .* connection refused"):
+    with pytest.raises(CommandError, match=r"nothing was done: .* connection refused"):
         run("flush", database="default", interactive=False)
 
 

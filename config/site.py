@@ -9,7 +9,7 @@ from django.contrib.admin.apps import AdminConfig
 from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver, path, reverse
 
-OWN_DATABASES = (*settings.SERVICES, settings.EVENTLOG)
+OWN_DATABASES = (*settings.SERVICES, settings.EVENTLOG, settings.KEYS)
 
 
 class Site(AdminSite):
@@ -23,7 +23,7 @@ class Site(AdminSite):
         return [path("projectors/", self.admin_view(projectors), name="projectors"), *super().get_urls()]
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """The services, the log, and then logins with tokens; the models of each in the order of models.py."""
+        """Services, log, data keys, then logins with tokens; the models of each in the order of models.py."""
         listed = self._build_app_dict(request, app_label)
         for label, app in listed.items():
             order = list(apps.get_app_config(label).get_models())
@@ -42,8 +42,8 @@ class Site(AdminSite):
 
 
 def _projectors() -> dict[str, Any]:
-    """An entry for the projectors page, as if it were a model."""
-    about = "How far each projector has come; rebuild one, or compare its rows with the log."
+    """The entry of the projectors page, in the form of a model's entry."""
+    about = "The position of each projector. Rebuild one, or compare it with the log."
     links = {"admin_url": reverse("admin:projectors"), "add_url": None, "view_only": True}
     return {"name": "Projectors", "object_name": "Projectors", "about": about, **links}
 
@@ -53,7 +53,7 @@ class SiteConfig(AdminConfig):
 
 
 def _about(model: type) -> str:
-    """The first line of a model's docstring, if the model is ours and has one. Django makes one up if it has none."""
+    """The first line of the docstring of one of our models; empty if Django has made the docstring up."""
     texts = (kind.__doc__ or "" for kind in model.__mro__ if kind.__module__.startswith("apps."))
     return next((text.split("\n")[0] for text in texts if not text.startswith(f"{model.__name__}(")), "").replace(
         "`", ""

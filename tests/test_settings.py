@@ -59,6 +59,6 @@ def test_a_proxy_is_believed_that_it_was_asked_by_tls_where_there_is_one(
 
 @pytest.mark.parametrize("entry", ["", "config.asgi", "config.wsgi"])
 def test_once_it_is_up_garbage_is_collected_and_the_start_is_left_alone(tmp_path: Path, entry: str) -> None:
-    look = f"import gc{entry and f', {entry}'}; print(gc.isenabled(), gc.get_freeze_count() > 0, gc.get_threshold()[0])"
+    look = f"import gc{entry and f', {entry}'}; print(gc.isenabled(), gc.get_freeze_count() > 0)"
     result = manage(tmp_path, "shell", "-v0", "-c", look, SECRET_KEY="x" * 60)
-    assert result.stdout.strip() == "True True 100000", result.stderr
+    assert result.stdout.strip() == "True True", result.stderr

@@ -93,6 +93,11 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return msgspec.json.decode(self._data)
 
     @property
+    def stored_data(self) -> bytes:
+        """The text of the payload, to look for something in it without decoding it."""
+        return bytes(self._data)
+
+    @property
     def metadata(self) -> Payload:
         return msgspec.json.decode(self._metadata)
 

@@ -216,21 +216,3 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.projector} {self.stream} at {self.position}"
-
-
-class PersonalKey(models.Model):
-    """The data key of one person, wrapped by a key-encryption key; None if it was destroyed."""
-
-    objects: ClassVar[models.Manager[Self]]
-
-    subject = models.UUIDField(primary_key=True)
-    wrapped = models.BinaryField(null=True)
-    wrapped_by = models.CharField(max_length=16, default="", help_text="which key-encryption key")
-    destroyed_at = models.DateTimeField(null=True)
-
-    class Meta:
-        abstract = True
-        indexes = [models.Index(fields=["wrapped_by", "subject"], name="%(app_label)s_personal_key_by")]
-
-    def __str__(self) -> str:
-        return f"key of {self.subject}"

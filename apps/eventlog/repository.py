@@ -49,10 +49,11 @@ def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False, even_erased
     """The aggregate as it is now. What its methods record is appended if the block ends without an error.
 
     Raises `NotFound`, `Forbidden` with `staff_only` if the actor is not staff, `Erased` without `even_erased` if the
-    person was erased, `PreconditionFailed`, `events.UnknownEvent` if this code cannot read the stream, and
-    `store.WrongExpectedVersion` if somebody else appended first.
+    person was erased, `PreconditionFailed`, and `store.WrongExpectedVersion` if somebody else appended first. Raises
+    `data_keys.MissingKey` without `even_erased` if the person's data key is missing; to be erased, nobody needs one.
+    Raises `events.UnknownEvent` if this code cannot read the stream.
     """
-    aggregate = _load(kind, id)
+    aggregate = _load(kind, id, keys_required=not even_erased)
     if not aggregate.version:
         raise NotFound("not found")
     require_owner(aggregate.owner)
@@ -65,9 +66,9 @@ def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False, even_erased
     _append(aggregate)
 
 
-def _load(kind: type[Kind], id: UUID) -> Kind:
+def _load(kind: type[Kind], id: UUID, *, keys_required: bool) -> Kind:
     try:
-        return snapshots.load(kind, id)
+        return snapshots.load(kind, id, keys_required=keys_required)
     except UnknownEvent:
         require_owner(_first_owner(kind, id))  # others must not learn that there is such a stream
         raise
@@ -91,8 +92,12 @@ def _append(aggregate: Aggregate) -> None:
         _append_events(aggregate)
         return
     with store.unit():
-        for scope, key, taken in aggregate.pending_claims:
-            (reservations.reserve if taken else reservations.release)(scope, key, aggregate.stream)
+        if aggregate.erased:
+            # By the stream, for without its data key nobody can say what it holds.
+            reservations.release_all(aggregate.stream)
+        else:
+            for scope, key, taken in aggregate.pending_claims:
+                (reservations.reserve if taken else reservations.release)(scope, key, aggregate.stream)
         _append_events(aggregate)
 
 

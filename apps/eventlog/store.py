@@ -11,6 +11,7 @@ from uuid import UUID
 import uuid_utils.compat as uuids
 from django.db import connections, transaction
 
+from apps.eventlog.aggregates import Aggregate
 from apps.eventlog.database import statements
 from apps.eventlog.encryption import personal_fields
 from apps.eventlog.events import DomainEvent, Payload, RecordedEvent
@@ -61,8 +62,8 @@ def append(
     `metadata` (JSON values) is stored with each event. With `event_ids`, one for each event, a repeated append is
     recognised: it answers as the first did and writes nothing. Personal fields are stored encrypted.
 
-    Raises `WrongExpectedVersion`, `EventIdTaken`, and `aggregates.Erased` if personal fields are about somebody who
-    was erased.
+    Raises `WrongExpectedVersion`, `EventIdTaken`, `aggregates.Erased` if personal fields are about somebody who was
+    erased, and `data_keys.MissingKey`.
     """
     if not events:
         raise ValueError("append needs at least one event")
@@ -72,7 +73,7 @@ def append(
         {"event_id": id, "type": event.type, "schema_version": event.schema_version, "data": event.payload()}
         for event, id in zip(events, event_ids or [uuids.uuid7() for _ in events], strict=True)
     ]
-    personal_fields.conceal(stream, events, documents)
+    personal_fields.conceal(stream, events, documents, lambda subject: has_encrypted(subject, stream))
     outcome, position, version = engine().append(stream, expected_version, documents, metadata or {})
     if outcome == "conflict":
         raise WrongExpectedVersion(stream, expected_version, version)
@@ -96,6 +97,11 @@ def head() -> int:
     return _value(queries.head()) or 0
 
 
+def is_empty() -> bool:
+    """Is there no event, or not even a table of events yet?"""
+    return queries.TABLE not in connections[ALIAS].introspection.table_names() or not head()
+
+
 def last_position() -> int:
     """The last position that was ever taken, by an append that may have been rolled back."""
     return engine().last_position()
@@ -108,26 +114,48 @@ def position_at(until: int | datetime) -> int:
     return instants.blocks.position_at(until, safe_position())
 
 
+def has_encrypted(subject: UUID, *streams: str) -> bool:
+    """Does the log have something encrypted about a person: in one of their streams, or in an event that names them?
+
+    Their streams are those of every aggregate and of the categories of `streams`. Each is one look at an index. Events
+    that name a person as their `subject` have no index, so all events of such a type are looked through.
+    """
+    categories = {*Aggregate.registry, *(stream.partition("-")[0] for stream in streams)}
+    naming = [kind.type for kind in DomainEvent.types.values() if kind.personal and kind.subject]
+    query = queries.encrypted_about(str(subject), [f"{category}-{subject}" for category in categories], naming)
+    return bool(statements.rows(ALIAS, *query))
+
+
 def position_of(stream: str, version: int | None = None) -> int | None:
     """The position of a version of a stream, by default of its last; None if the stream has no such version."""
     return _value(queries.position_of(stream, version))
 
 
 def read_stream(
-    stream: str, *, after_version: int = 0, until: Until = None, limit: int | None = None, backwards: bool = False
+    stream: str,
+    *,
+    after_version: int = 0,
+    until: Until = None,
+    limit: int | None = None,
+    backwards: bool = False,
+    keys_required: bool = False,
 ) -> Events:
     """The events of one stream, oldest first; with `backwards`, newest first.
 
     They lie beyond `after_version`, and up to `until`, a position or an instant. `limit` is the most events to read.
-    Reads page by page, so memory stays constant.
+    Reads page by page, so memory stays constant. With `keys_required`, raises `data_keys.MissingKey` if a personal
+    field cannot be read and nobody was erased.
     """
     end = None if until is None else position_at(until)
-    return _stream_pages(stream, range(after_version + 1, NEWEST), end, limit, backwards=backwards)
+    versions = range(after_version + 1, NEWEST)
+    return _stream_pages(stream, versions, end, limit, backwards=backwards, keys_required=keys_required)
 
 
-def _stream_pages(stream: str, versions: range, end: int | None, limit: int | None, *, backwards: bool) -> Events:
+def _stream_pages(
+    stream: str, versions: range, end: int | None, limit: int | None, *, backwards: bool, keys_required: bool
+) -> Events:
     for size in _page_sizes(limit):
-        page = _reveal(queries.stream_page(stream, versions, end, size, backwards=backwards))
+        page = _reveal(queries.stream_page(stream, versions, end, size, backwards=backwards), keys_required)
         yield from page
         if len(page) < size:
             return
@@ -268,9 +296,9 @@ def refresh_statistics() -> None:
     engine().refresh_statistics()
 
 
-def _reveal(query: statements.Query) -> list[RecordedEvent]:
+def _reveal(query: statements.Query, keys_required: bool = False) -> list[RecordedEvent]:
     """The events of a query, with readable personal fields; they read `[erased]` if the person was erased."""
-    return personal_fields.reveal(engine().read(query))
+    return personal_fields.reveal(engine().read(query), keys_required=keys_required)
 
 
 def _value(query: statements.Query) -> Any:

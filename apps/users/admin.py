@@ -6,9 +6,8 @@ from django.http import HttpRequest, HttpResponse
 
 from apps.eventlog.admin.actions import act_with_reason, sending
 from apps.eventlog.admin.documents import DocumentAdmin
-from apps.eventlog.admin.privacy import PersonalKeyAdmin
 from apps.eventlog.admin.readers import CheckpointAdmin, DeadLetterAdmin
-from apps.users.models import Checkpoint, DeadLetter, PersonalKey, User
+from apps.users.models import Checkpoint, DeadLetter, User
 from apps.users.write.commands import DeactivateUser, EraseUser
 
 
@@ -32,4 +31,3 @@ class UserAdmin(DocumentAdmin):
 
 admin.site.register(Checkpoint, CheckpointAdmin)
 admin.site.register(DeadLetter, DeadLetterAdmin)
-admin.site.register(PersonalKey, PersonalKeyAdmin)

@@ -42,7 +42,3 @@ class Checkpoint(eventlog.Checkpoint):
 
 class DeadLetter(eventlog.DeadLetter):
     pass
-
-
-class PersonalKey(eventlog.PersonalKey):
-    pass

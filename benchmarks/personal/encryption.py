@@ -44,7 +44,7 @@ def appends(rounds: int) -> dict[str, float]:
 
     versions: dict[str, int] = {}
     known = [uuid4() for _ in range(KNOWN)]
-    data_keys.find_or_make(known)
+    data_keys.find_or_make(known, lambda _: False)
     kinds = {
         "plain": (Noted, uuid4),
         "personal, of a known person": (NotedPrivately, lambda: random.choice(known)),
@@ -77,7 +77,7 @@ def fill(events: int, *, encrypted: bool) -> None:
             {"event_id": uuid4(), "type": event.type, "schema_version": 1, "data": event.payload()} for event in history
         ]
         if encrypted:
-            personal_fields.conceal(stream, history, documents)
+            personal_fields.conceal(stream, history, documents, lambda _: False)
         for version, document in enumerate(documents, start=1):
             position += 1
             about = {"position": position, "stream": stream, "stream_version": version, "metadata": {}}

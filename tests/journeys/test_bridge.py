@@ -101,8 +101,9 @@ def test_reads_of_sqlite_take_turns_but_do_not_wait_for_one_that_hangs(
 
     async def run() -> None:
         hangs = asyncio.ensure_future(ask("GET", "/hangs"))
-        while not began:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            while not began:
+                await asyncio.sleep(0.01)
         quick = asyncio.ensure_future(ask("GET", "/quick"))
         await asyncio.wait_for(ask("POST", "/writes"), 5)
         if turn > 1:

@@ -1,4 +1,7 @@
-"""The read models as a plain fold of the log, written without the projectors, to compare with them."""
+"""The read models of users and orders as a plain fold of the log, written without the projectors.
+
+`projected() == folded()` says that the rows are right. A service of your own is compared by `hardened` instead.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable

@@ -14,6 +14,7 @@ from django.shortcuts import render
 from apps.eventlog.aggregates import RuleBroken
 from apps.eventlog.commands import Actor, Command
 from apps.eventlog.dispatch import dispatch
+from apps.eventlog.encryption.data_keys import MissingKey
 from apps.eventlog.events import UnknownEvent
 from apps.eventlog.repository import Forbidden, NotFound
 from apps.eventlog.reservations import Reserved
@@ -81,7 +82,7 @@ def sending(request: HttpRequest, command: Callable[[Any, str], Command]) -> Cal
     def act(row: Any, reason: str) -> None:
         try:
             dispatch(command(row.pk, reason), actor=actor, wait=False)
-        except (RuleBroken, NotFound, Forbidden, Reserved, WrongExpectedVersion, UnknownEvent) as why:
+        except (RuleBroken, NotFound, Forbidden, Reserved, WrongExpectedVersion, MissingKey, UnknownEvent) as why:
             raise Refused(str(why)) from why
 
     return act

@@ -1,4 +1,4 @@
-"""Who sends a request: a bearer token, or the admin's session cookie."""
+"""Authentication of requests: by a bearer token, or by the session cookie of the admin."""
 
 from functools import cache
 from typing import Any
@@ -74,7 +74,7 @@ class CookieScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
 
 def actor_of(request: Request) -> Actor:
-    """The sender of an authenticated request; customers are named by their user id."""
+    """The sender of an authenticated request. A customer's name is their user id."""
     return Actor(request.user.get_username(), is_staff=request.user.is_staff)
 
 
@@ -89,7 +89,7 @@ def customer_id(request: Request) -> UUID | None:
 
 
 def credential_of(request: Request) -> Credential:
-    """The token or session that a request was authenticated with; a stream asks later whether it is still valid."""
+    """The token or session of an authenticated request, so that a stream can check later whether it is still valid."""
     login, is_staff = request.user.get_username(), request.user.is_staff
     if isinstance(request.auth, AuthToken):
         return Credential(login, is_staff, token=request.auth.digest)

@@ -24,9 +24,19 @@ class DocumentSerializer(serializers.ModelSerializer[Any]):
     serializer writes it. The tests compare the two.
     """
 
-    # The models whose facts the document shows too, by the column that names their row. If there are any, the document
-    # can change while its version stays, so there is no 304.
-    shows_other_streams: ClassVar[Mapping[str, type[Model]]] = {}
+    # Does the document show facts of other streams? Then it can change while its version stays, so it has no 304.
+    # Whoever adds an annotation must answer this, since its value comes from elsewhere.
+    shows_other_streams: ClassVar[bool | None] = None
+    # The models of the rows that it shows too, by the column that names the row: such a row may be out of date.
+    shown_rows: ClassVar[Mapping[str, type[Model]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        columns = {field.attname for field in cls.Meta.model._meta.concrete_fields}  # type: ignore[attr-defined]
+        others = [name for name in cls.Meta.fields if name not in columns]  # type: ignore[attr-defined]
+        if others and cls.shows_other_streams is None:
+            raise TypeError(
+                f"{cls.__name__} must set shows_other_streams: {', '.join(others)} is no column of its rows"
+            )
 
     @classmethod
     def json(cls) -> Json:

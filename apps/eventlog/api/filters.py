@@ -1,4 +1,4 @@
-"""Query parameters: typed, known, and refused by name otherwise."""
+"""Query parameters. One that is unknown or has the wrong type is refused, and the error names it."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -77,7 +77,7 @@ class StrictFilterBackend(DjangoFilterBackend):
         return values, _ordering(request, fields, view.queryset)
 
     def get_ordering_parameters(self, view: APIView) -> list[dict[str, Any]]:
-        """The parameter `ordering` as OpenAPI has it, where the view has one."""
+        """The parameter `ordering` as OpenAPI has it, if the view has one."""
         names = [name for field in getattr(view, "ordering_fields", ()) for name in (field, f"-{field}")]
         return [{"name": "ordering", "in": "query", "schema": {"type": "string", "enum": names}}] if names else []
 

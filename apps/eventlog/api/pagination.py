@@ -1,4 +1,4 @@
-"""Keyset pagination: page 10,000 costs what page 1 costs."""
+"""Keyset pagination: page 10,000 takes as long as page 1."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from apps.eventlog.api.filters import integer_parameter
 from apps.eventlog.database.keyset import beyond, columns_of, ordering_of, upside_down
 
 PARAMETERS = ("limit", "cursor")
-# Gets so many rows in an order, beyond the row with these values if there are any.
+# Gets a number of rows (the last argument) in an order (the first), beyond the row with the values in between, if any.
 Fetch = Callable[[list[str], list[Any], int], list[Any]]
 ValuesOf = Callable[[Any], Sequence[Any]]
 

@@ -1,4 +1,4 @@
-"""The web side of a query: one's own rows, as of a position, with the version as ETag."""
+"""A query over HTTP: the rows that the user may see, not older than a position, with the version as ETag."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -31,7 +31,7 @@ from apps.eventlog.events import RecordedEvent
 
 
 class WhenSerializer(serializers.Serializer[None]):
-    """Which state of a document: at an instant, inclusive, or of a version."""
+    """Which state of a document is asked for: at an instant (inclusive), or of a version."""
 
     at = serializers.DateTimeField(required=False, default=None)
     version = serializers.IntegerField(required=False, default=None, min_value=1, max_value=2**31 - 1)
@@ -43,10 +43,10 @@ class WhenSerializer(serializers.Serializer[None]):
 
 
 class QueryViewSet(GenericViewSet[Any]):
-    """Base of the read viewsets: GET only, over the rows that the asker may see.
+    """Base of the read viewsets: GET only. Staff see all rows, a customer only their own.
 
-    A subclass says which service answers, which category the documents' streams have, which `rows`
-    there are (a query function) and which column of theirs names the customer whose they are.
+    A subclass names its service, the category of its documents' streams, a query function that answers all `rows`, and
+    the column of the rows that has the id of the customer (`owner`).
     """
 
     service: ClassVar[str]
@@ -68,17 +68,17 @@ class QueryViewSet(GenericViewSet[Any]):
         return Documents(kind.rows, self.serializer_class, self.owner, filters_of(kind))
 
     def get_queryset(self) -> QuerySet[Any]:
-        """The rows that the asker may see."""
+        """The rows that the user may see."""
         return self.documents.of(customer_id(self.request))
 
     def list(self, request: Request) -> Response:
-        """One's own, page by page."""
+        """All documents for staff, their own for a customer, page by page."""
         filters, ordering = StrictFilterBackend().wanted(request, self)
         return self.page(self.documents, customer_id(request), filters, ordering)
 
     @extend_schema(parameters=[WhenSerializer])
     def retrieve(self, request: Request, pk: UUID) -> Response | HttpResponseNotModified:
-        """The document as it is, or with `at` or `version` as it stood then, folded from the log."""
+        """The document as it is now. With `at` or `version`: as it was then, folded from the log."""
         if request.query_params:
             then = self.get_serializer(self.row_then(request, pk)).data
             return Response(then, headers={"ETag": etag(then["version"])})
@@ -95,24 +95,24 @@ class QueryViewSet(GenericViewSet[Any]):
         position = _position(self.stream_of(pk), **when.validated_data)
         row = None if position is None else self.row_at(pk, position)
         if row is None:
-            raise NotFound("it was not there then")
+            raise NotFound("it did not exist then")
         return row
 
     def row_at(self, pk: Any, position: int) -> Any | None:
-        """The row as it stood at a position of the log; None before its creation."""
+        """The row as it was at a position of the log; None before its creation."""
         raise NotImplementedError
 
     @extend_schema(responses=EventReadSerializer(many=True))
     @action(detail=True, filter_backends=[])
     def history(self, request: Request, pk: Any) -> Response:
-        """The events of this one, oldest first."""
+        """The events of this stream, oldest first."""
         check_parameters(request, {"limit", "cursor"})
         pagination = KeysetPagination()
         events = pagination.page(request, ["stream_version"], partial(_part_of, self.stream_of(pk)), _version)
         return pagination.get_paginated_response([recorded.document() for recorded in events])
 
     def document(self, pk: UUID) -> tuple[msgspec.Raw, int]:
-        """The asker's document and its version; raises NotFound for another's, and `OutOfDate`."""
+        """The document and its version. Raises `OutOfDate`, and NotFound also if the user may not see it."""
         set_aside = SetAside.of(self.request, self.documents)
         found = self.documents.find(pk, customer_id(self.request))
         if found is None:
@@ -149,7 +149,7 @@ class QueryViewSet(GenericViewSet[Any]):
 
 
 def _position(stream: str, at: datetime | None, version: int | None) -> int | None:
-    """The position that an instant means, or at which a stream reached a version; None for one it never had."""
+    """The position that an instant means, or at which a stream reached a version; None if it never did."""
     if at is not None:
         return store.position_at(at)
     return store.position_of(stream, version)

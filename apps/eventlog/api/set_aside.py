@@ -40,7 +40,7 @@ class SetAside:
 
     `own` are the documents' own streams; `shown` are streams of other rows that the documents show, by the column that
     names the row. `any` is true if each document may be concerned: then a projector that is not a `RowProjector` has
-    set an event aside.
+    set an event aside, or the documents do not tell which other rows they show.
     """
 
     documents: Documents
@@ -59,10 +59,11 @@ class SetAside:
         by_projector = streams_set_aside(own._meta.app_label, int(header)) if header else {}
         if not by_projector:
             return cls(documents)
-        models = {"": own, **documents.serializer.shows_other_streams}
-        found = {column: _streams_of(model, by_projector) for column, model in models.items()}
+        shown = documents.serializer.shown_rows
+        found = {column: _streams_of(model, by_projector) for column, model in {"": own, **shown}.items()}
         known = {column: streams for column, streams in found.items() if streams}
-        return cls(documents, known.pop("", {}), known, any=None in found.values())
+        untold = bool(documents.serializer.shows_other_streams) and not shown
+        return cls(documents, known.pop("", {}), known, any=untold or None in found.values())
 
     def refuse(self, ids: Collection[UUID]) -> None:
         """Raise `OutOfDate` if one of the documents with these ids is out of date."""

@@ -12,6 +12,7 @@ from apps.eventlog.database.statements import Query, marks
 from apps.eventlog.log import columns
 from apps.eventlog.log.engine import engine
 
+TABLE = "eventlog_event"
 SELECT = f"SELECT {', '.join(column.name for column in columns.READ)} FROM eventlog_event"  # noqa: S608
 SELECT_ALL = f"SELECT {', '.join(columns.NAMES)} FROM eventlog_event"  # noqa: S608
 # What the log promises of each stream: versions 1..n without gaps, in the order of positions and of instants.
@@ -111,6 +112,18 @@ def stream_beyond(first: str, end: str, events: int) -> Query:
 
 def head() -> Query:
     return "SELECT max(position) FROM eventlog_event", []
+
+
+def encrypted_about(subject: str, streams: Collection[str], types: Collection[str]) -> Query:
+    """One row if these streams, or events of these types, have a field that is encrypted for the subject."""
+    # Each engine writes JSON in a form of its own, with a space behind the colon or without.
+    sealed = "(lower(CAST(data AS text)) LIKE %s OR lower(CAST(data AS text)) LIKE %s)"
+    forms = [f'%"subject": "{subject}"%', f'%"subject":"{subject}"%']
+    each = [
+        (f"{column} IN {marks(values)}", values) for column, values in (("stream", streams), ("type", types)) if values
+    ]
+    query = " UNION ALL ".join(f"SELECT 1 FROM eventlog_event WHERE {where} AND {sealed}" for where, _ in each)  # noqa: S608
+    return f"{query} LIMIT 1", [value for _, values in each for value in (*values, *forms)]
 
 
 def position_of(stream: str, version: int | None) -> Query:

@@ -9,7 +9,7 @@ from apps.eventlog.projectors import Projector, services
 
 
 def projectors() -> list[dict[str, Any]]:
-    """How far each projector is: name, service, position, lag in events, dead letters."""
+    """Of each projector: name, service, position, lag in events, and number of open dead letters."""
     return [
         {
             "name": name,
@@ -24,6 +24,6 @@ def projectors() -> list[dict[str, Any]]:
 
 
 def status() -> dict[str, Any]:
-    """Where the log ends, how far each projector is, and the dead letters of all followers, reactors too."""
+    """The last safe position, the position of each projector, and the number of open dead letters, also of reactors."""
     letters = sum(open_dead_letters(service).count() for service in services())
     return {"head": store.safe_position(), "projectors": projectors(), "dead_letters": letters}

@@ -37,7 +37,7 @@ STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 class EventStreamRenderer(BaseRenderer):
-    """Lets `Accept: text/event-stream` through; the stream itself is not rendered."""
+    """Accepts `Accept: text/event-stream`. It renders nothing: the stream is sent as it comes."""
 
     media_type = "text/event-stream"
     format = "event-stream"
@@ -57,7 +57,7 @@ class EventReadViewSet(GenericViewSet[Any]):
 
     @extend_schema(parameters=[FeedQuerySerializer], responses=FeedSerializer)
     def list(self, request: Request) -> Response:
-        """Events by position; `next` is where to go on, null at the end."""
+        """Events by position. `next` is the `after` of the next page, null at the end."""
         check_parameters(request, set(FeedQuerySerializer().fields))
         query = FeedQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
@@ -92,7 +92,7 @@ class EventReadViewSet(GenericViewSet[Any]):
     @extend_schema(responses=StatusSerializer)
     @action(detail=False)
     def status(self, request: Request) -> Response:
-        """Where the log ends, and how far each projector is."""
+        """The last position of the log, and the position of each projector."""
         check_parameters(request, set())
         return Response(queries.status())
 
@@ -118,7 +118,7 @@ class EventReadViewSet(GenericViewSet[Any]):
 
 
 def _limit(owner: UUID, credential: Credential, stream: str | None) -> None:
-    """A customer's streams are few, and of their own."""
+    """Refuse a customer too many streams, and the stream of another customer. Raises Throttled and NotFound."""
     if open_streams(credential) >= settings.STREAMS_PER_CUSTOMER:
         raise Throttled(detail="too many streams of this login are open")
     if stream is not None and stream_owners.owner_of(stream) != owner:
@@ -126,19 +126,19 @@ def _limit(owner: UUID, credential: Credential, stream: str | None) -> None:
 
 
 def _start(request: Request) -> int:
-    """The position to stream from: the last one seen, else `after`, else now."""
+    """The position to stream from: that of `Last-Event-ID`, else `after`, else the end of the log."""
     given = {}
     if seen := request.headers.get("Last-Event-ID"):
         given["Last-Event-ID"] = seen.removeprefix(f"{CHANNEL}:")
     if "after" in request.query_params:
         given["after"] = request.query_params["after"]
     now = store.safe_position()
-    places = [_position(name, text, now) for name, text in given.items()]
-    return places[0] if places else now
+    positions = [_position(name, text, now) for name, text in given.items()]
+    return positions[0] if positions else now
 
 
 def _position(name: str, text: str, now: int) -> int:
-    """A position that was there once; the safe one may for a moment be smaller than it was."""
+    """A position that the log has reached. The safe position can be smaller than it was, so the last one counts too."""
     if text.isascii() and text.isdigit() and len(text) <= 18:
         position = int(text)
         if position <= now or position <= store.last_position():

@@ -14,9 +14,12 @@ class OrderLineReadSerializer(serializers.Serializer[None]):
 
 
 class OrderReadSerializer(DocumentSerializer):
-    shows_other_streams = {"customer_id": Customer}  # the name is the customer's
+    shows_other_streams = True  # the name is the customer's
+    shown_rows = {"customer_id": Customer}
 
-    customer_name = serializers.CharField(read_only=True, allow_null=True, help_text="null until the copy is there")
+    customer_name = serializers.CharField(
+        read_only=True, allow_null=True, help_text="null until the service has the name of a new customer"
+    )
     lines = OrderLineReadSerializer(many=True, read_only=True)
 
     class Meta:

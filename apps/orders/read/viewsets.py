@@ -31,7 +31,7 @@ class OrderFilters(django_filters.FilterSet):
 
 
 class OrderReadViewSet(QueryViewSet):
-    """GET only: all orders for staff, their own for a customer."""
+    """GET only: staff see all orders, a customer their own."""
 
     service, category = "orders", "order"
     rows, owner = queries.orders, "customer_id"

@@ -16,7 +16,7 @@ from apps.users.read.serializers import UserReadSerializer
 
 
 class UserReadViewSet(QueryViewSet):
-    """GET only: all users for staff, oneself for a customer."""
+    """GET only: staff see all users, a customer only themselves."""
 
     service, category = "users", "user"
     rows, owner = queries.users, "id"
@@ -28,7 +28,7 @@ class UserReadViewSet(QueryViewSet):
     @extend_schema(responses=PersonalDataSerializer)
     @action(detail=True, url_path="personal-data")
     def personal_data(self, request: Request, pk: UUID) -> Response:
-        """Everything that is held about the person, each value with its source."""
+        """All data about the person, each value with its source."""
         check_parameters(request, set())
         self.document(pk)
         return personal_data(pk)

@@ -92,7 +92,10 @@ def checked(http: WSGIRequest, command: str) -> Any:
 
 
 def seconds(work: Work, tries: int, enough: float = 0.0) -> float:
-    """The least processor time of some tries, which end once one is quick enough. Other processes take none of it."""
+    """The processor's time for the quickest of some tries, which end once one is quick enough.
+
+    A busy machine makes this thread wait, which does not count, and slows some of the tries.
+    """
     best = math.inf
     while tries and best > enough:
         began = time.thread_time()
@@ -176,7 +179,7 @@ def test_the_measure_finds_a_parser_that_counts_each_key(monkeypatch: pytest.Mon
     def counting(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         if any(keys.count(key) > 1 for key in keys):
-            raise ValueError("a key stands twice")
+            raise ValueError("a key is there twice")
         return dict(pairs)
 
     works = works_of(SHAPES["a key twice"])

@@ -14,11 +14,12 @@ from django.db import connections
 
 from apps.eventlog import store
 from apps.eventlog.dispatch import dispatch
+from apps.eventlog.encryption.models import PersonalKey
 from apps.eventlog.projectors import Projector
 from apps.orders.events import OrderLine
 from apps.orders.models import Order
 from apps.orders.write.commands import PlaceOrder
-from apps.users.models import PersonalKey, User
+from apps.users.models import User
 from apps.users.write.commands import DeactivateUser, RegisterUser
 from tests.journeys.test_import import history
 from tests.support.erase import erase

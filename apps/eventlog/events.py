@@ -1,5 +1,6 @@
 """What happened: the events of a service, and their recorded form in the log."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self, TypeVar, get_type_hints
@@ -143,3 +144,11 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
 FIELDS: dict[str, Any] = {
     field.name.removeprefix("_"): field.type for field in msgspec.structs.fields(RecordedEvent)
 } | {"event_id": UUID, "data": Payload, "metadata": Payload}
+
+_DASHED_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def stream_named(name: str) -> str:
+    """The name of a stream as the log has it: the digits of a UUID are read in either case and stored in lower case."""
+    category, dash, id = name.partition("-")
+    return f"{category}{dash}{id.lower()}" if _DASHED_ID.fullmatch(id) else name

@@ -70,7 +70,8 @@ def begin(request: Request) -> Once | None:
     if not (0 < len(key) <= 255 and key.isprintable()):
         raise ValidationError({"Idempotency-Key": ["1 to 255 printable characters"]})
     principal = actor_of(request).name if request.user.is_authenticated else ""
-    digest = _digest([principal, request.method, request.path, key])
+    path = request.path.lower()  # an id in capitals is the same id
+    digest = _digest([principal, request.method, path, key])
     body = _digest(
         [key, request.data]
     )  # a body may contain a password; the key is stored nowhere, so it serves as a salt

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from django.db.models import QuerySet
 from django.http import HttpResponseNotModified
+from django.urls.converters import UUIDConverter
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -28,6 +29,10 @@ from apps.eventlog.api.pagination import KeysetPagination
 from apps.eventlog.api.set_aside import SetAside, may_see
 from apps.eventlog.delivery import checkpoints
 from apps.eventlog.events import RecordedEvent
+
+# The digits of a UUID are read in either case (RFC 9562). Django's converter takes lower case alone, and to register
+# another one by its name is deprecated.
+UUIDConverter.regex = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 
 
 class WhenSerializer(serializers.Serializer[None]):

@@ -2,6 +2,8 @@
 
 from rest_framework import serializers
 
+from apps.eventlog.events import stream_named
+
 
 class FeedQuerySerializer(serializers.Serializer[None]):
     """The query parameters of the feed."""
@@ -15,6 +17,9 @@ class FeedQuerySerializer(serializers.Serializer[None]):
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False)
 
+    def validate_stream(self, stream: str) -> str:
+        return stream_named(stream)
+
 
 class StreamQuerySerializer(serializers.Serializer[None]):
     """The filters of the live stream."""
@@ -22,6 +27,9 @@ class StreamQuerySerializer(serializers.Serializer[None]):
     type = serializers.RegexField(r"^\w+\.\w+$", max_length=200, required=False)
     stream = serializers.RegexField(r"^\w+-[^\s]+$", max_length=200, required=False)
     category = serializers.RegexField(r"^\w+$", max_length=100, required=False)
+
+    def validate_stream(self, stream: str) -> str:
+        return stream_named(stream)
 
 
 class StreamPlaceSerializer(StreamQuerySerializer):

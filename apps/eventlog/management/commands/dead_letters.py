@@ -8,6 +8,7 @@ from django.core.management.base import CommandError
 
 from apps.eventlog.delivery import retry
 from apps.eventlog.delivery.dead_letters import open_dead_letters
+from apps.eventlog.events import stream_named
 from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.projectors import Projector, services
 from apps.eventlog.reactors import Reactor
@@ -23,7 +24,7 @@ class Command(LogCommand):
         acts.add_parser("list", help="list the open dead letters")
         retry = acts.add_parser("retry", help="try them again, each stream in order")
         retry.add_argument("--projector", help="only dead letters of this projector or reactor")
-        retry.add_argument("--stream", help="only dead letters of this stream")
+        retry.add_argument("--stream", type=stream_named, help="only dead letters of this stream")
         skip = acts.add_parser("skip", help="leave one event out for ever, also in replays")
         skip.add_argument("--projector", required=True, help="the projector or reactor")
         skip.add_argument("--position", required=True, type=int, help="of the event")

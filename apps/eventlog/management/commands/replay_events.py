@@ -15,7 +15,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints
 from apps.eventlog.delivery.dead_letters import open_dead_letters
-from apps.eventlog.events import RecordedEvent
+from apps.eventlog.events import RecordedEvent, stream_named
 from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.projectors import Projector
@@ -64,7 +64,7 @@ class Command(LogCommand):
         listing = parser.add_argument_group("print events instead")
         listing.add_argument("--list", action="store_true", help="print events, oldest first, up to --until")
         listing.add_argument("--type", help="only events of this type, as in orders.OrderPlaced")
-        listing.add_argument("--stream", help="only events of this stream, as in order-<uuid>")
+        listing.add_argument("--stream", type=stream_named, help="only events of this stream, as in order-<uuid>")
         listing.add_argument("--since", type=instant, help="only events recorded at or after this instant (ISO 8601)")
 
     def handle(self, *args: Any, **options: Any) -> None:

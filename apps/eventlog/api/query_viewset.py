@@ -24,7 +24,7 @@ from apps.eventlog.api.authentication import customer_id
 from apps.eventlog.api.conditions import await_position, etag, has_it_already
 from apps.eventlog.api.documents import Documents, DocumentSerializer
 from apps.eventlog.api.event_serializers import EventReadSerializer
-from apps.eventlog.api.filters import StrictFilterBackend, check_parameters, filters_of
+from apps.eventlog.api.filters import InstantParameter, StrictFilterBackend, check_parameters, filters_of
 from apps.eventlog.api.pagination import KeysetPagination
 from apps.eventlog.api.set_aside import SetAside, may_see
 from apps.eventlog.delivery import checkpoints
@@ -38,7 +38,7 @@ UUIDConverter.regex = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{
 class WhenSerializer(serializers.Serializer[None]):
     """Which state of a document is asked for: at an instant (inclusive), or of a version."""
 
-    at = serializers.DateTimeField(required=False, default=None)
+    at = InstantParameter(required=False, default=None)
     version = serializers.IntegerField(required=False, default=None, min_value=1, max_value=2**31 - 1)
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:

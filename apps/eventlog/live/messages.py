@@ -12,6 +12,8 @@ from django_eventstream.utils import make_id, sse_encode_event
 from apps.eventlog.events import RecordedEvent
 
 CHANNEL = "events"
+# JSON leaves these as they are, and clients that split lines as Unicode does would break a message at them.
+BREAKS = {"\x85": r"\u0085", "\u2028": r"\u2028", "\u2029": r"\u2029"}
 MOST_MESSAGES, MOST_BYTES = 2000, 4 * 1024 * 1024  # kept for clients that are a little behind
 
 
@@ -33,6 +35,8 @@ class Message(NamedTuple):
     @classmethod
     def of(cls, recorded: RecordedEvent, owner: UUID | None) -> Self:
         data = msgspec.json.encode(recorded.document()).decode()
+        for character, escape in BREAKS.items():
+            data = data.replace(character, escape)
         text = sse_encode_event("message", data, event_id=message_id(recorded.position)).encode()
         return cls(recorded.position, recorded.category, recorded.type, recorded.stream, owner, text)
 

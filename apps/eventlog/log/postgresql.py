@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import psycopg
 from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from msgspec import Raw
@@ -38,10 +37,10 @@ class PostgreSQL:
         parameters = [stream, expected_version, _json(events), _json(metadata)]
         if not self.connection.in_atomic_block:
             try:
-                return self._prepared(APPEND_ALONE, parameters)
+                return self._row(APPEND_ALONE, *parameters)
             except IntegrityError:  # a repeat, or somebody else was faster: the other function tells them apart
                 pass
-        return self._prepared(APPEND, parameters)
+        return self._row(APPEND, *parameters)
 
     def restore(self, documents: Sequence[Payload]) -> tuple[int, int, int]:
         return self._row("SELECT written, low, head FROM eventlog_import(%s::jsonb)", _json(documents))
@@ -90,16 +89,14 @@ class PostgreSQL:
             cursor.execute("ANALYZE eventlog_event")
 
     def _row(self, statement: str, *parameters: Any) -> Any:
+        """The row of a statement, through Django's cursor, so that query counters and tracers see it.
+
+        The settings ask for `server_side_binding`, so the server keeps the statement prepared. An append takes 2 to 4 %
+        longer than with psycopg's own cursor (350 and 342 microseconds; 50 rounds of 60 appends in turns).
+        """
         with self.connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return cursor.fetchone()
-
-    def _prepared(self, statement: str, parameters: Sequence[Any]) -> Any:
-        """The row of a statement that the server keeps prepared: it does so for psycopg's cursors, not for Django's."""
-        self.connection.ensure_connection()
-        self.connection.validate_no_broken_transaction()
-        with self.connection.wrap_database_errors:
-            return psycopg.Cursor(self.connection.connection).execute(statement, parameters).fetchone()
 
 
 def _json(value: object) -> str:

@@ -139,9 +139,11 @@ class SQLite:
             return cursor.execute(statement, parameters).fetchone()
 
 
-def _row(position: int, stream: str, version: int, event: Payload, metadata: Payload, recorded_at: str) -> list[Any]:
+def _row(
+    position: int, stream: str, version: int, event: Payload, metadata: Payload, recorded_at: str
+) -> tuple[Any, ...]:
     """The values of a new row, in the order of the columns."""
-    return [
+    return (
         position,
         event["event_id"].hex,
         stream,
@@ -153,7 +155,7 @@ def _row(position: int, stream: str, version: int, event: Payload, metadata: Pay
         _json(metadata),
         _hex(metadata.get("correlation_id")),
         recorded_at,
-    ]
+    )
 
 
 def _instant(value: datetime) -> str:

@@ -2,6 +2,7 @@
 
 from rest_framework import serializers
 
+from apps.eventlog.api.filters import InstantParameter
 from apps.eventlog.events import stream_named
 
 
@@ -14,8 +15,8 @@ class FeedQuerySerializer(serializers.Serializer[None]):
     stream = serializers.CharField(required=False)
     category = serializers.CharField(required=False)
     correlation_id = serializers.UUIDField(required=False)
-    since = serializers.DateTimeField(required=False)
-    until = serializers.DateTimeField(required=False)
+    since = InstantParameter(required=False)
+    until = InstantParameter(required=False)
 
     def validate_stream(self, stream: str) -> str:
         return stream_named(stream)

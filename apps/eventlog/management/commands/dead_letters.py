@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 from apps.eventlog.delivery import retry
 from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.events import stream_named
-from apps.eventlog.management.log_command import LogCommand
+from apps.eventlog.management.log_command import LogCommand, visible
 from apps.eventlog.projectors import Projector, services
 from apps.eventlog.reactors import Reactor
 
@@ -39,10 +39,8 @@ class Command(LogCommand):
     def _list(self, options: dict[str, Any]) -> None:
         for service in services():
             for each in open_dead_letters(service):
-                self.stdout.write(
-                    f"{each.projector}  position {each.position}  {each.stream}  {each.status}"
-                    f"  attempts {each.attempts}  {each.error}"
-                )
+                where = f"{each.projector}  position {each.position}  {each.stream}"
+                self.stdout.write(visible(f"{where}  {each.status}  attempts {each.attempts}  {each.error}"))
 
     def _retry(self, options: dict[str, Any]) -> None:
         failed = False
@@ -51,7 +49,8 @@ class Command(LogCommand):
             for name, stream in sorted(set(waiting)):
                 if options["projector"] in (None, name) and options["stream"] in (None, stream):
                     done, error = retry.retry(READERS[name], stream, by=getpass.getuser())
-                    self.stdout.write(f"{name}  {stream}: {done} taken in{f', then {error}' if error else ''}")
+                    outcome = f"{done} taken in{f', then {error}' if error else ''}"
+                    self.stdout.write(visible(f"{name}  {stream}: {outcome}"))
                     failed = failed or bool(error)
         if failed:
             raise CommandError("some events failed again")

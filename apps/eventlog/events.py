@@ -13,13 +13,19 @@ Payload = dict[str, Any]
 Field = TypeVar("Field")
 
 _PERSONAL = msgspec.Meta(extra_json_schema={"x-personal": True})
+ENCRYPTED = {"subject", "sealed"}  # the members of a personal field in the log
 ERASED = "[erased]"  # what a personal field reads once the person is forgotten
 
 Personal = Annotated[Field, _PERSONAL]
 """Marks a field about a person, `name: Personal[str]`: encrypted in the log, `[erased]` once they are forgotten."""
 
 
-_decoders: dict[type, Callable[[msgspec.Raw], Any]] = {}
+def is_encrypted(value: Any) -> bool:
+    """Is this how the log has a personal field: `{"subject": <whose>, "sealed": <base64>}`?"""
+    return type(value) is dict and value.keys() == ENCRYPTED and type(value["subject"]) is str
+
+
+_decoders: dict[type, Callable[[bytes | msgspec.Raw], Any]] = {}
 _uuid = msgspec.json.Decoder(UUID).decode
 
 
@@ -27,11 +33,25 @@ class UnknownEvent(Exception):
     """The log holds an event that this code does not know: of an unknown type or a newer version."""
 
 
+class InvalidEvent(ValueError):
+    """An event may not enter the log: it breaks a rule of the log, or one of its own.
+
+    `event` names the event (its type, or what an import calls it), `field` the field, `rule` what the field must be.
+    """
+
+    def __init__(self, event: str, field: str, rule: str) -> None:
+        super().__init__(f"{event}: {field} {rule}")
+        self.event, self.field, self.rule = event, field, rule
+
+
 class DomainEvent:
     """Base of every event. Subclass it as a frozen dataclass in a service's `events.py`.
 
     The class is stored as `<service>.<class name>`. A change that old payloads do not fit takes
     a higher `schema_version` and an upcaster (`upcasting.py`).
+
+    A rule that holds for ever stands in `__post_init__`, which raises ValueError: no code can then make, import or
+    read an event that breaks it.
 
     Fields marked `Personal` are about the person whose id the stream has, or the field that `subject`
     names. An event that `erases` is the end of what can be read about its person.
@@ -57,12 +77,17 @@ class DomainEvent:
         return msgspec.to_builtins(self)
 
     @classmethod
+    def from_json(cls, text: bytes | msgspec.Raw) -> Self:
+        """The event of a payload as JSON; raises `msgspec.ValidationError` if it does not fit."""
+        return (_decoders.get(cls) or _decoder(cls))(text)
+
+    @classmethod
     def from_payload(cls, data: Payload) -> Self:
         """The event of a payload in the current version; raises `msgspec.ValidationError` if it does not fit."""
         return msgspec.convert(data, cls)
 
 
-def _decoder(kind: type[DomainEvent]) -> Callable[[msgspec.Raw], Any]:
+def _decoder(kind: type[DomainEvent]) -> Callable[[bytes | msgspec.Raw], Any]:
     """Makes events of a class from the text of their payloads, without a dictionary between."""
     return _decoders.setdefault(kind, msgspec.json.Decoder(kind).decode)
 
@@ -130,7 +155,7 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
         if known is None:
             raise UnknownEvent(f"{self.type} at position {self.position} is not an event of this code")
         if self.schema_version == known.schema_version:
-            return (_decoders.get(known) or _decoder(known))(self._data)
+            return known.from_json(self._data)
         if self.schema_version > known.schema_version:
             raise UnknownEvent(
                 f"{self.type} at position {self.position} has version {self.schema_version}, "

@@ -1,5 +1,7 @@
 """The users service in the admin."""
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -8,6 +10,7 @@ from apps.eventlog.admin.actions import act_with_reason, sending
 from apps.eventlog.admin.documents import DocumentAdmin
 from apps.eventlog.admin.privacy import PersonalKeyAdmin
 from apps.eventlog.admin.readers import CheckpointAdmin, DeadLetterAdmin
+from apps.users.events import email_key, is_email
 from apps.users.models import Checkpoint, DeadLetter, PersonalKey, User
 from apps.users.write.commands import DeactivateUser, EraseUser
 
@@ -20,6 +23,12 @@ class UserAdmin(DocumentAdmin):
     search_fields = ("name", "email", "=id")
     search_hint = "Part of a name or an e-mail address, or an id."
     actions = ("deactivate", "erase")
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[User], search_term: str) -> Any:
+        """A whole address finds its user in whatever form it is written."""
+        if is_email(term := search_term.strip()):
+            return queryset.filter(mailbox=email_key(term)), False
+        return super().get_search_results(request, queryset, search_term)
 
     @admin.action(description="Deactivate, with a reason")
     def deactivate(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponse | None:

@@ -63,7 +63,7 @@ def test_another_user_is_not_found(user: Scenario) -> None:
     user.given(REGISTERED).when(RenameUser(user.id, "X"), actor=stranger).then_refused("not found", NotFound)
 
 
-@pytest.mark.parametrize("other", ["ann@example.org", "ANN@example.org", "ann@EXAMPLE.org.", "ａｎｎ@example.org"])
+@pytest.mark.parametrize("other", ["ann@example.org", "ANN@example.org", "ann@EXAMPLE.org.", "ann@exam\u200bple.org"])
 def test_two_active_users_cannot_have_one_address(user: Scenario, other: str) -> None:
     dispatch(RegisterUser(uuid4(), "ann@example.org", "Ann"))
     user.when(RegisterUser(user.id, other, "Another")).then_refused("taken", Reserved)

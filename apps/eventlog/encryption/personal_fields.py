@@ -17,9 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from apps.eventlog.encryption import data_keys
-from apps.eventlog.events import ERASED, DomainEvent, Payload, RecordedEvent
-
-SEALED = {"subject", "sealed"}
+from apps.eventlog.events import ERASED, DomainEvent, Payload, RecordedEvent, is_encrypted
 
 
 def subject_of(stream: str, event: DomainEvent) -> UUID:
@@ -55,7 +53,7 @@ def reveal(events: list[RecordedEvent]) -> list[RecordedEvent]:
     """
     types = {type for type, known in DomainEvent.types.items() if known.personal}
     sealed = [(number, recorded.data) for number, recorded in enumerate(events) if recorded.type in types]
-    subjects = {value["subject"] for _, data in sealed for value in data.values() if _is_sealed(value)}
+    subjects = {value["subject"] for _, data in sealed for value in data.values() if is_encrypted(value)}
     if not subjects:
         return events
     ciphers = _ciphers(subjects)
@@ -64,7 +62,7 @@ def reveal(events: list[RecordedEvent]) -> list[RecordedEvent]:
         recorded = events[number]
         id = recorded.event_id.bytes
         for name, value in data.items():
-            if _is_sealed(value):
+            if is_encrypted(value):
                 data[name] = _open(value, id + name.encode(), ciphers)
         events[number] = recorded.with_data(data)
     return events
@@ -74,10 +72,6 @@ def erases(recorded: RecordedEvent) -> bool:
     """Is this the end of what can be read about a person?"""
     known = DomainEvent.types.get(recorded.type)
     return known is not None and known.erases
-
-
-def _is_sealed(value: Any) -> bool:
-    return type(value) is dict and value.keys() == SEALED and type(value["subject"]) is str
 
 
 def _ciphers(subjects: Collection[str]) -> dict[str, AESGCM]:

@@ -5,15 +5,11 @@ from decimal import Decimal
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
-from iso4217 import Currency
 from rest_framework import serializers
 
 from apps.eventlog.api.authentication import customer_id
 from apps.eventlog.api.command_serializer import CommandSerializer, example
-from apps.orders.events import OrderLine
-
-CURRENCIES = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
-
+from apps.orders.events import CURRENCIES, OrderLine, is_money
 
 # Digits with the point among them, for each number of decimals that a currency has.
 MONEY = "|".join(rf"^[0-9]{{1,{12 - n}}}[.][0-9]{{{n}}}$" if n else "^[0-9]{1,12}$" for n in range(5))
@@ -54,20 +50,22 @@ class PlaceOrderSerializer(CommandSerializer):
             fields["customer_id"] = customer_id(self.context["request"])
         if fields["customer_id"] is None:
             raise serializers.ValidationError({"customer_id": ["staff name the customer"]})
-        places = CURRENCIES[fields["currency"]]
-        errors = [self._too_exact(line, fields["currency"], places) for line in fields["lines"]]
+        currency = fields["currency"]
+        errors = [self._too_exact(line, currency) for line in fields["lines"]]
         if any(errors):
             raise serializers.ValidationError({"lines": errors})
-        exact = Decimal(1).scaleb(-places)
+        exact = Decimal(1).scaleb(-CURRENCIES[currency])
         fields["lines"] = tuple(
             OrderLine(line["sku"], line["quantity"], line["unit_price"].quantize(exact)) for line in fields["lines"]
         )
         return fields
 
-    def _too_exact(self, line: dict[str, Any], currency: str, places: int) -> dict[str, list[str]]:
-        if -line["unit_price"].normalize().as_tuple().exponent <= places:
+    def _too_exact(self, line: dict[str, Any], currency: str) -> dict[str, list[str]]:
+        """Zeros beyond the decimals of the currency do no harm: "14.000" is 14.00 euros."""
+        digits = format(line["unit_price"].normalize(), "f")
+        if is_money(Decimal(digits), currency):
             return {}
-        return {"unit_price": [f"{currency} has {places} decimals"]}
+        return {"unit_price": [f"{currency} has {CURRENCIES[currency]} decimals"]}
 
 
 @example({"payment_reference": "INV-2026-0042"})

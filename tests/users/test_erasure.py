@@ -7,12 +7,13 @@ from uuid import UUID
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.test import Client
 
 from apps.eventlog import erasures, store
 from apps.eventlog.encryption import data_keys
 from apps.eventlog.encryption.personal_fields import ERASED
-from apps.eventlog.models import StoredEvent
+from apps.eventlog.models import Erasure, StoredEvent
 from apps.eventlog.privacy import undone_erasures
 from apps.users.events import UserErased, UserRegistered
 from apps.users.models import PersonalKey
@@ -147,3 +148,30 @@ def test_an_append_repeated_with_its_event_ids_is_recognised(api: Api) -> None:
     assert store.append(stream, [event], expected_version=0, event_ids=ids) == first
     with pytest.raises(store.EventIdTaken):
         store.append(stream, [UserRegistered("ann@example.org", "Anna")], expected_version=0, event_ids=ids)
+
+
+@pytest.mark.parametrize("where", ["another's event", "no event", "beyond the log"])
+def test_the_ledger_takes_an_erasure_only_at_an_event_of_its_person(api: Api, where: str) -> None:
+    ann, bob = api.customer("ann@example.org", "Ann"), api.customer("bob@example.org", "Bob")
+    [registered] = store.read_stream(f"user-{bob.user_id}")
+    position = {"another's event": registered.position, "no event": 0, "beyond the log": 2**62}[where]
+    with pytest.raises(IntegrityError, match="at an event of its person"):
+        erasures.carry_out(UUID(ann.user_id), position)
+    assert not Erasure.objects.exists()
+
+
+def test_the_ledger_keeps_what_it_has(api: Api) -> None:
+    ann = api.customer("ann@example.org", "Ann")
+    order = ann.place()  # not of Ann's stream, but it names her
+    [placed] = store.read_stream(f"order-{order}")
+    erasures.carry_out(UUID(ann.user_id), placed.position)
+    erasures.carry_out(UUID(ann.user_id), next(iter(store.read_stream(f"user-{ann.user_id}"))).position)
+    statements = ["UPDATE eventlog_erasure SET position = 1", "DELETE FROM eventlog_erasure"]
+    if connections["eventlog"].vendor == "postgresql":
+        statements += ["TRUNCATE eventlog_erasure"]
+    else:
+        statements += ["REPLACE INTO eventlog_erasure SELECT subject, 1, carried_out_at FROM eventlog_erasure"]
+    for statement in statements:
+        with pytest.raises(DatabaseError, match=r"append-only|at an event"), transaction.atomic(using="eventlog"):
+            connections["eventlog"].cursor().execute(statement)
+    assert Erasure.objects.get().position == placed.position

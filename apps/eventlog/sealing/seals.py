@@ -1,28 +1,27 @@
 """Seals over the log: each holds the Merkle root of a batch of events and continues the seal before."""
 
-import logging
+import math
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
-from django.db import IntegrityError
+from django.db import DatabaseError, IntegrityError, connections
 from django.utils import timezone
 
 from apps.eventlog import store
+from apps.eventlog.database import statements
 from apps.eventlog.models import Seal
 from apps.eventlog.sealing import canonical_form, merkle_tree, signatures, stored_rows
 from apps.eventlog.sealing.stored_rows import Leaf
 
 BATCH = 1000  # events a seal, at most
 INTERVAL = 1.0  # seconds between two seals that are not full
-STOPPED = 60.0  # seconds to the next try where an event cannot be read
 FORM = 1  # of what a digest is over, should it ever change
-
-logger = logging.getLogger(__name__)
+NOT_YET, NOT_ALLOWED = "55000", "42501"  # PostgreSQL's codes: beyond the safe position; no right to the function
 
 
 class Anchor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,27 +44,63 @@ GENESIS = Anchor(0, 0, 0, [], 0, "", "0" * 64, datetime.min.replace(tzinfo=UTC),
 _SEALED = ("number", "after", "until", "gaps", "events", "root", "previous", "sealed_at")
 
 
-class Unreadable(Exception):
+class CannotSeal(Exception):
+    """Sealing stops here; `pause` is how many seconds a worker waits until it tries again."""
+
+    pause: ClassVar[float] = 60.0
+
+
+class Unreadable(CannotSeal):
     """A stored event cannot be read, so it cannot be sealed: somebody has changed it."""
+
+
+class BeyondTheLog(CannotSeal):
+    """The last seal reaches further than the log: the log went back, or somebody forged the seal."""
+
+
+class NotAllowed(CannotSeal):
+    """The role of this process may not seal."""
+
+    pause = math.inf
 
 
 def seal_next() -> int:
     """Seal the next batch of events up to the safe position; returns how many they are, at most `BATCH`.
 
-    Holds no lock that an append waits for. Where another sealer is faster, its seal counts: the
-    table takes only the one that continues the last. Raises `Unreadable`.
+    Holds no lock that an append waits for. If another sealer is faster, its seal counts: the
+    table takes only the one that continues the last. Raises one of `CannotSeal`.
     """
     last = Seal.objects.defer("leaves").order_by("number").last() or GENESIS
+    if last.until > (head := store.head()):
+        raise BeyondTheLog(
+            f"seal {last.number} reaches position {last.until}, but the log ends at {head}; see verify_log"
+        )
     leaves = stored_rows.leaves(after=last.until, end=store.safe_position(), limit=BATCH)
-    if not leaves:
-        return 0
-    seal = _seal(last, leaves)
+    return len(leaves) if leaves and _write(_seal(last, leaves)) else 0
+
+
+def _write(seal: Seal) -> bool:
+    """Write a seal, unless another sealer has; returns False where a writer holds the safe position back again."""
     try:
-        seal.save(force_insert=True)
-    except IntegrityError:
-        if not Seal.objects.filter(number=seal.number).exists():
+        _insert(seal)
+    except DatabaseError as error:
+        state = getattr(error.__cause__, "sqlstate", None)
+        if state == NOT_ALLOWED:
+            raise NotAllowed("the role of this process may not seal: the sealer's role does") from error
+        if state == NOT_YET:
+            return False
+        if not isinstance(error, IntegrityError) or not Seal.objects.filter(number=seal.number).exists():
             raise
-    return len(leaves)
+    return True
+
+
+def _insert(seal: Seal) -> None:
+    if connections[store.ALIAS].vendor != "postgresql":
+        seal.save(force_insert=True)
+        return
+    columns = {field.attname: getattr(seal, field.attname) for field in seal._meta.concrete_fields}
+    columns["leaves"] = f"\\x{seal.leaves.hex()}"
+    statements.run(store.ALIAS, "SELECT eventlog_seal_next(%s::jsonb)", [msgspec.json.encode(columns).decode()])
 
 
 def _seal(last: Seal | Anchor, leaves: Sequence[Leaf]) -> Seal:
@@ -114,15 +149,14 @@ class Sealer:
         self.due = 0.0
 
     def tick(self) -> bool:
-        """Seal if it is time to; True where more waits to be sealed."""
+        """Seal if it is time to; True if more waits to be sealed. Raises one of `CannotSeal`, once in its `pause`."""
         now = time.monotonic()
         if now < self.due:
             return False
         try:
-            if seal_next() == BATCH:
-                return True
-            self.due = now + INTERVAL
-        except Unreadable as error:
-            logger.error("Sealing has stopped: %s", error)
-            self.due = now + STOPPED
-        return False
+            full = seal_next() == BATCH
+        except CannotSeal as error:
+            self.due = now + error.pause
+            raise
+        self.due = now if full else now + INTERVAL
+        return full

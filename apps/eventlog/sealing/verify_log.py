@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from apps.eventlog import store
 from apps.eventlog.models import Seal
 from apps.eventlog.sealing import merkle_tree, seals, signatures, stored_rows
 from apps.eventlog.sealing.seals import Anchor
@@ -80,6 +81,14 @@ def changed_events(until: int, progress: Progress = lambda events: None) -> Iter
     yield from _differences(trusted)
     progress(sum(each.events for each in trusted))
     links.end()
+
+
+def seals_beyond_the_log(number: int) -> Iterator[Finding]:
+    """Seals, up to one by number, that reach further than the log: it went back, or they were forged."""
+    head = store.head()
+    beyond = Seal.objects.filter(number__lte=number, until__range=(head + 1, NOTHING.position - 1))
+    for seal, until in beyond.order_by("number").values_list("number", "until").iterator():
+        yield Finding(until, f"seal {seal} reaches position {until}, but the log ends at {head}")
 
 
 def _stored(until: int) -> Iterator[Seal | None]:

@@ -46,7 +46,7 @@ class Command(LogCommand):
             passes = 1 + len(services)  # what a reaction causes is projected, and may cause the next one
             for service in services * passes:
                 _drain(service)
-            while sealer.tick():
+            while self._seal(sealer):
                 pass
             return
         stop = threading.Event()
@@ -68,7 +68,7 @@ class Command(LogCommand):
                     failed = [service for service in services if not self._try(service, stop.is_set)]
                     pause = 1.0 if failed else PAUSE[0] if safe != seen else pause
                     seen, looked = safe, now
-                pause = PAUSE[0] if sealer.tick() else pause
+                pause = PAUSE[0] if self._seal(sealer) else pause
                 if now - told >= report:
                     self.stdout.write(f"{timezone.now():%Y-%m-%dT%H:%M:%SZ} {_progress(services)}")
                     told = now
@@ -87,6 +87,13 @@ class Command(LogCommand):
             self._complain(service, error)
             return False
         return True
+
+    def _seal(self, sealer: seals.Sealer) -> bool:
+        try:
+            return sealer.tick()
+        except seals.CannotSeal as error:
+            self.stderr.write(f"This worker seals nothing: {error}")
+            return False
 
     def _complain(self, what: str, error: Exception) -> None:
         self.stderr.write(f"{what} cannot be followed, trying again: {error}")

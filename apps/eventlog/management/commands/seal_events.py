@@ -51,7 +51,7 @@ class Command(LogCommand):
             self._seal(options)
             if options["export"]:
                 self._export(options["export"])
-        except (seals.Unreadable, OSError) as error:
+        except (seals.CannotSeal, OSError) as error:
             raise CommandError(str(error)) from error
 
     def _seal(self, options: dict[str, Any]) -> None:

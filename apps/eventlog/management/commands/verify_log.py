@@ -53,6 +53,7 @@ class Command(LogCommand):
         sealed = Seal.objects.filter(number__lte=last).aggregate(sum=Sum("events"))["sum"] or 0
         with progress_bar("sealed events", sealed, hidden=hidden) as advance:
             self._tell(verify_log.changed_events(last, advance))
+            self._tell(verify_log.seals_beyond_the_log(last))
         with progress_bar("streams", None, hidden=hidden):
             self._tell(stored_rows.broken_streams())
         if file is not None:

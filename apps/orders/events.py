@@ -32,7 +32,7 @@ def _exponent(amount: Decimal) -> float:
 
 @dataclass(frozen=True, slots=True)
 class OrderLine:
-    """So many of an article; `unit_price` is an amount of the order's currency."""
+    """`unit_price` is in the order's currency, with as many decimals as the currency has."""
 
     sku: str
     quantity: int
@@ -81,7 +81,7 @@ class OrderDelivered(DomainEvent):
 
 @dataclass(frozen=True, slots=True)
 class OrderCancelled(DomainEvent):
-    """`reason` is for people, `cause` for programs: did somebody ask for it, or did it follow from something else?"""
+    """`reason` is for people. `cause` is for programs: did somebody request it, or did it follow from another event?"""
 
     schema_version: ClassVar[int] = 2
 
@@ -91,6 +91,6 @@ class OrderCancelled(DomainEvent):
 
 @upcasts("orders.OrderCancelled", from_version=1)
 def _with_cause(data: dict[str, Any]) -> dict[str, Any]:
-    """Version 1 told the two apart by the words of the reason alone."""
+    """In version 1, only the words of the reason show the cause."""
     automatic = data["reason"] == "the customer was deactivated"
     return data | {"cause": "customer_deactivated" if automatic else "requested"}

@@ -8,10 +8,9 @@ from django.http import HttpRequest, HttpResponse
 
 from apps.eventlog.admin.actions import act_with_reason, sending
 from apps.eventlog.admin.documents import DocumentAdmin
-from apps.eventlog.admin.privacy import PersonalKeyAdmin
 from apps.eventlog.admin.readers import CheckpointAdmin, DeadLetterAdmin
 from apps.users.events import email_key, is_email
-from apps.users.models import Checkpoint, DeadLetter, PersonalKey, User
+from apps.users.models import Checkpoint, DeadLetter, User
 from apps.users.write.commands import DeactivateUser, EraseUser
 
 
@@ -21,7 +20,7 @@ class UserAdmin(DocumentAdmin):
     list_display = ("name", "email", "status", "version", "registered_at", "updated_at")
     list_filter = ("status", "registered_at")
     search_fields = ("name", "email", "=id")
-    search_hint = "Part of a name or an e-mail address, or an id."
+    search_hint = "Part of a name or of an e-mail address, or an id."
     actions = ("deactivate", "erase")
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[User], search_term: str) -> Any:
@@ -34,11 +33,10 @@ class UserAdmin(DocumentAdmin):
     def deactivate(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponse | None:
         return act_with_reason(self, request, users, "Deactivate", sending(request, DeactivateUser))
 
-    @admin.action(description="Erase for good, with a reason that says nothing personal")
+    @admin.action(description="Erase for ever, with a reason that says nothing personal")
     def erase(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponse | None:
         return act_with_reason(self, request, users, "Erase", sending(request, EraseUser))
 
 
 admin.site.register(Checkpoint, CheckpointAdmin)
 admin.site.register(DeadLetter, DeadLetterAdmin)
-admin.site.register(PersonalKey, PersonalKeyAdmin)

@@ -12,12 +12,13 @@ from django.test import Client
 
 from apps.eventlog import erasures, store
 from apps.eventlog.encryption import data_keys
+from apps.eventlog.encryption.models import PersonalKey
 from apps.eventlog.encryption.personal_fields import ERASED
 from apps.eventlog.models import Erasure, StoredEvent
 from apps.eventlog.privacy import undone_erasures
 from apps.users.events import UserErased, UserRegistered
-from apps.users.models import PersonalKey
 from tests.support.api import PASSWORD, Api
+from tests.support.erase import erase
 from tests.support.fold import folded, projected
 
 REASON = {"reason": "asked by letter"}
@@ -115,10 +116,10 @@ def test_keys_are_rewrapped_and_an_unknown_key_encryption_key_harms_nothing(api:
     settings.PREVIOUS_KEY_ENCRYPTION_KEYS = [old]
     call_command("rotate_keys", "--no-progress")
     settings.PREVIOUS_KEY_ENCRYPTION_KEYS = []
-    assert store.recorded(store.find())[0].data["name"] == "Ann"
+    assert next(store.read_all()).data["name"] == "Ann"
     undone_erasures.require_done()
     settings.KEY_ENCRYPTION_KEY = old
-    for call in (undone_erasures.require_done, lambda: store.recorded(store.find())):
+    for call in (undone_erasures.require_done, lambda: store.event_at(1)):
         with pytest.raises(data_keys.WrongKey, match="set KEY_ENCRYPTION_KEY"):
             call()
     settings.KEY_ENCRYPTION_KEY = new
@@ -130,7 +131,7 @@ def test_a_backup_of_the_keys_older_than_an_erasure_is_refused_until_it_is_erase
     backup = list(PersonalKey.objects.values())
     api.staff.post(f"users/{ann.user_id}/erase/", REASON)
     undone_erasures.require_done()
-    PersonalKey.objects.all().delete()
+    erase("keys")
     PersonalKey.objects.bulk_create(PersonalKey(**row) for row in backup)
     with pytest.raises(undone_erasures.Undone, match="reapply_erasures"):
         undone_erasures.require_done()

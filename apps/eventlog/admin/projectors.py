@@ -1,4 +1,4 @@
-"""The projectors page: how far each is, and rebuilds and checks of it."""
+"""The projectors page: how far each projector has come, and its rebuilds and checks."""
 
 from django.contrib import admin, messages
 from django.http import Http404, HttpRequest, HttpResponse
@@ -16,7 +16,7 @@ from apps.eventlog.replay.rebuild import AlreadyRunning
 
 
 def projectors(request: HttpRequest) -> HttpResponse:
-    """Each projector's place; a POST of `projector` and `kind` starts a rebuild or a check of it."""
+    """Each projector with its position and its last job. A POST of `projector` and `kind` starts a job."""
     if request.method == "POST":
         return _start(request)
     latest = jobs.latest()
@@ -27,7 +27,7 @@ def projectors(request: HttpRequest) -> HttpResponse:
             "job": (job := latest.get(row["name"])),
             "running": job is not None and job.pk in alive,
             "lost": job is not None and job.finished_at is None and job.pk not in alive,
-            "letters_url": reverse(f"admin:{row['service']}_deadletter_changelist"),
+            "dead_letters_url": reverse(f"admin:{row['service']}_deadletter_changelist"),
         }
         for row in queries.projectors()
     ]

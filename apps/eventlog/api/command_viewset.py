@@ -1,4 +1,4 @@
-"""The web side of a command: validate, dispatch, say where to look."""
+"""A command over HTTP: validate it, dispatch it, and answer which version of which stream it made."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ Method = TypeVar("Method", bound=Callable[..., Response])
 
 
 class AnswerSerializer(serializers.Serializer[Any]):
-    """What a command answers: where to look, not what is there."""
+    """What a command answers: the id, version and position to read the document at, but not the document."""
 
     id = serializers.UUIDField()
     version = serializers.IntegerField()
@@ -61,7 +61,7 @@ class CommandViewSet(GenericViewSet[Any]):
         return super().finalize_response(request, response, *args, **kwargs)
 
     def get_serializer_class(self) -> type[serializers.BaseSerializer[Any]]:
-        """That of the command, also where OPTIONS or a page of the API only describes it."""
+        """The serializer of the command's body, also if OPTIONS or a page of the API only describes the command."""
         method = getattr(self, self.action_map.get((self.request.method or "").lower(), ""), None)
         return getattr(method, "body", None) or super().get_serializer_class()
 
@@ -72,7 +72,7 @@ class CommandViewSet(GenericViewSet[Any]):
         return body.validated_data
 
     def send(self, command: Command, *, actor: Actor | None = None, created: bool = False) -> Response:
-        """Dispatch the command and answer; `actor` where it is not who sent the request."""
+        """Dispatch the command and answer. `actor` is given if the command is not in the name of the sender."""
         version = expected_version(self.request)
         if self.once and self.once.answer:
             return self.answer(self.once.answer, created=created)

@@ -1,4 +1,4 @@
-"""Headers that make a request conditional on a version or a position."""
+"""Headers that make a request depend on a version or a position."""
 
 import re
 import time
@@ -30,13 +30,16 @@ def expected_version(request: Request) -> int | None:
 
 
 def has_it_already(request: Request, version: int) -> bool:
-    """Does `If-None-Match` name this version, or any?"""
+    """Does `If-None-Match` name this version, or any version (`*`)?"""
     known = parse_etags(request.headers.get("If-None-Match", ""))
     return "*" in known or etag(version) in [tag.removeprefix("W/") for tag in known]
 
 
 def await_position(request: Request, what: str, shows: Callable[[int], bool]) -> None:
-    """Hold a query with `Min-Event-Position` until what it asks shows that; raises `Unavailable`."""
+    """Let a query with `Min-Event-Position` wait until `shows(position)`.
+
+    `what` names what is asked, for the message. Raises ValidationError, and `Unavailable` after PATIENCE seconds.
+    """
     header = request.headers.get("Min-Event-Position")
     if header is None:
         return

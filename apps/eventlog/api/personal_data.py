@@ -1,15 +1,15 @@
-"""Everything that is held about one person, as the API answers it."""
+"""The API's answer to the question: which data do you have about me?"""
 
 from uuid import UUID
 
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from apps.eventlog.privacy.subject_report import held_about
+from apps.eventlog.privacy.subject_report import stored_about
 
 
 class HeldSerializer(serializers.Serializer[None]):
-    """One value that is held about a person, and where."""
+    """One value about a person, and the table, row and field that have it."""
 
     source = serializers.CharField()  # type: ignore[assignment]
     where = serializers.CharField()
@@ -23,5 +23,5 @@ class PersonalDataSerializer(serializers.Serializer[None]):
 
 
 def personal_data(subject: UUID) -> Response:
-    """The answer that lists each value held about a person, with its source."""
-    return Response({"subject": subject, "held": list(held_about(subject))})
+    """List each value about a person, with its source."""
+    return Response({"subject": subject, "held": list(stored_about(subject))})

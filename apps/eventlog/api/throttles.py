@@ -1,4 +1,4 @@
-"""Counted tries that hold across processes: each try takes a slot in the shared cache."""
+"""Limits of tries that all processes share: each try takes a slot in the cache."""
 
 import time
 
@@ -12,18 +12,18 @@ from rest_framework.throttling import BaseThrottle, SimpleRateThrottle
 
 
 class Slots:
-    """So many tries a period for one key, by the rate of `DEFAULT_THROTTLE_RATES[scope]`."""
+    """The tries of one key in one period. `DEFAULT_THROTTLE_RATES[scope]` says how many there may be."""
 
     def __init__(self, scope: str, key: str) -> None:
         rate = settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"][scope]
         self.number, self.period = _parse(rate)
         self.window = int(time.time() // self.period)
-        # A key has a person's name or address in it, which the cache need not know.
+        # A key contains a person's name or address, which must not be readable in the cache.
         self.prefix = f"{scope}:{salted_hmac(scope, key).hexdigest()}:{self.window}"
         self.taken: str | None = None
 
     def take(self) -> None:
-        """Take a slot; raises Throttled. `cache.add` is atomic, so parallel tries cannot share one."""
+        """Take a slot. `cache.add` is atomic, so parallel tries cannot share one. Raises Throttled if none is left."""
         for number in range(self.number):
             slot = f"{self.prefix}:{number}"
             if cache.add(slot, 1, timeout=self.period):
@@ -37,7 +37,7 @@ class Slots:
 
 
 def address_of(request: HttpRequest | Request) -> str:
-    """Where a request comes from, as far as the proxies in front are trusted (NUM_PROXIES)."""
+    """The address of the client. NUM_PROXIES says how many proxies are trusted to report it."""
     return BaseThrottle().get_ident(request)  # type: ignore[arg-type]  # it reads META, which both have
 
 

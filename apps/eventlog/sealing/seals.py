@@ -1,4 +1,4 @@
-"""Seals over the log: each holds the Merkle root of a batch of events and continues the seal before."""
+"""Seals over the log: each has the Merkle root of a batch of events and continues the seal before it."""
 
 import math
 import time
@@ -15,12 +15,12 @@ from django.utils import timezone
 from apps.eventlog import store
 from apps.eventlog.database import statements
 from apps.eventlog.models import Seal
-from apps.eventlog.sealing import canonical_form, merkle_tree, signatures, stored_rows
-from apps.eventlog.sealing.stored_rows import Leaf
+from apps.eventlog.sealing import canonical_form, leaves, merkle_tree, signatures
+from apps.eventlog.sealing.leaves import Leaf
 
-BATCH = 1000  # events a seal, at most
+BATCH = 1000  # events in a seal, at most
 INTERVAL = 1.0  # seconds between two seals that are not full
-FORM = 1  # of what a digest is over, should it ever change
+FORM = 1  # the version of what a digest covers, in case that ever changes
 NOT_YET, NOT_ALLOWED = "55000", "42501"  # PostgreSQL's codes: beyond the safe position; no right to the function
 
 
@@ -39,9 +39,9 @@ class Anchor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: str
 
 
-# What the first seal continues.
+# The first seal continues this.
 GENESIS = Anchor(0, 0, 0, [], 0, "", "0" * 64, datetime.min.replace(tzinfo=UTC), "0" * 64, "")
-_SEALED = ("number", "after", "until", "gaps", "events", "root", "previous", "sealed_at")
+_CONTENT = ("number", "after", "until", "gaps", "events", "root", "previous", "sealed_at")
 
 
 class CannotSeal(Exception):
@@ -65,18 +65,18 @@ class NotAllowed(CannotSeal):
 
 
 def seal_next() -> int:
-    """Seal the next batch of events up to the safe position; returns how many they are, at most `BATCH`.
+    """Seal the next batch of events up to the safe position; returns how many, at most `BATCH`.
 
-    Holds no lock that an append waits for. If another sealer is faster, its seal counts: the
-    table takes only the one that continues the last. Raises one of `CannotSeal`.
+    No append waits for this. If another sealer is faster, its seal counts: the table accepts only one that continues
+    the last. Raises one of `CannotSeal`.
     """
     last = Seal.objects.defer("leaves").order_by("number").last() or GENESIS
     if last.until > (head := store.head()):
         raise BeyondTheLog(
             f"seal {last.number} reaches position {last.until}, but the log ends at {head}; see verify_log"
         )
-    leaves = stored_rows.leaves(after=last.until, end=store.safe_position(), limit=BATCH)
-    return len(leaves) if leaves and _write(_seal(last, leaves)) else 0
+    batch = leaves.leaves(after=last.until, end=store.safe_position(), limit=BATCH)
+    return len(batch) if batch and _write(_seal(last, batch)) else 0
 
 
 def _write(seal: Seal) -> bool:
@@ -127,9 +127,9 @@ def _seal(last: Seal | Anchor, leaves: Sequence[Leaf]) -> Seal:
 
 
 def digest(seal: Seal | Anchor) -> str:
-    """SHA-256 over the canonical JSON of everything that a seal says, the digest of the seal before included."""
-    said: dict[str, Any] = {name: getattr(seal, name) for name in _SEALED}
-    return sha256(canonical_form.encode(said | {"form": FORM})).hexdigest()
+    """SHA-256 over the canonical JSON of what a seal says. That includes the digest of the seal before it."""
+    content: dict[str, Any] = {name: getattr(seal, name) for name in _CONTENT}
+    return sha256(canonical_form.encode(content | {"form": FORM})).hexdigest()
 
 
 def anchor(seal: Seal) -> Anchor:
@@ -139,17 +139,17 @@ def anchor(seal: Seal) -> Anchor:
 def unsealed() -> int:
     """How many events are not sealed yet."""
     last = Seal.objects.order_by("number").values_list("until", flat=True).last() or 0
-    return store.find(position__gt=last).count()
+    return store.count(after=last)
 
 
 class Sealer:
-    """Seals from a worker's loop: a batch at a time while there is a backlog, then once in `INTERVAL`."""
+    """Seals in the loop of a worker: one batch after another while there is a backlog, then one each `INTERVAL`."""
 
     def __init__(self) -> None:
         self.due = 0.0
 
     def tick(self) -> bool:
-        """Seal if it is time to; True if more waits to be sealed. Raises one of `CannotSeal`, once in its `pause`."""
+        """Seal if the time has come; True if more events wait. Raises one of `CannotSeal`, once in its `pause`."""
         now = time.monotonic()
         if now < self.due:
             return False

@@ -1,4 +1,4 @@
-"""Input of the commands of the orders service."""
+"""The bodies of the commands of the orders service."""
 
 import re
 from decimal import Decimal
@@ -11,13 +11,13 @@ from apps.eventlog.api.authentication import customer_id
 from apps.eventlog.api.command_serializer import CommandSerializer, example
 from apps.orders.events import CURRENCIES, OrderLine, is_money
 
-# Digits with the point among them, for each number of decimals that a currency has.
+# One pattern for each number of decimals: at most 12 digits in all, with the point before the decimals.
 MONEY = "|".join(rf"^[0-9]{{1,{12 - n}}}[.][0-9]{{{n}}}$" if n else "^[0-9]{1,12}$" for n in range(5))
 
 
 @extend_schema_field({"type": "string", "pattern": MONEY})
 class MoneyField(serializers.Field[Decimal, str, str, Decimal]):
-    """A decimal string of up to 12 digits, 0 or more; a JSON number is refused, for it may have been a float."""
+    """A decimal string of up to 12 digits, 0 or more. A JSON number is refused: as a float it may be inexact."""
 
     def to_internal_value(self, data: Any) -> Decimal:
         if not isinstance(data, str) or not re.match(MONEY, data) or data.endswith("\n"):
@@ -41,7 +41,7 @@ class OrderLineSerializer(CommandSerializer):
     }
 )
 class PlaceOrderSerializer(CommandSerializer):
-    customer_id = serializers.UUIDField(required=False, help_text="oneself by default; staff name it")
+    customer_id = serializers.UUIDField(required=False, help_text="required for staff; a customer orders for oneself")
     currency = serializers.ChoiceField(choices=sorted(CURRENCIES))
     lines = OrderLineSerializer(many=True, min_length=1, max_length=500)  # type: ignore[call-arg]
 
@@ -49,7 +49,7 @@ class PlaceOrderSerializer(CommandSerializer):
         if "customer_id" not in fields:
             fields["customer_id"] = customer_id(self.context["request"])
         if fields["customer_id"] is None:
-            raise serializers.ValidationError({"customer_id": ["staff name the customer"]})
+            raise serializers.ValidationError({"customer_id": ["staff must name the customer"]})
         currency = fields["currency"]
         errors = [self._too_exact(line, currency) for line in fields["lines"]]
         if any(errors):

@@ -27,7 +27,7 @@ class UserFilters(django_filters.FilterSet):
 
 
 class UserReadViewSet(QueryViewSet):
-    """GET only: all users for staff, oneself for a customer."""
+    """GET only: staff see all users, a customer only themselves."""
 
     service, category = "users", "user"
     rows, owner = queries.users, "id"
@@ -39,9 +39,9 @@ class UserReadViewSet(QueryViewSet):
     @extend_schema(responses=PersonalDataSerializer)
     @action(detail=True, url_path="personal-data")
     def personal_data(self, request: Request, pk: UUID) -> Response:
-        """Everything that is held about the person, each value with its source."""
+        """All data about the person, each value with its source."""
         check_parameters(request, set())
-        self.row(pk)
+        self.document(pk)
         return personal_data(pk)
 
     def row_at(self, pk: UUID, position: int) -> User | None:

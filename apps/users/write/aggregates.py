@@ -1,4 +1,4 @@
-"""The user: who may be who, decided on the user's own history."""
+"""The user: registered, active or inactive, erased in the end. One e-mail address has one active user."""
 
 import unicodedata
 from uuid import UUID

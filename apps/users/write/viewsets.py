@@ -1,4 +1,4 @@
-"""Commands of the users service by POST, and logging in and out."""
+"""The commands of the users service over HTTP, and logging in and out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +35,7 @@ from apps.users.write.serializers import (
 
 
 class WrongCredentials(APIException):
-    """One answer for an unknown user and a wrong password."""
+    """The same answer for an unknown user and a wrong password."""
 
     status_code = 401
     default_detail = "unknown user or wrong password"
@@ -43,7 +43,7 @@ class WrongCredentials(APIException):
 
 
 class UserWriteViewSet(CommandViewSet):
-    """POST only."""
+    """The commands, by POST only."""
 
     permission_classes = [IsAuthenticated]
     problems = dict.fromkeys(("rename", "change_email", "deactivate", "reactivate"), (410,))
@@ -54,7 +54,7 @@ class UserWriteViewSet(CommandViewSet):
 
     @takes(RegisterUserSerializer)
     def create(self, request: Request) -> Response:
-        """Register a user, oneself or by staff, with a login."""
+        """Register oneself, or as staff another user, with a login."""
         fields = self.fields()
         password, user_id = fields.pop("password"), uuids.uuid7()
         if self.once and self.once.answer:
@@ -74,13 +74,13 @@ class UserWriteViewSet(CommandViewSet):
     @takes(ChangeEmailSerializer)
     @action(detail=True, methods=["post"], url_path="change-email")
     def change_email(self, request: Request, pk: UUID) -> Response:
-        """Give a user another address, which is also what they log in with."""
+        """Give a user another e-mail address, with which the user also logs in."""
         return self.send(ChangeEmail(pk, **self.fields()))
 
     @takes(DeactivateUserSerializer)
     @action(detail=True, methods=["post"])
     def deactivate(self, request: Request, pk: UUID) -> Response:
-        """End a user's login and every token; unpaid orders are cancelled."""
+        """Close a user's login and revoke every token; unpaid orders are cancelled."""
         return self.send(DeactivateUser(pk, **self.fields()))
 
     @takes(NothingSerializer)
@@ -92,7 +92,7 @@ class UserWriteViewSet(CommandViewSet):
     @takes(EraseUserSerializer)
     @action(detail=True, methods=["post"])
     def erase(self, request: Request, pk: UUID) -> Response:
-        """Forget the person for good: what the log and the rows say of them becomes `[erased]`, orders stay."""
+        """Forget the person for ever: their personal data in the log and the rows becomes `[erased]`, orders stay."""
         fields = self.fields()
         if "password" in fields:
             authenticated(request, request.user.get_username(), fields["password"])
@@ -100,7 +100,7 @@ class UserWriteViewSet(CommandViewSet):
 
 
 def authenticated(request: Request, username: str, password: str) -> AbstractBaseUser:
-    """The login of a name and its password; raises `WrongCredentials` and `Throttled`."""
+    """The login with this name and password. Raises `WrongCredentials` and `Throttled`."""
     login = logins.authenticate(username, password, address_of(request))
     if login is None:
         raise WrongCredentials
@@ -108,7 +108,7 @@ def authenticated(request: Request, username: str, password: str) -> AbstractBas
 
 
 class LoginViewSet(ViewSet):
-    """Bearer tokens: POST only."""
+    """Bearer tokens, by POST only."""
 
     permission_classes = [IsAuthenticated]
     problems = {"login": (429,)}
@@ -123,7 +123,7 @@ class LoginViewSet(ViewSet):
     @extend_schema(request=LoginSerializer, responses={200: TokenSerializer})
     @action(detail=False, methods=["post"], authentication_classes=[])
     def login(self, request: Request) -> Response:
-        """A token for an address (or the name of a member of staff) and its password."""
+        """Get a token for an e-mail address (or the name of a member of staff) and its password."""
         body = LoginSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         token, secret = AuthToken.objects.create(authenticated(request, **body.validated_data))
@@ -132,7 +132,7 @@ class LoginViewSet(ViewSet):
     @extend_schema(request=None, responses={204: None})
     @action(detail=False, methods=["post"])
     def logout(self, request: Request) -> Response:
-        """Revoke the token that the request carries."""
+        """Revoke the token of this request."""
         if isinstance(request.auth, AuthToken):
             request.auth.delete()
         return Response(status=204)
@@ -140,6 +140,6 @@ class LoginViewSet(ViewSet):
     @extend_schema(request=None, responses={204: None})
     @action(detail=False, methods=["post"], url_path="logout-all")
     def logout_all(self, request: Request) -> Response:
-        """Revoke every token of the sender."""
+        """Revoke every token of this login."""
         AuthToken.objects.filter(user=request.user).delete()
         return Response(status=204)

@@ -16,11 +16,12 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, DataError, connections, transaction
 
 from apps.eventlog import store
+from apps.eventlog.log.stored_rows import page as page_as_stored
 from apps.eventlog.models import Seal, StoredEvent
-from apps.eventlog.sealing import canonical_form, merkle_tree, seals, signatures, stored_rows
+from apps.eventlog.sealing import canonical_form, leaves, merkle_tree, seals, signatures
 from tests.eventlog.events import Counted
-from tests.eventlog.log.test_concurrency import in_threads
 from tests.support import tamper
+from tests.support.threads import in_threads, open_append
 
 LOG = connections["eventlog"]
 # The leaves and roots that implementations of RFC 6962 are tested with.
@@ -80,7 +81,7 @@ def stored(data: dict[str, Any]) -> bytes:
     document = {"position": 5, "event_id": UUID(int=10), "stream": "thing-1", "stream_version": 1, "data": data}
     document |= {"type": "eventlog.Counted", "schema_version": 1, "recorded_at": datetime(2026, 1, 2, 3, tzinfo=UTC)}
     store.restore([document | {"metadata": {"correlation_id": str(UUID(int=11))}}])
-    _, [form] = canonical_form.rows(store.page_as_stored(after=0, end=5, limit=1))
+    _, [form] = canonical_form.rows(page_as_stored(after=0, end=5, limit=1))
     return form
 
 
@@ -160,7 +161,7 @@ def test_the_database_itself_takes_only_the_next_seal(statement: str) -> None:
 def next_seal() -> Seal:
     """What a sealer would write next."""
     last = Seal.objects.order_by("number").last() or seals.GENESIS
-    return seals._seal(last, stored_rows.leaves(after=last.until, end=store.head(), limit=seals.BATCH))
+    return seals._seal(last, leaves.leaves(after=last.until, end=store.head(), limit=seals.BATCH))
 
 
 FORGED: list[tuple[str, Callable[[Any], Any]]] = [
@@ -195,7 +196,7 @@ FORGED: list[tuple[str, Callable[[Any], Any]]] = [
 @pytest.mark.parametrize(("column", "forge"), FORGED)
 def test_a_forged_seal_is_refused_by_the_database(column: str, forge: Callable[[Any], Any]) -> None:
     positions = tamper.fill(60)
-    seals._insert(seals._seal(seals.GENESIS, stored_rows.leaves(after=0, end=positions[30], limit=100)))
+    seals._insert(seals._seal(seals.GENESIS, leaves.leaves(after=0, end=positions[30], limit=100)))
     forged = next_seal()
     setattr(forged, column, forge(getattr(forged, column)))
     with pytest.raises(DatabaseError, match=r"append-only|a seal "), transaction.atomic(using="eventlog"):
@@ -252,25 +253,11 @@ def test_several_sealers_and_writers_at_once_make_one_chain(monkeypatch: pytest.
 
 @pytest.mark.postgres
 def test_what_a_slow_writer_may_still_commit_is_not_sealed_over() -> None:
-    appended, release = threading.Event(), threading.Event()
-
-    def slow(_: int) -> None:
-        with store.unit():
-            store.append("thing-1", [Counted(1)], expected_version=0)
-            appended.set()
-            release.wait(timeout=30)
-
-    thread = threading.Thread(target=lambda: in_threads(1, slow))
-    thread.start()
-    assert appended.wait(timeout=30)
-    try:
+    with open_append("thing-1", Counted(1)):
         store.append("thing-2", [Counted(2)], expected_version=0)
         assert seals.seal_next() == 0
         assert not seals._write(next_seal())  # by a sealer who looked before the writer began
         assert not Seal.objects.exists()
-    finally:
-        release.set()
-        thread.join()
     assert seals.seal_next() == 2
     assert "2 events are as they were sealed" in verify()
 

@@ -2,7 +2,7 @@
 
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 
@@ -36,7 +36,7 @@ class Request:
     """How a command was sent: who sent it, what its events carry along, and the version that makes it conditional."""
 
     actor: Actor
-    metadata: dict[str, str]
+    metadata: dict[str, Any]
     expected_version: int | None = None
 
 

@@ -123,6 +123,10 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return bytes(self._data)
 
     @property
+    def stored_metadata(self) -> bytes:
+        return bytes(self._metadata)
+
+    @property
     def metadata(self) -> Payload:
         return msgspec.json.decode(self._metadata)
 

@@ -12,6 +12,7 @@ from apps.eventlog.replay import rebuild
 from apps.orders.events import OrderCancelled
 from apps.orders.models import DeadLetter, Order
 from apps.orders.read.projectors import OrderProjector, SummaryProjector
+from tests.support.exported import import_documents
 from tests.support.fold import projected
 
 PLACED = {
@@ -27,7 +28,7 @@ def record(stream: str, version: int, type: str, schema_version: int, data: dict
     document = {"event_id": uuid4(), "stream": stream, "stream_version": version, "type": type}
     instant = datetime(2026, 1, 1, tzinfo=UTC)
     about = {"schema_version": schema_version, "data": data, "metadata": {}, "position": 0, "recorded_at": instant}
-    store.restore([document | about])
+    import_documents([document | about])
 
 
 def cancelled_order(schema_version: int, **data: str) -> UUID:

@@ -17,33 +17,54 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from apps.eventlog.encryption import data_keys
-from apps.eventlog.events import ERASED, DomainEvent, Payload, RecordedEvent, is_encrypted
+from apps.eventlog.events import ERASED, DomainEvent, InvalidEvent, Payload, RecordedEvent, is_encrypted
 
 
-def subject_of(stream: str, event: DomainEvent) -> UUID:
-    """The person whom the personal fields of an event are about: from the stream's name or the field `subject`."""
-    return getattr(event, event.subject) if event.subject else UUID(stream.partition("-")[2])
+def subject_of(stream: str, kind: type[DomainEvent], data: Payload) -> UUID:
+    """The person whom the personal fields of an event are about: the id of the stream, or the field that it names.
 
-
-def conceal(stream: str, events: Sequence[DomainEvent], documents: list[Payload], in_use: data_keys.InUse) -> None:
-    """Encrypt the personal fields in the documents of events that are about to be appended.
-
-    Makes and commits the data keys that are missing, unless `in_use` says that the log has something encrypted about
-    the person. Raises `aggregates.Erased`, `data_keys.WrongKey` and `data_keys.MissingKey`.
+    Raises `InvalidEvent` if that is no UUID.
     """
-    subjects = {number: subject_of(stream, event) for number, event in enumerate(events) if event.personal}
-    if not subjects:
-        return
-    known = data_keys.find_or_make(set(subjects.values()), in_use)
-    for number, subject in subjects.items():
-        document, key = documents[number], known[subject]
-        cipher = AESGCM(key)
-        for field in events[number].personal:
+    text = data.get(kind.subject) if kind.subject else stream.partition("-")[2]
+    try:
+        return UUID(text)
+    except (ValueError, TypeError, AttributeError):
+        where = kind.subject or "stream"
+        raise InvalidEvent(kind.type, where, "names the person of its personal fields by a UUID") from None
+
+
+def conceal(stream: str, documents: Sequence[Payload], in_use: data_keys.InUse) -> None:
+    """Encrypt the personal fields in the documents (`event_id`, `type`, `data`) of events that are to be stored.
+
+    What is encrypted or erased already stays as it is. Makes and commits the data keys that are missing, unless
+    `in_use` says that the log has something encrypted about the person. Raises `InvalidEvent`, `aggregates.Erased`,
+    `data_keys.WrongKey` and `data_keys.MissingKey`.
+    """
+    clear = [(document, fields) for document in documents if (fields := _clear_fields(document))]
+    subjects = {document["event_id"]: _subject(stream, document) for document, _ in clear}
+    known = data_keys.find_or_make(set(subjects.values()), in_use) if subjects else {}
+    for document, fields in clear:
+        subject = subjects[document["event_id"]]
+        for field in fields:
             about = document["event_id"].bytes + field.encode()
-            text = document["data"][field].encode()
-            nonce = hmac.digest(key, about + b"\0" + text, "sha256")[: data_keys.NONCE]
-            sealed = nonce + cipher.encrypt(nonce, text, about)
+            sealed = _encrypt(known[subject], document["data"][field].encode(), about)
             document["data"][field] = {"subject": str(subject), "sealed": b64encode(sealed).decode()}
+
+
+def _clear_fields(document: Payload) -> list[str]:
+    kind, data = DomainEvent.types.get(document["type"]), document["data"]
+    fields = kind.personal if kind else ()
+    return [field for field in fields if isinstance(data.get(field), str) and data[field] != ERASED]
+
+
+def _subject(stream: str, document: Payload) -> UUID:
+    return subject_of(stream, DomainEvent.types[document["type"]], document["data"])
+
+
+def _encrypt(key: bytes, text: bytes, about: bytes) -> bytes:
+    """The nonce follows from the content, so an append that is sent again is stored as the same bytes."""
+    nonce = hmac.digest(key, about + b"\0" + text, "sha256")[: data_keys.NONCE]
+    return nonce + AESGCM(key).encrypt(nonce, text, about)
 
 
 def reveal(events: list[RecordedEvent], *, keys_required: bool = False) -> list[RecordedEvent]:

@@ -54,12 +54,24 @@ def check_metadata(metadata: Payload, event: str) -> bytes:
     text = _json(metadata, event, "metadata")
     if not isinstance(metadata, dict) or msgspec.json.decode(text) != metadata:
         raise InvalidEvent(event, "metadata", "is an object of JSON values")
+    _check_correlation(metadata, event)
+    return text
+
+
+def check_recorded_metadata(text: bytes, event: str) -> None:
+    """The same for metadata that comes as JSON."""
+    metadata = _decoded(text, event, "metadata")
+    if not isinstance(metadata, dict):
+        raise InvalidEvent(event, "metadata", "is an object")
+    _check_correlation(metadata, event)
+
+
+def _check_correlation(metadata: Payload, event: str) -> None:
     correlation = metadata.get("correlation_id")
     if correlation is not None and not (
         isinstance(correlation, str) and 0 < len(correlation) <= LONGEST_NAME and correlation.isprintable()
     ):
         raise InvalidEvent(event, "metadata.correlation_id", f"has 1 to {LONGEST_NAME} printable characters")
-    return text
 
 
 def check_event(event: DomainEvent) -> Payload:
@@ -86,24 +98,22 @@ def check_recorded(type: str, schema_version: int, data: bytes, event: str) -> N
     personal fields encrypted or in clear text; `event` is how to name the event.
     """
     check_type(type, schema_version)
-    _check_text(data, event, "data")
-    payload = msgspec.json.decode(data)
+    payload = _decoded(data, event, "data")
     if not isinstance(payload, dict):
         raise InvalidEvent(event, "data", "is an object")
     kind = DomainEvent.types.get(type)
     if kind is None or schema_version > kind.schema_version:
         return
-    _refuse_erased(kind, payload, event)
     for field in kind.personal:
         if is_encrypted(payload.get(field)):
-            payload[field] = ERASED  # what it is read as if the key is gone
+            payload[field] = ERASED  # what it reads as if the key is gone
     current = schema_version == kind.schema_version
     try:
         upcast = payload if current else upcasting.upcast(type, schema_version, kind.schema_version, payload)
     except (LookupError, TypeError, ValueError) as error:
         raise InvalidEvent(event, "data", f"cannot be brought to version {kind.schema_version}: {error!r}") from error
     read = _read(kind, msgspec.json.encode(upcast), event)
-    if current and (field := next(_other_types(payload, read.payload()), "")):
+    if current and (field := next(_other_types(payload, msgspec.json.decode(msgspec.json.encode(read.payload()))), "")):
         raise InvalidEvent(event, field, "has another JSON type than this event is stored with")
 
 
@@ -143,6 +153,14 @@ def _check_text(text: bytes, event: str, field: str) -> None:
         raise InvalidEvent(event, field, f"is nested at most {DEEPEST} levels deep")
     if b"\\u" in text and any(NOT_TEXT.search(each) for each in _texts(msgspec.json.decode(text))):
         raise InvalidEvent(event, field, "has no NUL and no lone surrogate in a text")
+
+
+def _decoded(text: bytes, event: str, field: str) -> Any:
+    try:
+        _check_text(text, event, field)
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise InvalidEvent(event, field, f"is JSON in UTF-8: {error}") from None
 
 
 def _depth(text: bytes) -> int:

@@ -92,6 +92,22 @@ def at(position: int) -> Query:
     return f"{SELECT} WHERE position = %s", [position]
 
 
+def with_ids(event_ids: Collection[UUID]) -> Query:
+    """The events with these ids."""
+    return f"{SELECT} WHERE event_id IN {marks(event_ids)}", [engine().plain(id) for id in event_ids]
+
+
+def last_of(streams: Collection[str]) -> Query:
+    """The newest event of each of these streams."""
+    newest = f"SELECT stream, max(stream_version) FROM eventlog_event WHERE stream IN {marks(streams)} GROUP BY stream"  # noqa: S608
+    return f"{SELECT} WHERE (stream, stream_version) IN ({newest})", list(streams)
+
+
+def of_streams(streams: Collection[str]) -> Query:
+    """All events of these streams, stream by stream, each oldest first."""
+    return f"{SELECT} WHERE stream IN {marks(streams)} ORDER BY stream, stream_version", list(streams)
+
+
 def first_of(streams: Collection[str]) -> Query:
     """The first event of each of these streams."""
     return f"{SELECT} WHERE stream_version = 1 AND stream IN {marks(streams)}", list(streams)

@@ -50,8 +50,7 @@ class DomainEvent:
     The log stores the class as the type `<service>.<class name>`. If old payloads do not fit a change of the fields,
     the change needs a higher `schema_version` and an upcaster (`upcasting.py`).
 
-    A rule that always holds is in `__post_init__`, which raises ValueError: then no code can make, import or read an
-    event that breaks it.
+    What the fields must be beyond their types is in `check`, for no code may append or import an event that breaks it.
 
     Fields marked `Personal` are about one person. The person's id is in the name of the stream, or in the field that
     `subject` names. After an event with `erases`, nothing about its person can be read.
@@ -71,6 +70,11 @@ class DomainEvent:
         hints = get_type_hints(cls, include_extras=True)
         cls.personal = tuple(name for name, hint in hints.items() if _PERSONAL in getattr(hint, "__metadata__", ()))
         DomainEvent.types[cls.type] = cls
+
+    def check(self) -> None:
+        """Raise ValueError with a rule that the fields break. Asked when an event enters the log, not when it is read:
+        a rule of today must not make an event of yesterday unreadable.
+        """
 
     def payload(self) -> Payload:
         """This event's fields as JSON values: decimals, ids and instants as strings."""

@@ -49,7 +49,7 @@ class OrderPlaced(DomainEvent):
     currency: str
     lines: tuple[OrderLine, ...]
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         if self.currency not in CURRENCIES:
             raise ValueError("a currency is one of ISO 4217, as in EUR")
         for line in self.lines:

@@ -27,7 +27,7 @@ def record(stream: str, version: int, type: str, schema_version: int, data: dict
     """Write an event as code of that time recorded it."""
     document = {"event_id": uuid4(), "stream": stream, "stream_version": version, "type": type}
     instant = datetime(2026, 1, 1, tzinfo=UTC)
-    about = {"schema_version": schema_version, "data": data, "metadata": {}, "position": 0, "recorded_at": instant}
+    about = {"schema_version": schema_version, "data": data, "metadata": {}, "position": 1, "recorded_at": instant}
     import_documents([document | about])
 
 
@@ -69,8 +69,8 @@ def row(order: UUID) -> dict[str, Any]:
 
 
 def test_without_the_upcaster_an_old_event_is_parked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upcasting, "_upcasters", {})
     old = cancelled_order(1, reason="ordered twice")
+    monkeypatch.setattr(upcasting, "_upcasters", {})
     projecting.catch_up("orders")
     assert row(old)["status"] == "placed"
     assert {letter.projector for letter in DeadLetter.objects.all()} == {"OrderProjector", "SummaryProjector"}

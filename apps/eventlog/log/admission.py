@@ -22,7 +22,6 @@ DEEPEST = 20  # levels of lists and objects
 NEWEST_VERSION = 32_767
 
 CATEGORY = re.compile(r"\w+")
-NAME = re.compile(r"[^\s\x00-\x1f\x7f\ud800-\udfff]+")
 # Every spelling that UUID() takes: with or without dashes and braces, in any case.
 UUID_LIKE = re.compile(r"(?:urn:uuid:)?\{?[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\}?", re.IGNORECASE)
 NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
@@ -31,8 +30,8 @@ NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 def check_stream(stream: str) -> None:
     """Raise `InvalidEvent` unless the name is `<category>-<id>` as the log writes it."""
     category, dash, id = stream.partition("-") if isinstance(stream, str) else ("", "", "")
-    if not (dash and id and CATEGORY.fullmatch(category)) or not NAME.fullmatch(id):
-        raise InvalidEvent(repr(stream), "stream", "is <category>-<id>, without blanks or control characters")
+    if not (dash and id and CATEGORY.fullmatch(category)) or not id.isprintable():
+        raise InvalidEvent(repr(stream), "stream", "is <category>-<id>, in printable characters")
     if len(stream) > LONGEST_NAME or len(category) > LONGEST_CATEGORY:
         raise InvalidEvent(repr(stream[:50]), "stream", f"has at most {LONGEST_NAME} characters")
     if UUID_LIKE.fullmatch(id) and id != str(UUID(id)):
@@ -87,6 +86,7 @@ def check_event(event: DomainEvent) -> Payload:
     text = _json(payload, kind.type, "data")
     if _read(kind, text, kind.type) != event:
         raise InvalidEvent(kind.type, ", ".join(_differing(kind, text, event)), "does not read back as it was given")
+    _check_rules(event, kind.type)
     _refuse_erased(kind, payload, kind.type)
     return payload
 
@@ -113,14 +113,15 @@ def check_recorded(type: str, schema_version: int, data: bytes, event: str) -> N
     except (LookupError, TypeError, ValueError) as error:
         raise InvalidEvent(event, "data", f"cannot be brought to version {kind.schema_version}: {error!r}") from error
     read = _read(kind, msgspec.json.encode(upcast), event)
+    _check_rules(read, event)
     if current and (field := next(_other_types(payload, msgspec.json.decode(msgspec.json.encode(read.payload()))), "")):
         raise InvalidEvent(event, field, "has another JSON type than this event is stored with")
 
 
 def check_type(type: str, schema_version: int) -> None:
     """Raise `InvalidEvent` unless the type has a name and the version a number that the log can hold."""
-    if not isinstance(type, str) or len(type) > LONGEST_NAME or not NAME.fullmatch(type):
-        raise InvalidEvent(repr(type)[:60], "type", f"has 1 to {LONGEST_NAME} characters, no blanks among them")
+    if not isinstance(type, str) or not 0 < len(type) <= LONGEST_NAME or not type.isprintable():
+        raise InvalidEvent(repr(type)[:60], "type", f"has 1 to {LONGEST_NAME} printable characters")
     if isinstance(schema_version, bool) or not isinstance(schema_version, int):
         raise InvalidEvent(type, "schema_version", "is a whole number")
     if not 1 <= schema_version <= NEWEST_VERSION:
@@ -133,6 +134,13 @@ def _read(kind: type[DomainEvent], text: bytes, event: str) -> DomainEvent:
     except (msgspec.ValidationError, ArithmeticError) as error:
         what, _, path = str(error).partition(" - at `$.")
         raise InvalidEvent(event, path.rstrip("`") or "data", f"is not valid: {what or 'not a number'}") from error
+
+
+def _check_rules(event: DomainEvent, name: str) -> None:
+    try:
+        event.check()
+    except (ValueError, ArithmeticError) as error:
+        raise InvalidEvent(name, "data", f"is not valid: {error}") from error
 
 
 def _json(value: Any, event: str, field: str) -> bytes:

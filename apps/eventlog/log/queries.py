@@ -10,6 +10,7 @@ from uuid import UUID
 
 from apps.eventlog.database.statements import Query, marks
 from apps.eventlog.log import columns
+from apps.eventlog.log.columns import correlation_key
 from apps.eventlog.log.engine import engine
 
 TABLE = "eventlog_event"
@@ -38,7 +39,7 @@ class Conditions(TypedDict, total=False):
     category: str | Collection[str] | None
     types: Collection[str] | None
     stream: str | None
-    correlation_id: UUID | None
+    correlation_id: str | None
     since: datetime | None
     naming: tuple[str, str] | None
 
@@ -60,7 +61,7 @@ def _terms(after: int, conditions: Conditions) -> Iterator[Query]:
     if stream is not None:
         yield "stream = %s", [stream]
     if correlation_id is not None:
-        yield "correlation_id = %s", [engine().plain(correlation_id)]
+        yield "correlation_id = %s", [engine().plain(correlation_key(correlation_id))]
     if since is not None:
         yield "recorded_at >= %s", [engine().plain(since)]
     if naming is not None:

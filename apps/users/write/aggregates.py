@@ -1,5 +1,6 @@
 """The user: registered, active or inactive, erased in the end. One e-mail address has one active user."""
 
+import re
 import unicodedata
 from uuid import UUID
 
@@ -18,16 +19,15 @@ from apps.users.events import (
 
 EMAIL = "users.email"
 
-
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # Characters that Unicode has among the letters and symbols, and that show nothing.
 BLANK = "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
 
 
 def is_name(name: str) -> bool:
     """Something to read, without control characters, and not what a forgotten person is called."""
-    kinds = [unicodedata.category(each) for each in name]
-    seen = any(kind[0] not in "CZ" and each not in BLANK for kind, each in zip(kinds, name, strict=True))
-    return seen and "Cc" not in kinds and name.strip() != ERASED
+    seen = any(each not in BLANK and unicodedata.category(each)[0] not in "CZ" for each in name)
+    return seen and not CONTROL.search(name) and name.strip() != ERASED
 
 
 class User(Aggregate):

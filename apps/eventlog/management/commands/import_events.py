@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import msgspec
+from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
@@ -105,7 +106,8 @@ class Command(LogCommand):
         store.refresh_statistics()
         for service in [] if rows_later else projectors.services():
             projecting.catch_up(service)
-            reacting.catch_up(service)
+            if settings.PROJECTIONS == "inline":  # otherwise the workers carry out what was erased
+                reacting.catch_up(service)
         if self.unreadable:
             self.stderr.write(
                 f"{len(self.unreadable)} streams cannot be read without their data keys, so what they hold is not "

@@ -187,7 +187,7 @@ REST_FRAMEWORK = {
         "apps.eventlog.api.authentication.BearerAuthentication",
         "apps.eventlog.api.authentication.CookieAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAdminUser"],
+    "DEFAULT_PERMISSION_CLASSES": ["apps.eventlog.api.access.DeclaredAccess"],
     "DEFAULT_PARSER_CLASSES": ["apps.eventlog.api.strict_json.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": [
         "apps.eventlog.api.strict_json.JSONRenderer",

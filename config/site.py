@@ -9,6 +9,8 @@ from django.contrib.admin.apps import AdminConfig
 from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver, path, reverse
 
+from apps.eventlog.permissions import SEE_JOBS, actor_of
+
 OURS = (*settings.SERVICES, settings.EVENTLOG)
 
 
@@ -36,7 +38,7 @@ class Site(AdminSite):
             app["database"] = label if label in OURS else "default"
             for model in app["models"]:
                 model["about"] = _about(model["model"])
-        if settings.EVENTLOG in listed:
+        if settings.EVENTLOG in listed and actor_of(request.user).may(SEE_JOBS):
             listed[settings.EVENTLOG]["models"].insert(1, _projectors())
         return [listed[label] for label in sorted(listed, key=[*OURS, *listed].index)]
 

@@ -21,11 +21,14 @@ class UserAdmin(DocumentAdmin):
     search_hint = "Part of a name or an e-mail address, or an id."
     actions = ("deactivate", "erase")
 
-    @admin.action(description="Deactivate, with a reason")
+    def has_erase_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "erase")
+
+    @admin.action(description="Deactivate, with a reason", permissions=["act"])
     def deactivate(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponse | None:
         return act_with_reason(self, request, users, "Deactivate", sending(request, DeactivateUser))
 
-    @admin.action(description="Erase for good, with a reason that says nothing personal")
+    @admin.action(description="Erase for good, with a reason that says nothing personal", permissions=["erase"])
     def erase(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponse | None:
         return act_with_reason(self, request, users, "Erase", sending(request, EraseUser))
 

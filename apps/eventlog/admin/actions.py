@@ -12,8 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from apps.eventlog.aggregates import RuleBroken
-from apps.eventlog.commands import Actor, Command
+from apps.eventlog.commands import Command
 from apps.eventlog.dispatch import dispatch
+from apps.eventlog.permissions import actor_of
 from apps.eventlog.repository import Forbidden, NotFound
 from apps.eventlog.reservations import Reserved
 from apps.eventlog.store import WrongExpectedVersion
@@ -71,7 +72,7 @@ def _ask(page: Any, request: HttpRequest, rows: list[Any], verb: str, form: Reas
 
 def sending(request: HttpRequest, command: Callable[[Any, str], Command]) -> Callable[[Any, str], None]:
     """For `act_with_reason`: send `command(id, reason)` for a row, as the member of staff who asks."""
-    actor = Actor(request.user.get_username(), is_staff=True)
+    actor = actor_of(request.user)
 
     def act(row: Any, reason: str) -> None:
         try:

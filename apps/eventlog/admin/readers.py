@@ -44,14 +44,14 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def acts_of_operators(self, letter: DeadLetter) -> SafeString:
         return pretty(letter.acts)
 
-    @admin.action(description="Retry the streams of these, in order")
+    @admin.action(description="Retry the streams of these, in order", permissions=["act"])
     def retry(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
         for name, stream in sorted(set(letters.filter(status__in=OPEN).values_list("projector", "stream"))):
             done, error = retry.retry(_reader(name), stream, by=request.user.get_username())
             level = messages.WARNING if error else messages.SUCCESS
             self.message_user(request, f"{name} {stream}: {done} taken in{f', then {error}' if error else ''}", level)
 
-    @admin.action(description="Skip for good, with a reason")
+    @admin.action(description="Skip for good, with a reason", permissions=["act"])
     def skip(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> HttpResponse | None:
         by = request.user.get_username()
 

@@ -12,16 +12,30 @@ from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from apps.eventlog.admin.changelist import KeysetChangeList
+from apps.eventlog.permissions import actor_of, permission_to
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Shows rows that nobody changes by hand: they follow from the log."""
+    """Shows rows that nobody changes by hand: they follow from the log.
+
+    An action declares what it takes: `@admin.action(permissions=["act"])` is `change_<model>`.
+    """
 
     change_form_template = "eventlog/admin/row.html"
     change_list_template = "eventlog/admin/list.html"
     sortable_by = ()
     show_full_result_count = False
     show_facets = ShowFacets.NEVER  # they count
+
+    def may(self, request: HttpRequest, verb: str) -> bool:
+        return actor_of(request.user).may(permission_to(verb, self.model))
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self.may(request, "view")
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        """Not `has_change_permission`: that would make Django show a form of the row."""
+        return self.may(request, "change")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

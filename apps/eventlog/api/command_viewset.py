@@ -10,13 +10,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from apps.eventlog.api.authentication import actor_of
+from apps.eventlog.api.access import DeclaredAccess, open_to
 from apps.eventlog.api.command_serializer import CommandSerializer
 from apps.eventlog.api.conditions import expected_version
 from apps.eventlog.api.filters import check_parameters
 from apps.eventlog.api.idempotency import Once, begin
 from apps.eventlog.commands import Actor, Command, Outcome
 from apps.eventlog.dispatch import dispatch
+from apps.eventlog.permissions import actor_of
 
 Method = TypeVar("Method", bound=Callable[..., Response])
 
@@ -29,13 +30,17 @@ class AnswerSerializer(serializers.Serializer[Any]):
     position = serializers.IntegerField()
 
 
-def takes(body: type[CommandSerializer]) -> Callable[[Method], Method]:
-    """Mark the method that sends a command with the serializer of its body."""
+def takes(body: type[CommandSerializer], sends: type[Command], *, anyone: bool = False) -> Callable[[Method], Method]:
+    """Mark the method that sends a command with the serializer of its body.
+
+    Staff need the permission of the command, customers may do it to what is theirs, and anyone if it says so.
+    """
 
     def mark(method: Method) -> Method:
         method.__dict__["body"] = body
         status = 201 if method.__name__ == "create" else 202
-        return extend_schema(request=body, responses={status: AnswerSerializer})(method)
+        described = extend_schema(request=body, responses={status: AnswerSerializer})(method)
+        return open_to(sends.permission, customers=True, anyone=anyone)(described)
 
     return mark
 
@@ -46,6 +51,7 @@ class CommandViewSet(GenericViewSet[Any]):
     Knows `If-Match: "<version>"`, `Idempotency-Key` and the answer `{id, version, position}`.
     """
 
+    permission_classes = [DeclaredAccess]
     sends_commands = True
     once: Once | None = None
 
@@ -78,7 +84,7 @@ class CommandViewSet(GenericViewSet[Any]):
             return self.answer(self.once.answer, created=created)
         outcome = dispatch(
             command,
-            actor=actor or actor_of(self.request),
+            actor=actor or actor_of(self.request.user),
             expected_version=version,
             complete=self.once.complete if self.once else None,
             wait=False,

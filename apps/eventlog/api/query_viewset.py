@@ -14,12 +14,12 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from apps.eventlog import store
+from apps.eventlog.api.access import DeclaredAccess, open_to
 from apps.eventlog.api.authentication import customer_id
 from apps.eventlog.api.conditions import await_position, etag, has_it_already
 from apps.eventlog.api.documents import DocumentSerializer, listing, lookup
@@ -54,7 +54,7 @@ class QueryViewSet(GenericViewSet[Any]):
     owner: ClassVar[str]
     rows: ClassVar[Callable[[], QuerySet[Any]]]
     serializer_class: type[DocumentSerializer]
-    permission_classes = [IsAuthenticated]
+    permission_classes = [DeclaredAccess]
     lookup_value_converter = "uuid"
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -66,6 +66,7 @@ class QueryViewSet(GenericViewSet[Any]):
         customer, rows = customer_id(self.request), type(self).rows()
         return rows if customer is None else rows.filter(**{self.owner: customer})
 
+    @open_to("view", customers=True)
     def list(self, request: Request) -> Response:
         """One's own, page by page."""
         if set(request.query_params) - {"limit", "cursor"}:
@@ -77,6 +78,7 @@ class QueryViewSet(GenericViewSet[Any]):
         page = pagination.page(request, documents.ordering, partial(documents.fetch, customer))
         return pagination.get_paginated_response([msgspec.Raw(row["document"]) for row in page])
 
+    @open_to("view", customers=True)
     @extend_schema(parameters=[WhenSerializer])
     def retrieve(self, request: Request, pk: UUID) -> Response | HttpResponseNotModified:
         """The document as it is, or with `at` or `version` as it stood then, folded from the log."""
@@ -108,6 +110,7 @@ class QueryViewSet(GenericViewSet[Any]):
         """The row as it stood at a position of the log; None before its creation."""
         raise NotImplementedError
 
+    @open_to("view", customers=True)
     @extend_schema(responses=EventReadSerializer(many=True))
     @action(detail=True, filter_backends=[])
     def history(self, request: Request, pk: Any) -> Response:

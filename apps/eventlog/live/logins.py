@@ -9,6 +9,8 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from knox.models import AuthToken
 
+from apps.eventlog.permissions import SEE_LOG, actor_of
+
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
@@ -21,7 +23,7 @@ class Ticket:
 
 
 def valid(tickets: Collection[Ticket]) -> set[Ticket]:
-    """The tickets that still hold: token or session there and not expired, login active, staff still staff."""
+    """The tickets that still hold: token or session not expired, login active, staff may still see the log."""
     now = timezone.now()
     logins = get_user_model().objects.in_bulk({ticket.login for ticket in tickets}, field_name="username")
     tokens = AuthToken.objects.in_bulk({ticket.token for ticket in tickets if ticket.token})
@@ -29,7 +31,7 @@ def valid(tickets: Collection[Ticket]) -> set[Ticket]:
 
     def holds(ticket: Ticket) -> bool:
         login = logins.get(ticket.login)
-        if login is None or not login.is_active or (ticket.is_staff and not login.is_staff):
+        if login is None or not login.is_active or (ticket.is_staff and not actor_of(login).may(SEE_LOG)):
             return False
         if ticket.token:
             token = tokens.get(ticket.token)

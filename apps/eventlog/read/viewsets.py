@@ -9,13 +9,13 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound, Throttled, ValidationError
-from rest_framework.permissions import IsAdminUser, IsAuthenticated
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from apps.eventlog import store
+from apps.eventlog.api.access import DeclaredAccess, open_to
 from apps.eventlog.api.authentication import customer_id, ticket_of
 from apps.eventlog.api.conditions import await_position
 from apps.eventlog.api.event_serializers import CatalogSerializer, EventReadSerializer, FeedSerializer, StatusSerializer
@@ -28,6 +28,7 @@ from apps.eventlog.live.messages import CHANNEL, Wanted
 from apps.eventlog.live.stream import event_stream, open_streams
 from apps.eventlog.log import schema_lock
 from apps.eventlog.models import StoredEvent
+from apps.eventlog.permissions import SEE_LOG
 from apps.eventlog.read import queries
 from apps.eventlog.read.serializers import FeedQuerySerializer, StreamPlaceSerializer, StreamQuerySerializer
 from apps.eventlog.server.asgi import AsyncResponse
@@ -47,7 +48,7 @@ class EventStreamRenderer(BaseRenderer):
 class EventReadViewSet(GenericViewSet[StoredEvent]):
     """GET only."""
 
-    permission_classes = [IsAdminUser]
+    permission_classes = [DeclaredAccess]
     serializer_class = EventReadSerializer
     queryset = StoredEvent.objects.none()  # the feed reads by position, see list
     filter_backends, pagination_class = [], None
@@ -57,6 +58,7 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
         super().initial(request, *args, **kwargs)
         await_position(request, "the log", lambda position: store.safe_position() >= position)
 
+    @open_to(SEE_LOG)
     @extend_schema(parameters=[FeedQuerySerializer], responses=FeedSerializer)
     def list(self, request: Request) -> Response:
         """Events by position; `next` is where to go on, null at the end."""
@@ -74,6 +76,7 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
         results = [recorded.document() for recorded in events]
         return Response({"results": results, "next": events[-1].position if more else None})
 
+    @open_to(SEE_LOG)
     @extend_schema(responses=CatalogSerializer)
     @action(detail=False)
     def catalog(self, request: Request) -> Response:
@@ -90,6 +93,7 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
         ]
         return Response({"results": results, "next": None, "previous": None})
 
+    @open_to(SEE_LOG)
     @extend_schema(responses=StatusSerializer)
     @action(detail=False)
     def status(self, request: Request) -> Response:
@@ -97,14 +101,15 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
         check_parameters(request, set())
         return Response(queries.status())
 
+    @open_to(SEE_LOG, customers=True)
     @extend_schema(
         parameters=[StreamPlaceSerializer, LAST_SEEN], responses={(200, "text/event-stream"): OpenApiTypes.STR}
     )
-    @action(detail=False, renderer_classes=[EventStreamRenderer], permission_classes=[IsAuthenticated])
+    @action(detail=False, renderer_classes=[EventStreamRenderer])
     def stream(self, request: Request) -> AsyncResponse:
         """Events as they are appended, as Server-Sent Events; `Last-Event-ID` or `after` resume from the log.
 
-        Staff see every event, customers those of their own streams.
+        Staff who may see the log see every event, customers those of their own streams.
         """
         check_parameters(request, set(StreamPlaceSerializer().fields))
         if not request.META.get("asgi"):

@@ -7,6 +7,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.eventlog.api.access import open_to
 from apps.eventlog.api.filters import check_parameters
 from apps.eventlog.api.personal_data import PersonalDataSerializer, personal_data
 from apps.eventlog.api.query_viewset import QueryViewSet
@@ -16,7 +17,7 @@ from apps.users.read.serializers import UserReadSerializer
 
 
 class UserReadViewSet(QueryViewSet):
-    """GET only: all users for staff, oneself for a customer."""
+    """GET only: all users for staff who may see them, oneself for a customer."""
 
     service, category = "users", "user"
     rows, owner = queries.users, "id"
@@ -25,6 +26,7 @@ class UserReadViewSet(QueryViewSet):
     filterset_fields = ("status", "email")
     ordering_fields = ("registered_at",)
 
+    @open_to("view", customers=True)
     @extend_schema(responses=PersonalDataSerializer)
     @action(detail=True, url_path="personal-data")
     def personal_data(self, request: Request, pk: UUID) -> Response:

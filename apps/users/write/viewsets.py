@@ -1,6 +1,5 @@
 """Commands of the users service by POST, and logging in and out."""
 
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,17 +9,17 @@ from drf_spectacular.utils import extend_schema
 from knox.models import AuthToken
 from rest_framework.decorators import action
 from rest_framework.exceptions import APIException
-from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from apps.eventlog.api.authentication import actor_of
+from apps.eventlog.api.access import DeclaredAccess, open_to
 from apps.eventlog.api.command_serializer import NothingSerializer
 from apps.eventlog.api.command_viewset import CommandViewSet, takes
 from apps.eventlog.api.filters import check_parameters
 from apps.eventlog.api.throttles import Slots, address_of
 from apps.eventlog.commands import Actor
+from apps.eventlog.permissions import actor_of
 from apps.users.write import logins
 from apps.users.write.commands import ChangeEmail, DeactivateUser, EraseUser, ReactivateUser, RegisterUser, RenameUser
 from apps.users.write.serializers import (
@@ -45,14 +44,10 @@ class WrongCredentials(APIException):
 class UserWriteViewSet(CommandViewSet):
     """POST only."""
 
-    permission_classes = [IsAuthenticated]
     problems = dict.fromkeys(("rename", "change_email", "deactivate", "reactivate"), (410,))
     problems |= {"create": (429,), "erase": (429,)}
 
-    def get_permissions(self) -> Sequence[Any]:
-        return [AllowAny()] if self.action == "create" else super().get_permissions()
-
-    @takes(RegisterUserSerializer)
+    @takes(RegisterUserSerializer, RegisterUser, anyone=True)
     def create(self, request: Request) -> Response:
         """Register a user, oneself or by staff, with a login."""
         fields = self.fields()
@@ -61,35 +56,35 @@ class UserWriteViewSet(CommandViewSet):
             return self.answer(self.once.answer, created=True)
         if not request.user.is_staff:
             Slots("registration", address_of(request)).take()
-        actor = actor_of(request) if request.user.is_staff else Actor.customer(user_id)
+        actor = actor_of(request.user) if request.user.is_staff else Actor.customer(user_id)
         with logins.opening(user_id, password):
             return self.send(RegisterUser(user_id, **fields), actor=actor, created=True)
 
-    @takes(RenameUserSerializer)
+    @takes(RenameUserSerializer, RenameUser)
     @action(detail=True, methods=["post"])
     def rename(self, request: Request, pk: UUID) -> Response:
         """Give a user another name."""
         return self.send(RenameUser(pk, **self.fields()))
 
-    @takes(ChangeEmailSerializer)
+    @takes(ChangeEmailSerializer, ChangeEmail)
     @action(detail=True, methods=["post"], url_path="change-email")
     def change_email(self, request: Request, pk: UUID) -> Response:
         """Give a user another address, which is also what they log in with."""
         return self.send(ChangeEmail(pk, **self.fields()))
 
-    @takes(DeactivateUserSerializer)
+    @takes(DeactivateUserSerializer, DeactivateUser)
     @action(detail=True, methods=["post"])
     def deactivate(self, request: Request, pk: UUID) -> Response:
         """End a user's login and every token; unpaid orders are cancelled."""
         return self.send(DeactivateUser(pk, **self.fields()))
 
-    @takes(NothingSerializer)
+    @takes(NothingSerializer, ReactivateUser)
     @action(detail=True, methods=["post"])
     def reactivate(self, request: Request, pk: UUID) -> Response:
         """Let a deactivated user log in again; for staff."""
         return self.send(ReactivateUser(pk, **self.fields()))
 
-    @takes(EraseUserSerializer)
+    @takes(EraseUserSerializer, EraseUser)
     @action(detail=True, methods=["post"])
     def erase(self, request: Request, pk: UUID) -> Response:
         """Forget the person for good: what the log and the rows say of them becomes `[erased]`, orders stay."""
@@ -110,16 +105,14 @@ def authenticated(request: Request, username: str, password: str) -> AbstractBas
 class LoginViewSet(ViewSet):
     """Bearer tokens: POST only."""
 
-    permission_classes = [IsAuthenticated]
+    permission_classes = [DeclaredAccess]
     problems = {"login": (429,)}
-
-    def get_permissions(self) -> Sequence[Any]:
-        return [AllowAny()] if self.action in ("login", None) else super().get_permissions()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         check_parameters(request, set())
 
+    @open_to(anyone=True)
     @extend_schema(request=LoginSerializer, responses={200: TokenSerializer})
     @action(detail=False, methods=["post"], authentication_classes=[])
     def login(self, request: Request) -> Response:
@@ -129,6 +122,7 @@ class LoginViewSet(ViewSet):
         token, secret = AuthToken.objects.create(authenticated(request, **body.validated_data))
         return Response(TokenSerializer({"token": secret, "expires_at": token.expiry}).data)
 
+    @open_to()
     @extend_schema(request=None, responses={204: None})
     @action(detail=False, methods=["post"])
     def logout(self, request: Request) -> Response:
@@ -137,6 +131,7 @@ class LoginViewSet(ViewSet):
             request.auth.delete()
         return Response(status=204)
 
+    @open_to()
     @extend_schema(request=None, responses={204: None})
     @action(detail=False, methods=["post"], url_path="logout-all")
     def logout_all(self, request: Request) -> Response:

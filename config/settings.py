@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote
@@ -55,6 +56,11 @@ if PROJECTIONS not in ("inline", "worker"):
 IDEMPOTENCY_KEPT = timedelta(hours=max(24, env.int("IDEMPOTENCY_HOURS", default=48)))
 # Live streams a customer may have open on one process; staff may have any number.
 STREAMS_PER_CUSTOMER = env.int("STREAMS_PER_CUSTOMER", default=10)
+# Commands a login may send in a minute to one process.
+COMMANDS_PER_MINUTE = max(1, env.int("COMMANDS_PER_MINUTE", default=600))
+STAFF_COMMANDS_PER_MINUTE = max(1, env.int("STAFF_COMMANDS_PER_MINUTE", default=120_000))
+# Tokens a login may have; with one more the oldest ends.
+TOKENS_PER_LOGIN = max(1, env.int("TOKENS_PER_LOGIN", default=20))
 # Seconds that a client may take nothing of what it is sent before it is cut off.
 CLIENT_PATIENCE = env.float("CLIENT_PATIENCE", default=30)
 # Kills the process at a named point of a command; for crash tests only.
@@ -173,7 +179,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "CommonPasswordValidator",
         "NumericPasswordValidator",
     )
-]
+] + [{"NAME": "apps.users.write.credentials.PasswordRule"}]
 AUTHENTICATION_BACKENDS = ["apps.users.write.logins.PageBackend"]
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
@@ -181,6 +187,25 @@ PASSWORD_HASHERS = [
 ]
 
 NUM_PROXIES = env.int("NUM_PROXIES", default=0)  # in front, trusted to say who asks and whether by TLS
+
+# So many tries a period: failed logins of an account from an address, of an account, and of an address; registrations
+# from an address; changes of one's e-mail address. To lock an account out takes more than one address can do alone.
+RATES = {
+    "login": "10/minute",
+    "login_account": "200/hour",
+    "login_address": "100/hour",
+    "registration": "20/hour",
+    "change_email": "10/hour",
+}
+
+
+def rate(scope: str, default: str) -> str:
+    name = f"{scope.upper()}_RATE"
+    text = env.str(name, default=default)
+    if not re.fullmatch(r"[1-9][0-9]{0,5}/(second|minute|hour|day)", text):
+        raise ImproperlyConfigured(f"{name} is like 10/minute or 200/hour, not {text!r}")
+    return text
+
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -197,7 +222,7 @@ REST_FRAMEWORK = {
     "DEFAULT_FILTER_BACKENDS": ["apps.eventlog.api.filters.StrictFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "apps.eventlog.api.openapi.ApiSchema",
     "EXCEPTION_HANDLER": "apps.eventlog.api.problems.exception_handler",
-    "DEFAULT_THROTTLE_RATES": {"login": "10/minute", "registration": "20/hour"},
+    "DEFAULT_THROTTLE_RATES": {scope: rate(scope, default) for scope, default in RATES.items()},
     "URL_FORMAT_OVERRIDE": None,
     "NUM_PROXIES": NUM_PROXIES,
 }

@@ -1,6 +1,10 @@
 """The users service in the admin."""
 
 from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.contrib.auth.admin import UserAdmin as AuthUserAdmin
+from django.contrib.auth.forms import AdminPasswordChangeForm
+from django.contrib.auth.models import AbstractUser
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
@@ -9,6 +13,7 @@ from apps.eventlog.admin.documents import DocumentAdmin
 from apps.eventlog.admin.privacy import PersonalKeyAdmin
 from apps.eventlog.admin.readers import CheckpointAdmin, DeadLetterAdmin
 from apps.users.models import Checkpoint, DeadLetter, PersonalKey, User
+from apps.users.write import credentials
 from apps.users.write.commands import DeactivateUser, EraseUser
 
 
@@ -31,6 +36,23 @@ class UserAdmin(DocumentAdmin):
     @admin.action(description="Erase for good, with a reason that says nothing personal", permissions=["erase"])
     def erase(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponse | None:
         return act_with_reason(self, request, users, "Erase", sending(request, EraseUser))
+
+
+class PasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg]
+    """Also a login that is left without a password loses its tokens."""
+
+    def save(self, commit: bool = True) -> AbstractUser:
+        login = super().save(commit)
+        credentials.end_tokens(login)
+        return login
+
+
+admin.site.unregister(get_user_model())
+
+
+@admin.register(get_user_model())
+class LoginAdmin(AuthUserAdmin):  # type: ignore[type-arg]
+    change_password_form = PasswordForm
 
 
 admin.site.register(Checkpoint, CheckpointAdmin)

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from apps.eventlog.api.access import DeclaredAccess, open_to
+from apps.eventlog.api.command_rate import count_command
 from apps.eventlog.api.command_serializer import CommandSerializer
 from apps.eventlog.api.conditions import expected_version
 from apps.eventlog.api.filters import check_parameters
@@ -54,12 +55,12 @@ class CommandViewSet(GenericViewSet[Any]):
     permission_classes = [DeclaredAccess]
     sends_commands = True
     once: Once | None = None
+    version: int | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if request.method == "POST" and self.action:
             check_parameters(request, set())
-            self.once = begin(request)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         if self.once and response.status_code >= 400:
@@ -72,20 +73,30 @@ class CommandViewSet(GenericViewSet[Any]):
         return getattr(method, "body", None) or super().get_serializer_class()
 
     def fields(self) -> dict[str, Any]:
-        """The validated body; raises ValidationError."""
+        """The validated body; raises ValidationError.
+
+        Only now is the request's Idempotency-Key taken: what is not valid, or not for the sender, leaves no record.
+        """
         body = getattr(self, self.action).body(data=self.request.data, context=self.get_serializer_context())
         body.is_valid(raise_exception=True)
+        self.version = expected_version(self.request)
+        self.once = begin(self.request)
         return body.validated_data
+
+    @property
+    def answered(self) -> Outcome | None:
+        """The first answer to the request's Idempotency-Key, if it was sent before."""
+        return self.once.answer if self.once else None
 
     def send(self, command: Command, *, actor: Actor | None = None, created: bool = False) -> Response:
         """Dispatch the command and answer; `actor` where it is not who sent the request."""
-        version = expected_version(self.request)
-        if self.once and self.once.answer:
-            return self.answer(self.once.answer, created=created)
+        if self.answered:
+            return self.answer(self.answered, created=created)
+        count_command(self.request.user)
         outcome = dispatch(
             command,
             actor=actor or actor_of(self.request.user),
-            expected_version=version,
+            expected_version=self.version,
             complete=self.once.complete if self.once else None,
             wait=False,
         )

@@ -16,7 +16,7 @@ from apps.eventlog.api.problems import CONTENT_TYPE
 TEXT = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"  # something to read, and no NUL
 ALWAYS = {400, 401, 406, 503}
 OF_A_BODY = {413, 415}
-OF_A_COMMAND = {409, 412, 422}
+OF_A_COMMAND = {409, 412, 422, 429}
 
 
 class ApiSchema(AutoSchema):

@@ -21,7 +21,7 @@ from rest_framework.viewsets import GenericViewSet
 from apps.eventlog import store
 from apps.eventlog.api.access import DeclaredAccess, open_to
 from apps.eventlog.api.authentication import customer_id
-from apps.eventlog.api.conditions import await_position, etag, has_it_already
+from apps.eventlog.api.conditions import await_position, etag, has_it_already, not_stored
 from apps.eventlog.api.documents import DocumentSerializer, listing, lookup
 from apps.eventlog.api.event_serializers import EventReadSerializer
 from apps.eventlog.api.filters import check_parameters
@@ -61,6 +61,9 @@ class QueryViewSet(GenericViewSet[Any]):
         super().initial(request, *args, **kwargs)
         if request.method in ("GET", "HEAD"):
             await_position(request, self.service, partial(checkpoints.reached, self.service))
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        return not_stored(super().finalize_response(request, response, *args, **kwargs))
 
     def get_queryset(self) -> QuerySet[Any]:
         customer, rows = customer_id(self.request), type(self).rows()
@@ -119,7 +122,8 @@ class QueryViewSet(GenericViewSet[Any]):
         self.row(pk)
         rows = self.paginate_queryset(store.find(stream=f"{self.category}-{pk}").order_by("stream_version"))
         events = store.recorded(store.find(position__in=[row.position for row in rows or ()]))
-        return self.get_paginated_response([recorded.document() for recorded in events])
+        customer = customer_id(request)
+        return self.get_paginated_response([recorded.document(customer) for recorded in events])
 
     def row(self, pk: Any) -> Any:
         """The asker's row; raises NotFound for another's."""

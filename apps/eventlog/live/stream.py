@@ -42,7 +42,7 @@ async def event_stream(position: int, wanted: Wanted, ticket: Ticket) -> AsyncGe
         while not listener.error:
             beat = _signals(listener)  # taken before the look at what is new, so that none in between is missed
             entries, position, behind = await _after(position, wanted)
-            for chunk in _chunks(entries):
+            for chunk in _chunks(entry.text if wanted.owner is None else entry.own for entry in entries):
                 yield chunk
             if entries:
                 sent = entries[-1].position
@@ -110,13 +110,13 @@ def _heartbeat(position: int | None) -> bytes:
     return f": heartbeat\n{place}\n".encode()
 
 
-def _chunks(entries: Iterable[Entry]) -> Iterator[bytes]:
-    """The events' texts, many small ones at once."""
+def _chunks(texts: Iterable[bytes]) -> Iterator[bytes]:
+    """The texts of events, many small ones at once."""
     held: list[bytes] = []
     size = 0
-    for entry in entries:
-        held.append(entry.text)
-        size += len(entry.text)
+    for text in texts:
+        held.append(text)
+        size += len(text)
         if size > CHUNK:
             yield b"".join(held)
             held, size = [], 0

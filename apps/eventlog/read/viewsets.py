@@ -17,7 +17,7 @@ from rest_framework.viewsets import GenericViewSet
 from apps.eventlog import store
 from apps.eventlog.api.access import DeclaredAccess, open_to
 from apps.eventlog.api.authentication import customer_id, ticket_of
-from apps.eventlog.api.conditions import await_position
+from apps.eventlog.api.conditions import await_position, not_stored
 from apps.eventlog.api.event_serializers import CatalogSerializer, EventReadSerializer, FeedSerializer, StatusSerializer
 from apps.eventlog.api.filters import check_parameters
 from apps.eventlog.api.problems import Unavailable
@@ -35,7 +35,7 @@ from apps.eventlog.server.asgi import AsyncResponse
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)  # no event is older
 LAST_SEEN = OpenApiParameter("Last-Event-ID", str, "header", description="the id of the last event that was seen")
-STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class EventStreamRenderer(BaseRenderer):
@@ -57,6 +57,9 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         await_position(request, "the log", lambda position: store.safe_position() >= position)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        return not_stored(super().finalize_response(request, response, *args, **kwargs))
 
     @open_to(SEE_LOG)
     @extend_schema(parameters=[FeedQuerySerializer], responses=FeedSerializer)

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from apps.eventlog.api.access import open_to
 from apps.eventlog.api.filters import check_parameters
-from apps.eventlog.api.personal_data import PersonalDataSerializer, personal_data
+from apps.eventlog.api.personal_data import PAGING, PersonalDataSerializer, personal_data
 from apps.eventlog.api.query_viewset import QueryViewSet
 from apps.users.models import User
 from apps.users.read import queries
@@ -27,13 +27,13 @@ class UserReadViewSet(QueryViewSet):
     ordering_fields = ("registered_at",)
 
     @open_to("view", customers=True)
-    @extend_schema(responses=PersonalDataSerializer)
+    @extend_schema(responses=PersonalDataSerializer, parameters=PAGING)
     @action(detail=True, url_path="personal-data")
     def personal_data(self, request: Request, pk: UUID) -> Response:
-        """Everything that is held about the person, each value with its source."""
-        check_parameters(request, set())
+        """Everything that is held about the person, each value with its source, page by page."""
+        check_parameters(request, {"limit", "cursor"})
         self.row(pk)
-        return personal_data(pk)
+        return personal_data(request, pk)
 
     def row_at(self, pk: UUID, position: int) -> User | None:
         return queries.user_at(pk, position)

@@ -4,23 +4,25 @@ from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat as uuids
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import AbstractBaseUser
 from drf_spectacular.utils import extend_schema
 from knox.models import AuthToken
 from rest_framework.decorators import action
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from apps.eventlog.api.access import DeclaredAccess, open_to
+from apps.eventlog.api.authentication import customer_id
 from apps.eventlog.api.command_serializer import NothingSerializer
 from apps.eventlog.api.command_viewset import CommandViewSet, takes
 from apps.eventlog.api.filters import check_parameters
-from apps.eventlog.api.throttles import Slots, address_of
+from apps.eventlog.api.throttles import Slots, address_of, network_of
 from apps.eventlog.commands import Actor
 from apps.eventlog.permissions import actor_of
-from apps.users.write import logins
+from apps.users.write import credentials, logins
 from apps.users.write.commands import ChangeEmail, DeactivateUser, EraseUser, ReactivateUser, RegisterUser, RenameUser
 from apps.users.write.serializers import (
     ChangeEmailSerializer,
@@ -45,17 +47,21 @@ class UserWriteViewSet(CommandViewSet):
     """POST only."""
 
     problems = dict.fromkeys(("rename", "change_email", "deactivate", "reactivate"), (410,))
-    problems |= {"create": (429,), "erase": (429,)}
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if request.method == "POST" and "pk" in kwargs and customer_id(request) not in (None, kwargs["pk"]):
+            raise NotFound("not found")
 
     @takes(RegisterUserSerializer, RegisterUser, anyone=True)
     def create(self, request: Request) -> Response:
         """Register a user, oneself or by staff, with a login."""
         fields = self.fields()
         password, user_id = fields.pop("password"), uuids.uuid7()
-        if self.once and self.once.answer:
-            return self.answer(self.once.answer, created=True)
+        if self.answered:
+            return self.answer(self.answered, created=True)
         if not request.user.is_staff:
-            Slots("registration", address_of(request)).take()
+            Slots("registration", network_of(address_of(request))).take()
         actor = actor_of(request.user) if request.user.is_staff else Actor.customer(user_id)
         with logins.opening(user_id, password):
             return self.send(RegisterUser(user_id, **fields), actor=actor, created=True)
@@ -69,8 +75,14 @@ class UserWriteViewSet(CommandViewSet):
     @takes(ChangeEmailSerializer, ChangeEmail)
     @action(detail=True, methods=["post"], url_path="change-email")
     def change_email(self, request: Request, pk: UUID) -> Response:
-        """Give a user another address, which is also what they log in with."""
-        return self.send(ChangeEmail(pk, **self.fields()))
+        """Give a user another address, which is also what they log in with; the person gives the password once more."""
+        fields = self.fields()
+        if "password" in fields and not self.answered:
+            authenticated(request, request.user.get_username(), fields.pop("password"))
+            Slots(
+                "change_email", request.user.get_username()
+            ).take()  # for the answer tells whether an address is taken
+        return self.send(ChangeEmail(pk, fields["email"]))
 
     @takes(DeactivateUserSerializer, DeactivateUser)
     @action(detail=True, methods=["post"])
@@ -89,7 +101,7 @@ class UserWriteViewSet(CommandViewSet):
     def erase(self, request: Request, pk: UUID) -> Response:
         """Forget the person for good: what the log and the rows say of them becomes `[erased]`, orders stay."""
         fields = self.fields()
-        if "password" in fields:
+        if "password" in fields and not self.answered:
             authenticated(request, request.user.get_username(), fields["password"])
         return self.send(EraseUser(pk, fields.get("reason", "asked for by the person")))
 
@@ -103,7 +115,7 @@ def authenticated(request: Request, username: str, password: str) -> AbstractBas
 
 
 class LoginViewSet(ViewSet):
-    """Bearer tokens: POST only."""
+    """Bearer tokens, and the end of them and of sessions: POST only."""
 
     permission_classes = [DeclaredAccess]
     problems = {"login": (429,)}
@@ -119,22 +131,29 @@ class LoginViewSet(ViewSet):
         """A token for an address (or the name of a member of staff) and its password."""
         body = LoginSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        token, secret = AuthToken.objects.create(authenticated(request, **body.validated_data))
-        return Response(TokenSerializer({"token": secret, "expires_at": token.expiry}).data)
+        issued = credentials.issue(authenticated(request, **body.validated_data))
+        if issued is None:
+            raise WrongCredentials
+        token, secret = issued
+        headers = {"Cache-Control": "no-store"}
+        return Response(TokenSerializer({"token": secret, "expires_at": token.expiry}).data, headers=headers)
 
     @open_to()
     @extend_schema(request=None, responses={204: None})
     @action(detail=False, methods=["post"])
     def logout(self, request: Request) -> Response:
-        """Revoke the token that the request carries."""
+        """End what the request carries: the token, the session of the sender, or both."""
         if isinstance(request.auth, AuthToken):
             request.auth.delete()
+        if request.session.get(SESSION_KEY) == str(request.user.pk):
+            request.session.flush()
         return Response(status=204)
 
     @open_to()
     @extend_schema(request=None, responses={204: None})
     @action(detail=False, methods=["post"], url_path="logout-all")
     def logout_all(self, request: Request) -> Response:
-        """Revoke every token of the sender."""
-        AuthToken.objects.filter(user=request.user).delete()
+        """End every token and every session of the sender."""
+        credentials.end_tokens(request.user)
+        credentials.end_sessions(request.user)
         return Response(status=204)

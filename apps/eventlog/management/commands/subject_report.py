@@ -17,5 +17,6 @@ class Command(LogCommand):
         parser.add_argument("subject", type=UUID, metavar="ID", help="the person's id")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        held = {"subject": options["subject"], "held": list(subject_report.held_about(options["subject"]))}
-        self.stdout.write(msgspec.json.format(msgspec.json.encode(held, enc_hook=str)).decode())
+        held = [value for _, value in subject_report.held_about(options["subject"])]
+        report = {"subject": options["subject"], "held": held}
+        self.stdout.write(msgspec.json.format(msgspec.json.encode(report, enc_hook=str)).decode())

@@ -18,7 +18,10 @@ from apps.eventlog import store
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.eventlog.commands import Actor
 from apps.eventlog.dispatch import dispatch
+from apps.eventlog.live import logins as tickets
+from apps.eventlog.live.logins import Ticket
 from apps.eventlog.models import Job
+from apps.eventlog.permissions import SEE_LOG
 from apps.eventlog.replay import jobs
 from apps.eventlog.repository import Forbidden
 from apps.orders.events import OrderLine
@@ -243,3 +246,19 @@ def test_the_permissions_of_every_service_can_be_given() -> None:
     names = {f"{p.content_type.app_label}.{p.codename}" for p in Permission.objects.select_related("content_type")}
     assert {"users.erase_user", "eventlog.run_job", *ACTIONS.values()} <= names
     assert {model._meta.label for model in (User, Order, DeadLetter)} <= {label for label, _ in ACTIONS}
+
+
+def test_a_stream_ends_when_its_login_may_no_longer_see_the_log() -> None:
+    viewer = staff(SEE_LOG)
+    login = get_user_model().objects.get()
+    ticket = Ticket(login.username, is_staff=True, session=viewer.session.session_key or "")
+    assert tickets.valid({ticket}) == {ticket}
+    login.user_permissions.clear()
+    assert tickets.valid({ticket}) == set()
+
+
+def test_the_live_page_is_for_those_who_may_see_the_log() -> None:
+    assert b"eventlog/live.js" in staff(SEE_LOG).get("/").content
+    page = staff().get("/").content
+    assert b"eventlog/live.js" not in page
+    assert SEE_LOG.encode() in page

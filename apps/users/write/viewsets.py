@@ -50,7 +50,8 @@ class UserWriteViewSet(CommandViewSet):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        if request.method == "POST" and "pk" in kwargs and customer_id(request) not in (None, kwargs["pk"]):
+        mine = customer_id(request) if request.method == "POST" and self.action and "pk" in kwargs else None
+        if mine not in (None, kwargs.get("pk")):
             raise NotFound("not found")
 
     @takes(RegisterUserSerializer, RegisterUser, anyone=True)

@@ -224,6 +224,22 @@ def test_every_route_answers_every_role_as_the_table_says(api: Api) -> None:
                 assert answer.headers["Content-Type"] == "application/problem+json"
 
 
+def test_no_route_has_another_method_and_head_is_as_get(api: Api) -> None:
+    world = World(api)
+    owner, order_id = world.untouched
+    for where in {route.partition(" ")[2] for route in TABLE}:
+        url = "/" + where.replace("<uuid:pk>", str(order_id) if "orders" in where else owner.user_id)
+        for role in ("nobody", "owner", "superuser"):
+            sender = owner if role == "owner" else world.people[role]
+            for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+                if f"{method} {where}" not in TABLE:
+                    answer = sender.client.generic(method, url, headers=sender.headers)
+                    assert (method, where, role, answer.status_code) == (method, where, role, 405)
+            if f"GET {where}" in TABLE:
+                get, head = (sender.client.generic(name, url, headers=sender.headers) for name in ("GET", "HEAD"))
+                assert (where, role, head.status_code) == (where, role, get.status_code)
+
+
 def admin_paths(resolver: Any, prefix: str) -> Iterator[str]:
     for pattern in resolver.url_patterns:
         where = f"{prefix}{pattern.pattern}"

@@ -17,10 +17,10 @@ help:
 	@echo "make test    the whole suite, on SQLite and on PostgreSQL"
 	@echo "make nightly the long forms of its loops, on both"
 	@echo "make soak    200 kills under load, and the loops of faults, on both: about ten minutes (KILLS=, SEED=)"
-	@echo "make check   style, types, import rules and the lock of event schemas"
+	@echo "make check   style, types, import rules, migrations and event schemas; runs all, then says which failed"
 	@echo "make schemas lock the schemas of new events, and of new versions, in each events.lock.json"
 	@echo "make bench-api, bench-log, bench-personal, bench-replay, bench-replay-load, bench-stream, bench-seals, bench-admin; make screenshots"
-	@echo "             the figures of docs/performance.md, the pictures of the README"
+	@echo "             the tables of benchmarks/, the pictures of the README"
 	@echo "make clean   remove the virtual environment and the caches; data stays"
 
 run: .venv/run .env
@@ -36,8 +36,8 @@ run: .venv/run .env
 		--lifespan off --timeout-graceful-shutdown 2 --no-access-log --no-proxy-headers --no-server-header
 
 test: .venv/dev .env
-	DB=sqlite $(BIN)/python -m pytest -q -n 2 $(ARGS)
-	DB=postgres $(BIN)/python -m pytest -q -n 2 $(ARGS)
+	DB=sqlite $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
+	DB=postgres $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 nightly: .venv/dev .env
 	DB=sqlite $(BIN)/python -m pytest -q -m nightly $(ARGS)
@@ -51,13 +51,17 @@ soak: .venv/dev .env
 			tests/eventlog/delivery/test_projecting.py || exit 1; \
 	done
 
+# All of them run, so that one look shows everything that is wrong.
 check: .venv/dev .env
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/python manage.py makemigrations --check --dry-run
-	$(BIN)/python manage.py lock_schemas --check
+	@failed=; \
+	run() { echo "== $$*"; "$(BIN)/$$@" || failed="$$failed\n  $$*"; }; \
+	run ruff format --check .; \
+	run ruff check .; \
+	run mypy; \
+	run lint-imports; \
+	run python manage.py makemigrations --check --dry-run; \
+	run python manage.py lock_schemas --check; \
+	test -z "$$failed" || { printf "\nFailed:$$failed\n"; exit 1; }
 
 schemas: .venv/run .env
 	$(BIN)/python manage.py lock_schemas
@@ -78,15 +82,23 @@ schemas: .venv/run .env
 	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-bench-api bench-log bench-replay bench-replay-load: .venv/bench
+# What each runs, in benchmarks/; those that have rivals need more packages.
+bench-admin: module = admin.pages
+bench-api: module = api.rates
+bench-log: module = log.rates
+bench-personal: module = personal.encryption
+bench-replay: module = replay.rebuild
+bench-replay-load: module = replay.under_load
+bench-seals: module = seals.sealing
+bench-api bench-log bench-replay bench-stream: .venv/bench
 
-bench-admin bench-api bench-log bench-personal bench-replay bench-replay-load bench-seals: bench-%: .venv/dev
-	$(BIN)/python benchmarks/$(subst -,_,$*).py --db=sqlite $(ARGS)
-	$(BIN)/python benchmarks/$(subst -,_,$*).py --db=postgres $(ARGS)
+bench-admin bench-api bench-log bench-personal bench-replay bench-replay-load bench-seals: .venv/dev
+	$(BIN)/python -m benchmarks.$(module) --db=sqlite $(ARGS)
+	$(BIN)/python -m benchmarks.$(module) --db=postgres $(ARGS)
 
-bench-stream: .venv/bench
-	$(BIN)/python benchmarks/stream.py --own-view 90 1000 $(ARGS)
-	$(BIN)/python benchmarks/throughput.py
+bench-stream:
+	$(BIN)/python -m benchmarks.stream.clients --own-view 90 1000 $(ARGS)
+	$(BIN)/python -m benchmarks.stream.throughput
 
 .venv/bench: benchmarks/requirements.txt .venv/dev
 	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -r benchmarks/requirements.txt

@@ -1,13 +1,11 @@
 #!/usr/bin/env python
 """Django's command-line entry point."""
 
-import gc
 import os
 import sys
 
 from django.core.management import execute_from_command_line
 
 if __name__ == "__main__":
-    gc.disable()  # next to nothing that a start makes is garbage; apps/eventlog/apps.py ends this
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     execute_from_command_line(sys.argv)

@@ -18,8 +18,11 @@ Event = tuple[str, int, str, dict[str, Any]]
 
 
 def orders(number: int) -> Iterator[Event]:
-    """So many events (stream, version, type, data) in an order of the world: placed, 10 % cancelled, the others paid,
-    most of them shipped and delivered; the steps of ten orders at a time lie between one another."""
+    """`number` events (stream, version, type, data) in the order of the log.
+
+    Each order is placed. 10 % are cancelled; the others are paid, and most of them shipped and delivered. The events of
+    ten orders at a time are mixed.
+    """
     chance = random.Random(1)
     customers = [str(UUID(int=chance.getrandbits(128))) for _ in range(1000)]
     made = 0
@@ -33,7 +36,7 @@ def orders(number: int) -> Iterator[Event]:
 
 
 def _order(chance: random.Random, customers: list[str], number: int) -> Iterator[Event]:
-    # As a UUIDv7 has it: the time first, so that streams lie in the index about as they lie in the log.
+    # The time comes first, as in a UUIDv7, so that streams have about the same order in the index as in the log.
     stream = f"order-{UUID(int=(number << 80) | chance.getrandbits(80))}"
     lines = [
         {"sku": f"A-{n}", "quantity": chance.randint(1, 9), "unit_price": f"{chance.randint(1, 9999) / 100:.2f}"}
@@ -51,9 +54,9 @@ def _order(chance: random.Random, customers: list[str], number: int) -> Iterator
 
 
 def rows(number: int, *, hexadecimal: bool) -> Iterator[tuple[Any, ...]]:
-    """The rows of the event table; SQLite has ids as hexadecimal digits and instants without a zone.
+    """The rows of the event table. SQLite stores ids as hexadecimal digits and instants without a zone.
 
-    All are of version 1, so cancelled orders come through their upcaster.
+    All events have schema version 1, so those of cancelled orders go through their upcaster.
     """
     metadata = msgspec.json.encode({"actor": "bench", "command": "Bench"}).decode()
     for position, (stream, version, name, data) in enumerate(orders(number), start=1):
@@ -66,7 +69,7 @@ def rows(number: int, *, hexadecimal: bool) -> Iterator[tuple[Any, ...]]:
 
 
 def fill(number: int) -> None:
-    """Write the events past the append function and the triggers, which are for others; no projector has seen them."""
+    """Write the events without the append function and the triggers, for speed. No projector has seen them."""
     from django.db import connections
 
     columns = ", ".join(COLUMNS)
@@ -93,7 +96,7 @@ def fill(number: int) -> None:
 
 
 def mark_as_seen(number: int) -> None:
-    """Checkpoints as if projectors and reactors had taken in so many events."""
+    """Set the checkpoints as if projectors and reactors had taken `number` events."""
     from apps.eventlog.delivery import checkpoints
     from apps.eventlog.projectors import services
     from apps.eventlog.reactors import Reactor
@@ -102,5 +105,5 @@ def mark_as_seen(number: int) -> None:
         checkpoints.enter(service)
         checkpoints.checkpoint_model(service).objects.update(position=number)
     for kind in Reactor.registry.values():
-        places = checkpoints.checkpoint_model(kind.service).objects
-        places.update_or_create(name=kind.name, defaults={"position": number})
+        rows = checkpoints.checkpoint_model(kind.service).objects
+        rows.update_or_create(name=kind.name, defaults={"position": number})

@@ -10,13 +10,13 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from tools import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
-UVICORN = ("-m", "uvicorn", "--lifespan", "off", "--timeout-graceful-shutdown", "2", "--no-access-log")
+UVICORN: tuple[str, ...] = ("-m", "uvicorn", "--lifespan", "off", "--timeout-graceful-shutdown", "2", "--no-access-log")
 UVICORN += ("--no-proxy-headers", "--no-server-header", "--log-level", "warning")
 
 
@@ -49,7 +49,7 @@ def deployment(engine: str) -> Iterator[None]:
 
 @contextmanager
 def process(*arguments: str, port: int, quiet: bool = False) -> Iterator[subprocess.Popen[bytes]]:
-    """A Python process that serves on a port, answering; stopped in the end."""
+    """A Python process that answers on a port; stopped at the end of the block."""
     environment = os.environ | {"PGAPPNAME": "server"}
     output = subprocess.DEVNULL if quiet else None
     server = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, stdout=output, stderr=output)
@@ -68,14 +68,14 @@ def process(*arguments: str, port: int, quiet: bool = False) -> Iterator[subproc
             server.kill()
 
 
-def shipped(port: int, processes: int = 1) -> "contextmanager[subprocess.Popen[bytes]]":
+def shipped(port: int, processes: int = 1) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """The server as `make run` starts it, or the same with several processes."""
     several = ("--workers", str(processes)) if processes > 1 else ()
     return process(*UVICORN, *several, "config.asgi:application", "--port", str(port), port=port)
 
 
 def tokens(number: int) -> list[str]:
-    """So many tokens of one staff login."""
+    """API tokens of one staff login."""
     from django.contrib.auth import get_user_model
     from knox.models import AuthToken
 
@@ -95,14 +95,14 @@ def memory(pid: int) -> int:
 
 
 def database_connections() -> int:
-    """How many connections servers have to PostgreSQL; 0 on SQLite, which has none."""
+    """How many connections the servers have to PostgreSQL; 0 on SQLite, which has no server."""
     from django.db import connections
 
     if connections["default"].vendor == "sqlite":
         return 0
     with connections["default"].cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'server'")
-        return cursor.fetchone()[0]
+        return int(cursor.fetchone()[0])
 
 
 def _answers(port: int) -> bool:

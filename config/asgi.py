@@ -1,16 +1,13 @@
 """The ASGI application: the API, the pages and the live stream on one port."""
 
-import gc
 import os
 
 import django
 import environ
 from django.db import connections
 
-gc.disable()  # as in manage.py
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
-gc.enable()
 
 from apps.eventlog.privacy.undone_erasures import refuse_to_serve  # noqa: E402  (needs the settings)
 from apps.eventlog.server.asgi import Bridge  # noqa: E402

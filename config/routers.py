@@ -1,14 +1,14 @@
-"""Which database a model lives in: a service's models in the service's own, the rest in `default`."""
+"""The database of each model: a service has its own, and so have the log and the data keys; `default` has the rest."""
 
 from django.conf import settings
 from django.db.models import Model
 
 
 class ServiceRouter:
-    """Gives every model one definite database by its app label; never answers None."""
+    """Finds the one database of a model by its app label. Never answers None, which would let Django decide."""
 
     def alias(self, app_label: str) -> str:
-        return app_label if app_label in (*settings.SERVICES, settings.EVENTLOG) else "default"
+        return app_label if app_label in (*settings.SERVICES, settings.EVENTLOG, settings.KEYS) else "default"
 
     def db_for_read(self, model: type[Model], **hints: object) -> str:
         return self.alias(model._meta.app_label)

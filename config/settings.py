@@ -1,4 +1,4 @@
-"""Settings from the environment; `.env` beside manage.py fills in what the environment leaves out."""
+"""Settings from the environment. A file `.env` in the folder of manage.py sets what the environment does not."""
 
 import base64
 import hashlib
@@ -18,15 +18,15 @@ env.read_env(BASE_DIR / ".env")
 # The services above the event log, each with a database alias of its own name.
 SERVICES = ["users", "orders"]
 EVENTLOG = "eventlog"
+KEYS = "keys"  # the data keys of personal fields, apart from the log and its backups
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
 
-# Data keys of personal fields: the table that holds them, and the key-encryption key that wraps them (32 bytes
-# in base64). Without one it follows from SECRET_KEY, which then cannot change without `manage.py rotate_keys`.
-PERSONAL_KEYS = "users.PersonalKey"
+# The key-encryption key (32 bytes in base64) wraps the data keys of personal fields. Without it, a key is derived from
+# SECRET_KEY, and when SECRET_KEY changes, `manage.py rotate_keys` must run.
 
 
 def key_encryption_key(text: str) -> bytes:
@@ -48,20 +48,20 @@ KEY_ENCRYPTION_KEY = key_encryption_key(
     env.str("KEY_ENCRYPTION_KEY", default="") or base64.b64encode(DERIVED_KEY).decode()
 )
 
-# inline: a command's request also projects its events. worker: `manage.py run_projectors` does.
+# inline: the request of a command also projects its events. worker: `manage.py run_projectors` projects them.
 PROJECTIONS = env.str("PROJECTIONS", default="inline")
 if PROJECTIONS not in ("inline", "worker"):
     raise ImproperlyConfigured(f"PROJECTIONS is inline or worker, not {PROJECTIONS!r}")
-# How long the first answer to an Idempotency-Key is given again; no less than a day.
+# How long the answer to an Idempotency-Key is kept; at least a day.
 IDEMPOTENCY_KEPT = timedelta(hours=max(24, env.int("IDEMPOTENCY_HOURS", default=48)))
-# Live streams a customer may have open on one process; staff may have any number.
+# How many live streams a customer may have open at one process. Staff may have any number.
 STREAMS_PER_CUSTOMER = env.int("STREAMS_PER_CUSTOMER", default=10)
-# Commands a login may send in a minute to one process.
+# How many commands a login may send to one process in a minute.
 COMMANDS_PER_MINUTE = max(1, env.int("COMMANDS_PER_MINUTE", default=600))
 STAFF_COMMANDS_PER_MINUTE = max(1, env.int("STAFF_COMMANDS_PER_MINUTE", default=120_000))
-# Tokens a login may have; with one more the oldest ends.
+# How many tokens a login may have. One more ends the oldest.
 TOKENS_PER_LOGIN = max(1, env.int("TOKENS_PER_LOGIN", default=20))
-# Seconds that a client may take nothing of what it is sent before it is cut off.
+# A client is cut off after it has taken nothing of what it is sent for this many seconds.
 CLIENT_PATIENCE = env.float("CLIENT_PATIENCE", default=30)
 # Kills the process at a named point of a command; for crash tests only.
 FAILPOINT = env.str("FAILPOINT", default="")
@@ -85,6 +85,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     f"apps.{EVENTLOG}",
+    f"apps.{EVENTLOG}.encryption",
     *(f"apps.{service}" for service in SERVICES),
 ]
 
@@ -121,7 +122,7 @@ TEMPLATES = [
 ]
 
 
-# Ends the name of every database: opens those that `replay_events --into <suffix>` has built beside the live ones.
+# A suffix of the name of every database, to open those that `replay_events --into <suffix>` has built.
 DATABASE_SUFFIX = env.str("DATABASE_SUFFIX", default="")
 
 
@@ -132,18 +133,19 @@ def suffixed(name: str) -> str:
 def database(alias: str) -> dict[str, object]:
     """The database of an alias: `<ALIAS>_DATABASE_URL`, or a SQLite file under DATA_DIR, with DATABASE_SUFFIX.
 
-    The log is the truth, so each of its commits is synced. Read databases can be rebuilt, and catch up from
-    the checkpoint that a crash leaves them, so theirs are not, but for the one with the data keys of personal fields.
-    Where commits are synced, SQLite also overwrites whatever is deleted; elsewhere not the pages of a dropped table.
+    The log, the data keys and `default` cannot be rebuilt, so each of their commits is synced to the disk. The read
+    databases are not synced: after a crash of the server they catch up from their checkpoint, or are rebuilt.
+    If its commits are synced, SQLite also overwrites what is deleted. Otherwise it does not overwrite the pages of a
+    dropped table, which would slow each rebuild.
     """
-    kept = alias not in SERVICES or alias == PERSONAL_KEYS.partition(".")[0].lower()
+    kept = alias not in SERVICES
     url = env.str(f"{alias.upper()}_DATABASE_URL", default="")
     if url:
         parsed = env.db_url_config(url)
         if "postgresql" in parsed["ENGINE"]:
-            # A process that was stopped in a transaction must not hold its locks for ever.
+            # Without this, a process that was stopped in a transaction would keep its locks for ever.
             server = "-c idle_in_transaction_session_timeout=30s" + ("" if kept else " -c synchronous_commit=off")
-            # Bound by the server, statements are prepared there and planned once.
+            # With parameters bound by the server, it prepares a statement and plans it once.
             bound = {"server_side_binding": True, "prepare_threshold": 5}
             options = {"connect_timeout": 5, "options": server, **bound, **parsed.get("OPTIONS", {})}
             host = unquote(parsed["HOST"])  # a unix socket's directory comes percent-encoded
@@ -167,7 +169,8 @@ def database(alias: str) -> dict[str, object]:
     }
 
 
-DATABASES = {alias: database(alias) for alias in ("default", *SERVICES, EVENTLOG)}
+# In the order in which `migrate` goes through them: the keys come before `users`, where they were.
+DATABASES = {alias: database(alias) for alias in ("default", KEYS, *SERVICES, EVENTLOG)}
 DATABASE_ROUTERS = ["config.routers.ServiceRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -186,10 +189,13 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 
-NUM_PROXIES = env.int("NUM_PROXIES", default=0)  # in front, trusted to say who asks and whether by TLS
+NUM_PROXIES = env.int(
+    "NUM_PROXIES", default=0
+)  # proxies in front that are trusted to report a client's address, and whether it uses TLS
 
-# So many tries a period: failed logins of an account from an address, of an account, and of an address; registrations
-# from an address; changes of one's e-mail address. To lock an account out takes more than one address can do alone.
+# How many tries there may be in a period: failed logins of an account from one network address, of an account, and from
+# one network address; registrations from one network address; changes of one's own e-mail address. `login_account` is
+# larger than `login_address`, so that no single address can lock an account out.
 RATES = {
     "login": "10/minute",
     "login_account": "200/hour",
@@ -227,7 +233,7 @@ REST_FRAMEWORK = {
     "NUM_PROXIES": NUM_PROXIES,
 }
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(hours=10)}
-FORCE_SCRIPT_NAME = env.str("SCRIPT_NAME", default="") or None  # the path below which a proxy shows all of it
+FORCE_SCRIPT_NAME = env.str("SCRIPT_NAME", default="") or None  # the path under which a proxy serves the whole site
 SPECTACULAR_SETTINGS = {
     "TITLE": "Headrace",
     "DESCRIPTION": "Commands are POST, queries are GET; every change is an event.",
@@ -240,12 +246,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
-# Counts of failed logins and registrations hold across processes.
+# In the database, so that all processes share the counts of failed logins and registrations.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.db.DatabaseCache",
         "LOCATION": "throttle_cache",
-        "OPTIONS": {"MAX_ENTRIES": 100_000},  # so that a flood of names does not push the counts out
+        "OPTIONS": {"MAX_ENTRIES": 100_000},  # so many that a flood of names does not push the counts out
     }
 }
 
@@ -256,7 +262,7 @@ FORMAT_MODULE_PATH = ["config.formats"]  # instants as in the API, with seconds
 
 STATIC_URL = f"{FORCE_SCRIPT_NAME or ''}/static/"
 WHITENOISE_STATIC_PREFIX = "/static/"
-WHITENOISE_USE_FINDERS = True  # served from where the packages have them: nothing to collect
+WHITENOISE_USE_FINDERS = True  # files are served from their packages, so collectstatic need not run
 
 LOGGING = {
     "version": 1,

@@ -1,4 +1,4 @@
-"""The admin of all four databases, the services' first."""
+"""The admin site: pages of all databases, those of the services first."""
 
 from typing import Any
 
@@ -9,9 +9,10 @@ from django.contrib.admin.apps import AdminConfig
 from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver, path, reverse
 
-from apps.eventlog.permissions import SEE_JOBS, actor_of
+from apps.eventlog.admin.pages import SEE_JOBS
+from apps.eventlog.commands import Actor
 
-OURS = (*settings.SERVICES, settings.EVENTLOG)
+OWN_DATABASES = (*settings.SERVICES, settings.EVENTLOG, settings.KEYS)
 
 
 class Site(AdminSite):
@@ -25,7 +26,7 @@ class Site(AdminSite):
         return [path("projectors/", self.admin_view(projectors), name="projectors"), *super().get_urls()]
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """The services, then the log, then logins and tokens, with their models in the order of models.py."""
+        """Services, log, data keys, then logins with tokens; the models of each in the order of models.py."""
         listed = self._build_app_dict(request, app_label)
         for label, app in listed.items():
             order = list(apps.get_app_config(label).get_models())
@@ -35,19 +36,19 @@ class Site(AdminSite):
         if "auth" in listed:
             listed["auth"]["name"] = "Logins"
         for label, app in listed.items():
-            app["database"] = label if label in OURS else "default"
+            app["database"] = label if label in OWN_DATABASES else "default"
             for model in app["models"]:
                 model["about"] = _about(model["model"])
-        if settings.EVENTLOG in listed and actor_of(request.user).may(SEE_JOBS):
+        if settings.EVENTLOG in listed and Actor.of(request.user).may(SEE_JOBS):
             listed[settings.EVENTLOG]["models"].insert(1, _projectors())
-        return [listed[label] for label in sorted(listed, key=[*OURS, *listed].index)]
+        return [listed[label] for label in sorted(listed, key=[*OWN_DATABASES, *listed].index)]
 
 
 def _projectors() -> dict[str, Any]:
-    """The entry of the projectors page, in the form of a model's."""
-    about = "How far each projector is; rebuild one, or compare it with the log."
-    place = {"admin_url": reverse("admin:projectors"), "add_url": None, "view_only": True}
-    return {"name": "Projectors", "object_name": "Projectors", "about": about, **place}
+    """The entry of the projectors page, in the form of a model's entry."""
+    about = "The position of each projector. Rebuild one, or compare it with the log."
+    links = {"admin_url": reverse("admin:projectors"), "add_url": None, "view_only": True}
+    return {"name": "Projectors", "object_name": "Projectors", "about": about, **links}
 
 
 class SiteConfig(AdminConfig):
@@ -55,7 +56,7 @@ class SiteConfig(AdminConfig):
 
 
 def _about(model: type) -> str:
-    """The first line of the docstring of a model of ours; Django makes one up where there is none."""
+    """The first line of the docstring of one of our models; empty if Django has made the docstring up."""
     texts = (kind.__doc__ or "" for kind in model.__mro__ if kind.__module__.startswith("apps."))
     return next((text.split("\n")[0] for text in texts if not text.startswith(f"{model.__name__}(")), "").replace(
         "`", ""

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Fill an empty log with believable users and orders, sent as commands: the same at every run."""
+"""Fill an empty log with believable users and orders, by commands. Every run makes the same data."""
 
 import os
 import random
@@ -12,7 +12,7 @@ import django
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-os.environ["PROJECTIONS"] = "inline"  # an order needs its customer's row, and no worker may run yet
+os.environ["PROJECTIONS"] = "inline"  # an order needs its customer's row, and there may be no worker yet
 django.setup()
 
 from django.conf import settings
@@ -61,19 +61,19 @@ def price(text: str, currency: str) -> Decimal:
 
 
 def life_of_order(number: int, chance: random.Random) -> list[Command]:
-    """The commands of one order, from placing it to wherever it has come."""
+    """The commands of one order, from its placing to a step chosen by chance."""
     id, customer = uuid5(NAMESPACE, f"order {number}"), user_id(chance.randrange(len(NAMES)))
     currency = chance.choice(["EUR", "EUR", "EUR", "USD", "JPY"])
     skus = chance.sample(sorted(GOODS), chance.randint(1, 4))
     lines = tuple(OrderLine(sku, chance.randint(1, 6), price(GOODS[sku][1], currency)) for sku in skus)
-    come = chance.randint(1, len(STEPS))
+    count = chance.randint(1, len(STEPS))
     steps: list[Command] = [
         PlaceOrder(id, customer, currency, lines),
         PayOrder(id, f"PAY-{number:04}"),
         ShipOrder(id, f"TRACK-{number:06}"),
         DeliverOrder(id),
-    ][:come]
-    if come <= 2 and chance.random() < 0.25:
+    ][:count]
+    if count <= 2 and chance.random() < 0.25:
         steps.append(CancelOrder(id, chance.choice(["ordered twice", "too late", "found a nicer pot"])))
     return steps
 
@@ -98,9 +98,9 @@ def send(commands: list[Command]) -> None:
 
 
 def main() -> None:
-    # What an interrupted run has sent already is recognised by the version of its aggregate.
+    # The version of an aggregate shows how many of its commands an interrupted run has sent.
     todo = [(kind, id, commands, load(kind, id).version) for kind, id, commands in lives()]
-    last = user_id(len(NAMES) - 1)  # leaves at the end, so that the reactor cancels what is unpaid
+    last = user_id(len(NAMES) - 1)  # is deactivated at the end, so that the reactor cancels the unpaid orders
     if load(User, last).version > 1:
         print("Demo data: there already")
         return

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make the demo staff login `admin` / `admin`, while DEBUG is on and not otherwise."""
+"""Make the demo staff login `admin` / `admin`, if DEBUG is on."""
 
 import os
 import sys

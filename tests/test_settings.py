@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from config.routers import ServiceRouter
-
 ROOT = Path(__file__).resolve().parent.parent
 CLEAN = {name: value for name, value in os.environ.items() if not name.endswith("_DATABASE_URL")}
 
@@ -64,13 +62,3 @@ def test_once_it_is_up_garbage_is_collected_and_the_start_is_left_alone(tmp_path
     look = f"import gc{entry and f', {entry}'}; print(gc.isenabled(), gc.get_freeze_count() > 0)"
     result = manage(tmp_path, "shell", "-v0", "-c", look, SECRET_KEY="x" * 60)
     assert result.stdout.strip() == "True True", result.stderr
-
-
-@pytest.mark.parametrize(
-    ("label", "alias"), [("users", "users"), ("orders", "orders"), ("eventlog", "eventlog"), ("auth", "default")]
-)
-def test_every_app_has_one_definite_database(label: str, alias: str) -> None:
-    allowed = [
-        each for each in ("default", "users", "orders", "eventlog") if ServiceRouter().allow_migrate(each, label)
-    ]
-    assert allowed == [alias]

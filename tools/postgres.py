@@ -21,10 +21,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
-ALIASES = ("default", "users", "orders", "eventlog")
+ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = "unix_socket_directories = '{directory}'\nlisten_addresses = ''\nmax_connections = 200\n"
 
 
@@ -132,13 +133,27 @@ def _alive(process: int) -> bool:
         return False
 
 
+@cache
+def aliases() -> tuple[str, ...]:
+    """The database aliases of the settings.
+
+    A process of its own reads them. An import here would keep settings whose URLs `databases` is about to change.
+    """
+    code = "from config.settings import DATABASES; print(*DATABASES)"
+    with tempfile.TemporaryDirectory() as empty:  # the settings make the directory of their databases
+        environment = os.environ | {"SECRET_KEY": "for no data", "DATA_DIR": empty}
+        command = [sys.executable, "-c", code]
+        names = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+    return tuple(names.split())
+
+
 def databases(url: str, prefix: str = "headrace") -> dict[str, str]:
-    """Make one database an alias where it is missing; returns `{<ALIAS>_DATABASE_URL: url}`."""
+    """Make the database of each alias if it is missing; returns `{<ALIAS>_DATABASE_URL: url}`."""
     import psycopg
 
     urls = {}
     with psycopg.connect(url, autocommit=True) as connection:
-        for alias in ALIASES:
+        for alias in aliases():
             name = f"{prefix}_{alias}"
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
                 connection.execute(f'CREATE DATABASE "{name}"')

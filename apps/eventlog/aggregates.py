@@ -10,7 +10,7 @@ Applier = TypeVar("Applier", bound=Callable[..., None])
 
 
 class Erased(Exception):
-    """The person was erased: nothing of theirs may be recorded any more."""
+    """The person was erased, so nothing about them may be recorded any more."""
 
 
 class RuleBroken(Exception):
@@ -30,8 +30,8 @@ def applies(event_type: type[DomainEvent]) -> Callable[[Applier], Applier]:
 class Aggregate:
     """Base of every aggregate: one stream, `<category>-<id>`, folded by methods marked `@applies`.
 
-    `version` counts the recorded events, `last` is the last of them and `position` its place in the log.
-    `pending_events` and `pending_claims` are what the methods decided and nobody has stored yet.
+    `version` counts the recorded events, `last` is the last of them, and `position` is the position of that one.
+    `pending_events` and `pending_claims` are what the methods have decided and the repository has not stored yet.
     """
 
     registry: ClassVar[dict[str, type["Aggregate"]]] = {}
@@ -58,7 +58,7 @@ class Aggregate:
 
     @property
     def owner(self) -> UUID | None:
-        """The user whose this is, for good: the first event decides. None means that only staff may touch it."""
+        """The user who owns this. The first event decides it for ever. None means that only staff may touch it."""
         return None
 
     def apply(self, event: DomainEvent) -> None:
@@ -72,16 +72,16 @@ class Aggregate:
         return self
 
     def record(self, event: DomainEvent) -> None:
-        """Decide: the event takes effect here at once and in the log with the next append."""
+        """Decide that this happens. The event is applied here at once, and enters the log with the next append."""
         self.apply(event)
         self.pending_events.append(event)
 
     def claim(self, scope: str, key: str) -> None:
-        """Reserve a value that is unique across streams, together with the next append."""
+        """Reserve a value that no other stream may hold, in the transaction of the next append."""
         self.pending_claims.append((scope, key, True))
 
     def disclaim(self, scope: str, key: str) -> None:
-        """Give a reserved value back, together with the next append."""
+        """Give a reserved value back, in the transaction of the next append."""
         self.pending_claims.append((scope, key, False))
 
     @staticmethod

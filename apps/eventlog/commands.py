@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 from uuid import UUID
 
 
@@ -29,7 +29,7 @@ def _all(permission: str) -> bool:
 class Actor:
     """Who sends a command: a customer by user id, a member of staff or the system by name.
 
-    `has_perm` says which permissions a member of staff has.
+    `has_perm` answers whether a member of staff has a permission.
     """
 
     name: str
@@ -41,12 +41,17 @@ class Actor:
         return cls(str(user_id))
 
     @classmethod
+    def of(cls, login: Any) -> Self:
+        """Whom a login of Django's auth stands for. A customer's username is their user id."""
+        return cls(login.get_username(), login.is_staff, login.has_perm)
+
+    @classmethod
     def operator(cls, name: str) -> Self:
-        """Whoever has a shell on the machine: no permission is asked for there."""
+        """Somebody with a shell on the machine. They have every permission, since they can reach the databases."""
         return cls(name, is_staff=True, has_perm=_all)
 
     def may(self, permission: str) -> bool:
-        """True for a member of staff who has the permission. A customer has none: see `owns`."""
+        """True for a member of staff who has the permission. Customers have no permission, see `owns`."""
         return self.is_staff and self.has_perm(permission)
 
     def owns(self, owner: UUID | None) -> bool:

@@ -1,27 +1,39 @@
-"""Erase a person: destroy the data key, and enter it in the ledger beside the log.
+"""Erase a person: destroy the data key and record the erasure in a ledger, which is kept with the log.
 
-The ledger tells an erasure from a backup of the keys that is older than it.
+A backup of the data keys may be older than an erasure and bring its key back. The ledger shows which keys must go
+again.
 """
 
 from uuid import UUID
 
+from django.db import connections
+
+from apps.eventlog import store
+from apps.eventlog.database import statements
 from apps.eventlog.delivery import projecting, reacting
 from apps.eventlog.encryption import data_keys
 from apps.eventlog.models import Erasure
 
 
 def carry_out(subject: UUID, position: int) -> None:
-    """Destroy the data key of a person whose erasure stands at this position of the log; safe to repeat."""
+    """Destroy the data key of a person. `position` is that of the event that erases them. Safe to repeat.
+
+    Raises IntegrityError if the event there is not of that person's stream and names them in no field.
+    """
     data_keys.destroy(subject)
-    Erasure.objects.get_or_create(subject=subject, defaults={"position": position})
+    if connections[store.ALIAS].vendor == "postgresql":
+        statements.run(store.ALIAS, "SELECT eventlog_erase(%s, %s)", [subject, position])
+    else:
+        Erasure.objects.get_or_create(subject=subject, defaults={"position": position})
 
 
 def is_carried_out(subject: UUID) -> bool:
+    """Is the person in the ledger, and the data key destroyed?"""
     return Erasure.objects.filter(subject=subject).exists() and not data_keys.find([subject])
 
 
 def complete(subject: UUID, service: str) -> bool:
-    """Project and react in this process, also if a worker would, until the erasure is carried out; False if it is not.
+    """Project and react in this process, also if workers do it usually; True if the erasure is then carried out.
 
     `service` is the one whose reactor carries it out.
     """

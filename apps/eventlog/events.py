@@ -14,10 +14,10 @@ Payload = dict[str, Any]
 Field = TypeVar("Field")
 
 _PERSONAL = msgspec.Meta(extra_json_schema={"x-personal": True})
-ERASED = "[erased]"  # what a personal field reads once the person is forgotten
+ERASED = "[erased]"  # what a personal field reads after its person was erased
 
 Personal = Annotated[Field, _PERSONAL]
-"""Marks a field about a person, `name: Personal[str]`: encrypted in the log, `[erased]` once they are forgotten."""
+"""Marks a field about a person: `name: Personal[str]`. Encrypted in the log; `[erased]` after an erasure."""
 
 
 _decoders: dict[type, Callable[[msgspec.Raw], Any]] = {}
@@ -31,11 +31,11 @@ class UnknownEvent(Exception):
 class DomainEvent:
     """Base of every event. Subclass it as a frozen dataclass in a service's `events.py`.
 
-    The class is stored as `<service>.<class name>`. A change that old payloads do not fit takes
-    a higher `schema_version` and an upcaster (`upcasting.py`).
+    The log stores the class as the type `<service>.<class name>`. If old payloads do not fit a change of the fields,
+    the change needs a higher `schema_version` and an upcaster (`upcasting.py`).
 
-    Fields marked `Personal` are about the person whose id the stream has, or the field that `subject`
-    names. An event that `erases` is the end of what can be read about its person.
+    Fields marked `Personal` are about one person. The person's id is in the name of the stream, or in the field that
+    `subject` names. After an event with `erases`, nothing about its person can be read.
     """
 
     __slots__ = ()
@@ -64,28 +64,14 @@ class DomainEvent:
 
 
 def _decoder(kind: type[DomainEvent]) -> Callable[[msgspec.Raw], Any]:
-    """Makes events of a class from the text of their payloads, without a dictionary between."""
+    """Decodes the text of a payload straight into an event of this class, without a dictionary in between."""
     return _decoders.setdefault(kind, msgspec.json.Decoder(kind).decode)
 
 
-# What the log keeps of an event, in the order of its columns.
-FIELDS: dict[str, Any] = {
-    "position": int,
-    "event_id": UUID,
-    "stream": str,
-    "stream_version": int,
-    "type": str,
-    "schema_version": int,
-    "data": Payload,
-    "metadata": Payload,
-    "recorded_at": datetime,
-}
-
-
 class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One row of the log, with the `FIELDS`; `event` is the typed, current form.
+    """One row of the log, with the `FIELDS`; `event` is the typed event in its current version.
 
-    What a replay of millions seldom asks for stays text until it is asked for.
+    A replay reads millions of these and seldom asks for an id or the metadata. So they stay text until somebody asks.
     """
 
     position: int
@@ -108,6 +94,11 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return msgspec.json.decode(self._data)
 
     @property
+    def stored_data(self) -> bytes:
+        """The text of the payload, to look for something in it without decoding it."""
+        return bytes(self._data)
+
+    @property
     def metadata(self) -> Payload:
         return msgspec.json.decode(self._metadata)
 
@@ -121,7 +112,7 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def stream_id(self) -> UUID:
-        """The id behind the category, for streams named by UUID."""
+        """The id in the name of the stream; raises `msgspec.ValidationError` if it is not a UUID."""
         return _uuid(f'"{self.stream.partition("-")[2]}"')
 
     @property
@@ -143,10 +134,16 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def document(self, customer: UUID | None = None) -> Payload:
         """The event as the feed, histories and the stream show it.
 
-        To a `customer` it does not name a member of staff who sent its command: `staff` stands there.
+        A `customer` does not see the name of the member of staff who sent the command, only `staff`.
         """
         shown: Payload = msgspec.to_builtins({field: getattr(self, field) for field in FIELDS})
         actor = shown["metadata"].get("actor")
         if customer is not None and actor not in (None, str(customer), SYSTEM.name):
             shown["metadata"]["actor"] = "staff"
         return shown
+
+
+# What anybody is shown of an event, in the order of the columns, and the type that it is read as.
+FIELDS: dict[str, Any] = {
+    field.name.removeprefix("_"): field.type for field in msgspec.structs.fields(RecordedEvent)
+} | {"event_id": UUID, "data": Payload, "metadata": Payload}

@@ -1,4 +1,4 @@
-"""The tables of the log, and the abstract ones each service keeps for its readers."""
+"""The tables of the log, and the abstract models that each service has for its projectors and reactors."""
 
 from typing import Any, ClassVar, Self
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Instant(models.DateTimeField):  # type: ignore[type-arg]
-    """With six decimals also where SQLite compares it as text, for so the log has it there."""
+    """An instant with six decimals. SQLite compares instants as texts, and the log writes all of them with six."""
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
         value = super().get_db_prep_value(value, connection, prepared)
@@ -18,7 +18,10 @@ class Instant(models.DateTimeField):  # type: ignore[type-arg]
 
 
 class StoredEvent(models.Model):
-    """One event of the log. Append-only: the database refuses everything but new rows."""
+    """One event of the log, for migrations and the admin; everybody else asks `store`.
+
+    Append-only: the database refuses everything but new rows. `log/columns.py` is the list of the columns.
+    """
 
     position = models.BigAutoField(primary_key=True)
     event_id = models.UUIDField(unique=True)
@@ -51,7 +54,7 @@ class StoredEvent(models.Model):
 
 
 class Import(models.Model):
-    """Events that were recorded elsewhere, at the positions from `first` to `last`: no reactor answers them."""
+    """Events of another log, now at the positions `first` to `last` of this one. No reactor takes them."""
 
     first = models.BigIntegerField(primary_key=True)
     last = models.BigIntegerField(db_index=True)
@@ -86,7 +89,7 @@ class Reservation(models.Model):
 
 
 class Erasure(models.Model):
-    """A person was erased: the ledger that is kept with the log, to be applied again to a restored backup of keys."""
+    """A person was erased. If an older backup of the data keys is restored, this says which keys to destroy again."""
 
     subject = models.UUIDField(primary_key=True)
     position = models.BigIntegerField()
@@ -140,19 +143,19 @@ class Job(models.Model):
 
 
 class Seal(models.Model):
-    """What a batch of events was when it was sealed. Append-only, and each continues the one before."""
+    """The content of a batch of events when it was sealed. Append-only; each seal continues the one before."""
 
     number = models.BigIntegerField(primary_key=True)
-    after = models.BigIntegerField()  # the batch begins beyond this position,
-    until = models.BigIntegerField()  # and this is its last
-    gaps = models.JSONField()  # [first, last] positions in it that no event took, for their appends were rolled back
+    after = models.BigIntegerField()  # the batch begins beyond this position
+    until = models.BigIntegerField()  # the last position of the batch
+    gaps = models.JSONField()  # [first, last] of positions without an event, because their appends were rolled back
     events = models.PositiveIntegerField()
     root = models.CharField(max_length=64)
     previous = models.CharField(max_length=64)
     sealed_at = models.DateTimeField()
     digest = models.CharField(max_length=64)
     signature = models.CharField(max_length=88, default="")
-    leaves = models.BinaryField()  # the hash of each event, 32 bytes, so that a changed one can be named
+    leaves = models.BinaryField()  # the hash of each event, 32 bytes: verify_log can say which one was changed
 
     class Meta:
         ordering = ["number"]
@@ -169,8 +172,8 @@ class Checkpoint(models.Model):
     name = models.CharField(max_length=100, primary_key=True)
     position = models.BigIntegerField(default=0)
     updated_at = models.DateTimeField(auto_now=True)
-    attempts = models.PositiveIntegerField(default=0)  # begun from here and not ended, see attempts.py
-    singly_until = models.BigIntegerField(default=0)  # one event at a time up to here, after such an attempt
+    attempts = models.PositiveIntegerField(default=0)  # begun at this position and not ended, see delivery/claims.py
+    singly_until = models.BigIntegerField(default=0)  # deliver one event at a time up to this position
 
     class Meta:
         abstract = True
@@ -181,16 +184,16 @@ class Checkpoint(models.Model):
 
 
 class DeadLetter(models.Model):
-    """An event that one reader could not take in; it and the later ones of its stream wait here.
+    """An event that a projector or reactor could not take, or a later event of the same stream, which waits for it.
 
-    What became of it stays on record.
+    The row stays after somebody has settled it.
     """
 
     class Status(models.TextChoices):
-        WAITING = "waiting", "waiting"  # its turn has not come: an earlier one of the stream failed
+        WAITING = "waiting", "waiting"  # an earlier event of the stream failed
         FAILED = "failed", "failed"
-        RETRIED = "retried", "retried"  # taken in after all
-        SKIPPED = "skipped", "skipped"  # left out for ever, in replays too, for the reason given
+        RETRIED = "retried", "retried"  # a retry succeeded
+        SKIPPED = "skipped", "skipped"  # left out for ever, also in replays, for the `reason`
 
     objects: ClassVar[models.Manager[Self]]
 
@@ -204,7 +207,7 @@ class DeadLetter(models.Model):
     settled_at = models.DateTimeField(null=True)
     settled_by = models.CharField(max_length=200, default="")
     reason = models.CharField(max_length=500, default="")
-    acts = models.JSONField(default=list)  # what operators did, oldest first: {act, by, at, and what came of it}
+    acts = models.JSONField(default=list)  # what operators did, oldest first: {act, by, at, outcome}
 
     class Meta:
         abstract = True
@@ -214,21 +217,3 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.projector} {self.stream} at {self.position}"
-
-
-class PersonalKey(models.Model):
-    """The data key of one person, wrapped by a key-encryption key; None once it is destroyed."""
-
-    objects: ClassVar[models.Manager[Self]]
-
-    subject = models.UUIDField(primary_key=True)
-    wrapped = models.BinaryField(null=True)
-    wrapped_by = models.CharField(max_length=16, default="", help_text="which key-encryption key")
-    destroyed_at = models.DateTimeField(null=True)
-
-    class Meta:
-        abstract = True
-        indexes = [models.Index(fields=["wrapped_by", "subject"], name="%(app_label)s_personal_key_by")]
-
-    def __str__(self) -> str:
-        return f"key of {self.subject}"

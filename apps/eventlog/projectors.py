@@ -1,4 +1,4 @@
-"""Projectors turn events into rows of their own service's database, each event exactly once."""
+"""Projectors turn events into rows of their service's database. Each event takes effect exactly once."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
@@ -14,7 +14,7 @@ Method = TypeVar("Method", bound=Callable[..., None])
 
 
 def on(event_type: type[DomainEvent]) -> Callable[[Method], Method]:
-    """Mark the method of a projector or reactor that takes this event."""
+    """Mark the method of a projector or reactor that takes events of this type."""
 
     def mark(method: Method) -> Method:
         method.__dict__["takes"] = event_type
@@ -24,17 +24,16 @@ def on(event_type: type[DomainEvent]) -> Callable[[Method], Method]:
 
 
 def marked_methods(kind: type) -> dict[type[DomainEvent], str]:
-    """The methods of a class marked with `@on`, by event class."""
+    """The names of the methods of a class that are marked with `@on`, by the type of event."""
     members = {name: getattr(kind, name) for name in dir(kind)}
     return {method.takes: name for name, method in members.items() if hasattr(method, "takes")}
 
 
 class Projector:
-    """Base of the projectors whose rows depend on many streams; `RowProjector` is the usual one.
+    """Base of projectors whose rows depend on many streams. If each row depends on one, use `RowProjector`.
 
-    A subclass names the tables it owns (`models`) and the categories it follows, and implements
-    `project`. It reaches its tables by `self.table(Model)`, which during a rebuild is another
-    table than the live one.
+    A subclass names the models of its tables (`models`) and the categories that it follows, and implements `project`.
+    It must reach its tables by `self.table(Model)`: in a rebuild that is a new table, not the live one.
     """
 
     registry: ClassVar[dict[str, type["Projector"]]] = {}
@@ -56,22 +55,23 @@ class Projector:
         self._takes = {event_type: getattr(self, name) for event_type, name in self.methods.items()}
 
     def table(self, model: type[Model]) -> Any:
-        """The model to read and write rows with: of the live table, or of the one being built."""
+        """The model to read and write rows with: that of the live table, or in a rebuild that of the new table."""
         return self._tables.get(model, model)
 
     def upsert(self, model: type[Model], rows: Sequence[Any]) -> None:
-        """Insert rows into the table of a model, or write them over the rows that have their primary keys."""
+        """Insert rows into the table of a model. A row replaces the one that has the same primary key."""
         bulk_rows.upsert(self.table(model), rows)
 
     def project(self, events: Sequence[RecordedEvent]) -> None:
-        """Write what the events change, in a transaction that the caller holds open."""
+        """Write to the tables what the events change, in the caller's transaction."""
         raise NotImplementedError
 
 
 class RowProjector(Projector, abstract=True):
-    """One row a stream, folded from that stream alone. Methods take `(row, event, recorded)`.
+    """Base of projectors with one row for each stream, folded from that stream alone.
 
-    The row's primary key is the stream's id; `version` and `updated_at` are kept here.
+    A subclass names the `model` and the `category`. Its methods marked `@on` take `(row, event, recorded)`. The row's
+    primary key is the stream's id; `version` and `updated_at` are set here.
     """
 
     model: ClassVar[type[Model]]
@@ -92,15 +92,15 @@ class RowProjector(Projector, abstract=True):
 
     @classmethod
     def row_at(cls, id: UUID, position: int | None = None) -> Any | None:
-        """The row of a stream as it stood at a position of the log, or as it stands now; None before its first event.
+        """The row of a stream as of a position of the log, or as of now; None before its first event.
 
-        The row is folded from the stream itself, so it is never late.
+        It is folded from the stream itself, so it shows events that are not projected yet.
         """
         history = list(store.read_stream(f"{cls.category}-{id}", until=position))
         return cls().fold(cls.model(pk=id), history) if history else None
 
     def fold(self, row: Any, events: Iterable[RecordedEvent]) -> Any:
-        """The row after these events of its stream, one or more, oldest first."""
+        """Apply events of its stream to a row, one or more, oldest first; returns the row."""
         takes = self._takes
         for recorded in events:
             event = recorded.event
@@ -111,6 +111,7 @@ class RowProjector(Projector, abstract=True):
 
 
 def of_service(service: str) -> list[type[Projector]]:
+    """The projectors of a service."""
     return [projector for projector in Projector.registry.values() if projector.service == service]
 
 

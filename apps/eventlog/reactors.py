@@ -1,4 +1,4 @@
-"""Reactors answer events with commands or side effects. They follow the log live and are never replayed."""
+"""Reactors answer events with commands or side effects. They follow the log live; a replay does not run them."""
 
 from typing import ClassVar
 
@@ -7,10 +7,10 @@ from apps.eventlog.projectors import marked_methods
 
 
 class Reactor:
-    """Base of every reactor, in a service's `reactors.py`. Methods marked `@on` take `(event, recorded)`.
+    """Base of every reactor, in a service's `reactors.py`. Its methods marked `@on` take `(event, recorded)`.
 
-    An event may come twice (after a crash, or from two workers), so a reaction must have the same
-    effect however often it runs. It sees the service's own rows as of the event or later.
+    A reactor may get an event twice, after a crash or from two workers. So a reaction must have the same effect however
+    often it runs. When it runs, the service's own rows show the event, and perhaps later ones.
     """
 
     registry: ClassVar[dict[str, type["Reactor"]]] = {}
@@ -24,5 +24,6 @@ class Reactor:
         Reactor.registry[cls.name] = cls
 
     def react(self, recorded: RecordedEvent) -> None:
+        """Call the method for this event. Raises what the method raises."""
         event = recorded.event
         getattr(self, self.methods[type(event)])(event, recorded)

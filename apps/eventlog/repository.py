@@ -13,7 +13,7 @@ Kind = TypeVar("Kind", bound=Aggregate)
 
 
 class NotFound(Exception):
-    """There is no such aggregate, or it is another's, which looks the same."""
+    """There is no such aggregate, or it belongs to somebody else; the answer must not tell which."""
 
 
 class Forbidden(Exception):
@@ -26,9 +26,9 @@ class PreconditionFailed(Exception):
 
 @contextmanager
 def creating(kind: type[Kind], id: UUID) -> Iterator[Kind]:
-    """A new aggregate to record the first events of; appended when the block ends well.
+    """A new aggregate. What its methods record is appended if the block ends without an error.
 
-    Raises `NotFound` where the actor would create something for another, and `PreconditionFailed`.
+    Raises `NotFound` if the actor would create something that belongs to somebody else, and `PreconditionFailed`.
     """
     aggregate = kind(id)
     _require_version(aggregate)
@@ -45,12 +45,13 @@ def require_owner(owner: UUID | None) -> None:
 
 @contextmanager
 def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False, even_erased: bool = False) -> Iterator[Kind]:
-    """The aggregate, to call its methods; what they record is appended when the block ends well.
+    """The aggregate as it is now. What its methods record is appended if the block ends without an error.
 
-    Raises `NotFound`, `Forbidden` where the actor is not staff and `staff_only` is set, `Erased` unless
-    `even_erased`, `PreconditionFailed`, and `store.WrongExpectedVersion` where another was faster.
+    Raises `NotFound`, `Forbidden` with `staff_only` if the actor is not staff, `Erased` without `even_erased` if the
+    person was erased, `PreconditionFailed`, and `store.WrongExpectedVersion` if somebody else appended first. Raises
+    `data_keys.MissingKey` without `even_erased` if the person's data key is missing; to be erased, nobody needs one.
     """
-    aggregate = snapshots.load(kind, id)
+    aggregate = snapshots.load(kind, id, keys_required=not even_erased)
     if not aggregate.version:
         raise NotFound("not found")
     require_owner(aggregate.owner)
@@ -73,8 +74,12 @@ def _append(aggregate: Aggregate) -> None:
         _append_events(aggregate)
         return
     with store.unit():
-        for scope, key, taken in aggregate.pending_claims:
-            (reservations.reserve if taken else reservations.release)(scope, key, aggregate.stream)
+        if aggregate.erased:
+            # By the stream, for without its data key nobody can say what it holds.
+            reservations.release_all(aggregate.stream)
+        else:
+            for scope, key, taken in aggregate.pending_claims:
+                (reservations.reserve if taken else reservations.release)(scope, key, aggregate.stream)
         _append_events(aggregate)
 
 

@@ -1,6 +1,6 @@
-"""Values that one stream holds and no other may; reserved in the transaction of an append, `store.unit()`.
+"""Values that only one stream may hold. They are reserved in the transaction of an append: `store.unit()`.
 
-A value may be personal, an e-mail address say, so only a keyed hash of it is kept.
+A value may be personal, for example an e-mail address, so only a keyed hash of it is stored.
 """
 
 import hmac
@@ -18,7 +18,7 @@ class Reserved(Exception):
 
 
 def reserve(scope: str, key: str, stream: str) -> None:
-    """Reserve a value for a stream; raises `Reserved` where another stream holds it."""
+    """Reserve a value for a stream; raises `Reserved` if another stream holds it."""
     wanted = Reservation(scope=scope, key=keyed_hash(scope, key), stream=stream)
     Reservation.objects.bulk_create([wanted], ignore_conflicts=True)
     if _holder(scope, wanted.key) != stream:
@@ -30,14 +30,26 @@ def release(scope: str, key: str, stream: str) -> None:
     Reservation.objects.filter(scope=scope, key=keyed_hash(scope, key), stream=stream).delete()
 
 
+def release_all(stream: str) -> None:
+    """Give back whatever this stream holds. No index helps here, so this is for what seldom happens: an erasure."""
+    Reservation.objects.filter(stream=stream).delete()
+
+
 def reserved_by(scope: str, key: str) -> str | None:
     """The stream that holds the value, or None."""
+    if not _in_use():
+        return None  # a look makes no key, which would be in the way of the keys of a log that moves here
     return _holder(scope, keyed_hash(scope, key))
 
 
 def keyed_hash(scope: str, key: str) -> str:
-    """What is kept of a value: it says nothing to those who do not have this installation's key."""
-    return hmac.new(data_keys.installation_key(), f"{scope}\0{key}".encode(), "sha256").hexdigest()
+    """The form in which a value is stored. Without this installation's key, nobody can test a guess against it."""
+    return hmac.new(data_keys.installation_key(_in_use), f"{scope}\0{key}".encode(), "sha256").hexdigest()
+
+
+def _in_use() -> bool:
+    """Is there any reservation, made with the key of this installation?"""
+    return Reservation.objects.exists()
 
 
 def _holder(scope: str, hashed: str) -> str | None:

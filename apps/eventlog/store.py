@@ -1,35 +1,35 @@
-"""The log: append events to streams, read them back. The only code that touches the event table."""
+"""The log: append events to streams, read them back. Everybody but the admin reaches the event table through here."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import import_module
-from typing import Any
+from typing import Any, Unpack
 from uuid import UUID
 
 import uuid_utils.compat as uuids
 from django.db import connections, transaction
-from django.db.models import Max, QuerySet
 
+from apps.eventlog.aggregates import Aggregate
 from apps.eventlog.database import statements
 from apps.eventlog.encryption import personal_fields
 from apps.eventlog.events import DomainEvent, Payload, RecordedEvent
 from apps.eventlog.log import instants, queries
-from apps.eventlog.models import Import, StoredEvent
+from apps.eventlog.log.engine import ALIAS, engine
+from apps.eventlog.log.queries import Conditions
+from apps.eventlog.models import Import
 
-ALIAS = "eventlog"
-PAGE = 1000
+PAGE = 1000  # events that an iterator holds at a time
 STREAMS_PAGE = 4000
+NEWEST = 2**31  # beyond every stream version
 
 Events = Iterator[RecordedEvent]
 Until = int | datetime | None
-Form = Callable[[queries.Rows], list[RecordedEvent]]
 
 
 class WrongExpectedVersion(Exception):
-    """The stream is not at the version that the caller saw; `actual` is where it is."""
+    """The stream is not at the version that the caller saw; `actual` is the version it is at."""
 
     def __init__(self, stream: str, expected: int, actual: int) -> None:
         super().__init__(f"{stream} is at version {actual}, not {expected}")
@@ -56,13 +56,14 @@ def append(
     metadata: Payload | None = None,
     event_ids: Sequence[UUID] | None = None,
 ) -> Appended:
-    """Append events to a stream, all or none; inside `unit()`, with what else happens there.
+    """Append events to a stream, all or none; inside `unit()`, together with everything else there.
 
-    `stream` is `<category>-<id>`; `expected_version` is the version the caller saw, 0 for a new
-    stream; `metadata` (JSON values) goes with each event. Given `event_ids`, one an event, a
-    repeated append is recognised: it answers as the first did and writes nothing.
-    Personal fields are stored encrypted. Raises `WrongExpectedVersion`, `EventIdTaken`, and
-    `aggregates.Erased` where they belong to somebody who was erased.
+    `stream` is `<category>-<id>`. `expected_version` is the version that the caller saw, 0 for a new stream.
+    `metadata` (JSON values) is stored with each event. With `event_ids`, one for each event, a repeated append is
+    recognised: it answers as the first did and writes nothing. Personal fields are stored encrypted.
+
+    Raises `WrongExpectedVersion`, `EventIdTaken`, `aggregates.Erased` if personal fields are about somebody who was
+    erased, and `data_keys.MissingKey`.
     """
     if not events:
         raise ValueError("append needs at least one event")
@@ -72,10 +73,8 @@ def append(
         {"event_id": id, "type": event.type, "schema_version": event.schema_version, "data": event.payload()}
         for event, id in zip(events, event_ids or [uuids.uuid7() for _ in events], strict=True)
     ]
-    personal_fields.conceal(stream, events, documents)
-    outcome, position, version = _engine().append(
-        connections[ALIAS], stream, expected_version, documents, metadata or {}
-    )
+    personal_fields.conceal(stream, events, documents, lambda subject: has_encrypted(subject, stream))
+    outcome, position, version = engine().append(stream, expected_version, documents, metadata or {})
     if outcome == "conflict":
         raise WrongExpectedVersion(stream, expected_version, version)
     if outcome == "taken":
@@ -90,56 +89,119 @@ def unit() -> AbstractContextManager[None]:
 
 def safe_position() -> int:
     """The position up to which no event can still appear: as far as a follower may read."""
-    return _engine().safe_position(connections[ALIAS])
+    return engine().safe_position()
 
 
 def head() -> int:
-    """The position of the last visible event, 0 in an empty log; may be beyond the safe position."""
-    return StoredEvent.objects.aggregate(head=Max("position"))["head"] or 0
+    """The position of the last visible event, 0 in an empty log; it may lie beyond the safe position."""
+    return _value(queries.head()) or 0
+
+
+def is_empty() -> bool:
+    """Is there no event, or not even a table of events yet?"""
+    return queries.TABLE not in connections[ALIAS].introspection.table_names() or not head()
 
 
 def last_position() -> int:
     """The last position that was ever taken, by an append that may have been rolled back."""
-    return _engine().last_position(connections[ALIAS])
+    return engine().last_position()
 
 
 def position_at(until: int | datetime) -> int:
-    """The end of the prefix of the log that an instant (or a position) means."""
+    """The last position that an instant means; a position means itself."""
     if isinstance(until, int):
         return until
     return instants.blocks.position_at(until, safe_position())
 
 
-def read_stream(stream: str, *, after_version: int = 0, until: Until = None) -> Events:
-    """The events of one stream, oldest first, up to a position or an instant."""
-    return iter(recorded(queries.of_stream(stream, after_version, None if until is None else position_at(until))))
+def has_encrypted(subject: UUID, *streams: str) -> bool:
+    """Does the log have something encrypted about a person: in one of their streams, or in an event that names them?
+
+    Their streams are those of every aggregate and of the categories of `streams`. Each is one look at an index. Events
+    that name a person as their `subject` have no index, so all events of such a type are looked through.
+    """
+    categories = {*Aggregate.registry, *(stream.partition("-")[0] for stream in streams)}
+    naming = [kind.type for kind in DomainEvent.types.values() if kind.personal and kind.subject]
+    query = queries.encrypted_about(str(subject), [f"{category}-{subject}" for category in categories], naming)
+    return bool(statements.rows(ALIAS, *query))
+
+
+def position_of(stream: str, version: int | None = None) -> int | None:
+    """The position of a version of a stream, by default of its last; None if the stream has no such version."""
+    return _value(queries.position_of(stream, version))
+
+
+def read_stream(
+    stream: str,
+    *,
+    after_version: int = 0,
+    until: Until = None,
+    limit: int | None = None,
+    backwards: bool = False,
+    keys_required: bool = False,
+) -> Events:
+    """The events of one stream, oldest first; with `backwards`, newest first.
+
+    They lie beyond `after_version`, and up to `until`, a position or an instant. `limit` is the most events to read.
+    Reads page by page, so memory stays constant. With `keys_required`, raises `data_keys.MissingKey` if a personal
+    field cannot be read and nobody was erased.
+    """
+    end = None if until is None else position_at(until)
+    versions = range(after_version + 1, NEWEST)
+    return _stream_pages(stream, versions, end, limit, backwards=backwards, keys_required=keys_required)
+
+
+def _stream_pages(
+    stream: str, versions: range, end: int | None, limit: int | None, *, backwards: bool, keys_required: bool
+) -> Events:
+    for size in _page_sizes(limit):
+        page = _reveal(queries.stream_page(stream, versions, end, size, backwards=backwards), keys_required)
+        yield from page
+        if len(page) < size:
+            return
+        last = page[-1].stream_version
+        versions = range(versions.start, last) if backwards else range(last + 1, versions.stop)
+
+
+def _page_sizes(limit: int | None) -> Iterator[int]:
+    """The sizes of the pages that hold so many events; they never end if there is no limit."""
+    while limit is None:
+        yield PAGE
+    while limit > 0:
+        yield min(PAGE, limit)
+        limit -= PAGE
+
+
+def last(stream: str) -> RecordedEvent | None:
+    """The newest event of a stream, None if the stream has none."""
+    return next(read_stream(stream, limit=1, backwards=True), None)
 
 
 def read_all(
     *,
     after: int = 0,
     limit: int | None = None,
-    category: str | Collection[str] | None = None,
-    types: Collection[str] | None = None,
     until: Until = None,
-    form: Form | None = None,
+    encrypted: bool = False,
+    **conditions: Unpack[Conditions],
 ) -> Events:
-    """The events of the log in the order of the world, never past the safe position.
+    """The events of the log in the order of their positions, never past the safe position.
 
-    `after` is a position; `category` one or several; `until` a position or an instant; `form` is `recorded`,
-    or `stored` for personal fields as they stand. Pages through the log, so memory stays constant.
+    They lie beyond the position `after`, and up to `until`, a position or an instant. `limit` is the most events to
+    read. `category`, one or several, `types` and the other `Conditions` say which. With `encrypted`, personal fields
+    stay as they are stored. Reads page by page, so memory stays constant.
     """
-    end = safe_position()
-    if until is not None:
-        end = min(end, position_at(until))
-    while limit is None or limit > 0:
-        size = PAGE if limit is None else min(PAGE, limit)
-        page = read_page(after=after, end=end, limit=size, category=category, types=types, form=form)
+    end = safe_position() if until is None else min(safe_position(), position_at(until))
+    return _pages(after, end, limit, encrypted=encrypted, **conditions)
+
+
+def _pages(after: int, end: int, limit: int | None, *, encrypted: bool, **conditions: Unpack[Conditions]) -> Events:
+    for size in _page_sizes(limit):
+        page = read_page(after=after, end=end, limit=size, encrypted=encrypted, **conditions)
         yield from page
         if len(page) < size:
             return
         after = page[-1].position
-        limit = limit - size if limit is not None else None
 
 
 def read_page(
@@ -147,43 +209,66 @@ def read_page(
     after: int,
     end: int,
     limit: int,
-    category: str | Collection[str] | None = None,
-    types: Collection[str] | None = None,
-    form: Form | None = None,
+    backwards: bool = False,
+    encrypted: bool = False,
+    **conditions: Unpack[Conditions],
 ) -> list[RecordedEvent]:
-    """One page of `read_all`, up to an `end` that was at or before the safe position."""
-    query = queries.page(after, limit, [category] if isinstance(category, str) else category, types)
-    page = (form or recorded)(query)
-    # `end` is not in the query: PostgreSQL takes a range that it has no statistics of for few rows, and sorts them all.
+    """One page of `read_all`, up to an `end` that was at or before the safe position; `backwards`, from there back."""
+    query = queries.page(after, limit, conditions, back_from=end if backwards else None)
+    page = engine().read(query) if encrypted else _reveal(query)
+    # Forwards, `end` is not in the query: PostgreSQL has no statistics of that range, expects few rows in it, and sorts
+    # them all.
     return [event for event in page if event.position <= end]
 
 
-def any_after(position: int, *, category: Collection[str] = (), types: Collection[str] = ()) -> bool:
-    """Is there an event of these categories or of these types beyond a position, safe to read already or not?"""
+def event_at(position: int) -> RecordedEvent:
+    """The event at a position. Raises LookupError if there is none."""
+    for recorded in _reveal(queries.at(position)):
+        return recorded
+    raise LookupError(f"there is no event at position {position}")
+
+
+def first_events(streams: Collection[str]) -> list[RecordedEvent]:
+    """The first event of each of these streams that exists, with one query for all."""
+    return _reveal(queries.first_of(streams)) if streams else []
+
+
+def count(*, after: int = 0, until: int | None = None, category: str | Collection[str] | None = None) -> int:
+    """How many events, of a category or of several, lie beyond a position and up to another."""
+    return _value(queries.count(after, until, category))
+
+
+def any_after(
+    position: int, *, until: int | None = None, category: Collection[str] = (), types: Collection[str] = ()
+) -> bool:
+    """Is there an event of these categories, or else of these types, beyond a position and up to another?
+
+    Without `until`, an event that is not safe to read yet counts too.
+    """
     column, values = ("category", category) if category else ("type", types)
-    each = [_engine().one_beyond(position, column, value) for value in values]
+    each = [engine().next_of_kind(column, value, position, until) for value in values]
     return bool(each) and bool(statements.rows(ALIAS, *queries.any_of(each)))
 
 
 def read_streams(category: str, *, until: int, first: str = "", end: str = "", ahead: bool = True) -> Events:
     """The events of a category stream by stream, each stream oldest first, up to a position.
 
-    `first` and `end` bound the streams by name; `end` is the first that is not read. `ahead` reads the next page
-    in a thread while the caller works on this one.
+    `first` and `end` bound the streams by name; `end` is the first that is not read. With `ahead`, a thread reads the
+    next page while the caller works on this one.
     """
     low, high = first or f"{category}-", end or f"{category}."
 
     def page_after(stream: str, version: int) -> list[RecordedEvent]:
-        return recorded_page(queries.streams((stream, version), high, until, STREAMS_PAGE))
+        return _reveal(queries.by_stream((stream, version), high, until, STREAMS_PAGE))
 
     page = page_after(low, 0)
     with ThreadPoolExecutor(1) as reader:
         try:
             while page:
-                last = page[-1].stream, page[-1].stream_version
-                coming = reader.submit(page_after, *last) if ahead else None
+                reached = page[-1].stream, page[-1].stream_version
+                coming = reader.submit(page_after, *reached) if ahead else None
                 yield from page
-                page = coming.result() if coming else page_after(*last)
+                page = coming.result() if coming else page_after(*reached)
         finally:
             if ahead:
                 reader.submit(connections.close_all)  # the connection of that thread
@@ -193,27 +278,21 @@ def stream_ranges(category: str, events: int) -> Iterator[tuple[str, str]]:
     """Ranges of whole streams with about so many events each, for `read_streams`; no stream lies outside them."""
     first, last = f"{category}-", f"{category}."
     while first != last:
-        beyond = statements.rows(ALIAS, *queries.stream_beyond(first, last, events))
-        end = beyond[0][0] if beyond else last
+        end = _value(queries.stream_beyond(first, last, events)) or last
         yield first, end
         first = end
-
-
-def find(**where: Any) -> QuerySet[StoredEvent]:
-    """Events by columns, oldest first, for the feed and the admin, which show and never follow."""
-    return StoredEvent.objects.filter(**where).order_by("position")
 
 
 def restore(documents: list[Payload]) -> int:
     """Write exported events (documents with typed ids and instants) as they were recorded.
 
-    Event ids already in the log are passed over. A position is kept while it lies beyond the
-    head of this log, otherwise the event takes the next one. Needs the owner's rights on
-    PostgreSQL. Returns how many events were written; `Import` knows which.
-    Raises IntegrityError where an event is not the next of its stream.
+    An event whose id is already in the log is passed over. An event keeps its position if that lies beyond the last
+    position of this log; otherwise it takes the next one. `Import` records which positions were written. Returns how
+    many. On PostgreSQL this needs the rights of the log's owner.
+    Raises IntegrityError if an event is not the next of its stream.
     """
     with unit():
-        written, before, last = _engine().restore(connections[ALIAS], documents)
+        written, before, last = engine().restore(documents)
         if written and not Import.objects.filter(last=before).update(last=last):
             Import.objects.create(first=before + 1, last=last)
     return written
@@ -221,30 +300,15 @@ def restore(documents: list[Payload]) -> int:
 
 def refresh_statistics() -> None:
     """Let the database count the rows of a large import at once, as the log's owner; it plans reads by that."""
-    _engine().refresh_statistics(connections[ALIAS])
+    engine().refresh_statistics()
 
 
-def recorded(rows: queries.Rows) -> list[RecordedEvent]:
-    """The events of `find`, in their recorded form; personal fields are readable, or `[erased]`."""
-    return personal_fields.reveal(stored(rows))
+def _reveal(query: statements.Query, keys_required: bool = False) -> list[RecordedEvent]:
+    """The events of a query, with readable personal fields; they read `[erased]` if the person was erased."""
+    return personal_fields.reveal(engine().read(query), keys_required=keys_required)
 
 
-def stored(rows: queries.Rows) -> list[RecordedEvent]:
-    """The events of `find` to the letter, personal fields encrypted: for exports."""
-    return _engine().recorded(connections[ALIAS], *queries.plain(rows))
-
-
-def recorded_page(rows: queries.Rows) -> list[RecordedEvent]:
-    """`recorded`, quicker for a thousand events and slower for a few."""
-    return personal_fields.reveal(_engine().recorded_page(connections[ALIAS], *queries.plain(rows)))
-
-
-def page_as_stored(*, after: int, end: int, limit: int) -> str | bytes:
-    """One page of rows with every column just as it is stored: a JSON list, as `canonical.rows` takes it."""
-    rows = StoredEvent.objects.filter(position__gt=after, position__lte=end).order_by("position")[:limit]
-    query, parameters = rows.query.sql_with_params()
-    return _engine().page_as_stored(connections[ALIAS], query, parameters) or b"[]"
-
-
-def _engine() -> Any:
-    return import_module(f"apps.eventlog.log.{connections[ALIAS].vendor}")  # the other's driver is not loaded
+def _value(query: statements.Query) -> Any:
+    """The first value of the first row, None without a row."""
+    rows = statements.rows(ALIAS, *query)
+    return rows[0][0] if rows else None

@@ -1,4 +1,4 @@
-"""Old payloads become current ones as they are read; the log itself never changes."""
+"""Turn old payloads into current ones when they are read; the log itself never changes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,12 +19,12 @@ def upcasts(event_type: str, *, from_version: int) -> Callable[[Upcaster], Upcas
 
 
 def upcast(event_type: str, from_version: int, to_version: int, data: dict[str, Any]) -> dict[str, Any]:
-    """Bring a payload of `from_version` to `to_version`; raises KeyError where a step is missing."""
+    """Bring a payload of `from_version` to `to_version`; raises KeyError if a step is missing."""
     for version in range(from_version, to_version):
         data = _upcasters[event_type, version](data)
     return data
 
 
 def missing(event_type: str, version: int) -> list[int]:
-    """The versions before a given one that no upcaster leads on from."""
+    """The versions below a given one that have no upcaster to the next version."""
     return [before for before in range(1, version) if (event_type, before) not in _upcasters]

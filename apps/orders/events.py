@@ -13,7 +13,7 @@ Cause = Literal["requested", "customer_deactivated"]
 
 @dataclass(frozen=True, slots=True)
 class OrderLine:
-    """`unit_price` in the order's currency, with that currency's decimals."""
+    """`unit_price` is in the order's currency, with as many decimals as the currency has."""
 
     sku: str
     quantity: int
@@ -52,7 +52,7 @@ class OrderDelivered(DomainEvent):
 
 @dataclass(frozen=True, slots=True)
 class OrderCancelled(DomainEvent):
-    """`reason` is for people, `cause` for programs: did somebody ask for it, or did it follow from something else?"""
+    """`reason` is for people. `cause` is for programs: did somebody request it, or did it follow from another event?"""
 
     schema_version: ClassVar[int] = 2
 
@@ -62,6 +62,6 @@ class OrderCancelled(DomainEvent):
 
 @upcasts("orders.OrderCancelled", from_version=1)
 def _with_cause(data: dict[str, Any]) -> dict[str, Any]:
-    """Version 1 told the two apart by the words of the reason alone."""
+    """In version 1, only the words of the reason show the cause."""
     automatic = data["reason"] == "the customer was deactivated"
     return data | {"cause": "customer_deactivated" if automatic else "requested"}

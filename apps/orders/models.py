@@ -1,6 +1,6 @@
-"""The read models of the orders service, and how far its readers have come.
+"""The read models of the orders service, and the checkpoints and dead letters of its projectors and reactors.
 
-Money is kept as a decimal string: exact on every engine, whatever its size.
+Money is stored as a decimal string, because that is exact on every engine.
 """
 
 from typing import ClassVar
@@ -9,11 +9,11 @@ from django.db import models
 
 from apps.eventlog import models as eventlog
 
-MONEY = 40  # digits, sign and point: 500 lines of 12 digits times a million, and their sums
+MONEY = 40  # characters; 500 lines of a million pieces, with prices of 12 digits, and the sums of many orders fit
 
 
 class Order(models.Model):
-    """An order as its events leave it, with its history and a time slider."""
+    """An order, with the history of events and a time slider."""
 
     class Status(models.TextChoices):
         PLACED = "placed", "placed"
@@ -53,7 +53,7 @@ class Order(models.Model):
 
 
 class Customer(models.Model):
-    """What orders knows of a user: the name to show and whether they may order."""
+    """The copy of a user that the orders service has: the name to show, and whether the user may order."""
 
     subject_field: ClassVar[str] = "id"
 
@@ -72,7 +72,7 @@ class Customer(models.Model):
 
 
 class OrderSummary(models.Model):
-    """Orders and revenue of one day of placing, in one currency, without cancelled orders."""
+    """The number and revenue of the orders placed on one day in one currency, without cancelled orders."""
 
     key = models.CharField(max_length=20, primary_key=True, help_text="day and currency: 2026-11-23 EUR")
     day = models.DateField()
@@ -89,7 +89,7 @@ class OrderSummary(models.Model):
 
 
 class SummarizedOrder(models.Model):
-    """What an order adds to the summary, kept to take it out again when the order is cancelled."""
+    """What an order has added to the summary. If the order is cancelled, this is subtracted again."""
 
     order_id = models.UUIDField(primary_key=True)
     key = models.CharField(max_length=20)

@@ -1,4 +1,4 @@
-"""What orders does when something happens elsewhere."""
+"""What happens to orders when a customer is deactivated."""
 
 from uuid import UUID
 
@@ -15,7 +15,8 @@ from apps.users.events import UserDeactivated
 class CancelOrdersOfInactiveCustomers(Reactor):
     """Cancels the unpaid orders of a deactivated customer.
 
-    An order that slipped in while the copy of the customers was late comes by its own OrderPlaced.
+    An order may be placed after the deactivation, while the copy of the customers is late. Its own `OrderPlaced` shows
+    such an order.
     """
 
     @on(UserDeactivated)

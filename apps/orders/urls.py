@@ -1,4 +1,4 @@
-"""URLs of the orders service: one a resource, for commands and queries."""
+"""URLs of the orders service. Each resource has one, for commands and queries."""
 
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter

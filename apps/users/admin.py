@@ -10,9 +10,8 @@ from django.http import HttpRequest, HttpResponse
 
 from apps.eventlog.admin.actions import act_with_reason, sending
 from apps.eventlog.admin.documents import DocumentAdmin
-from apps.eventlog.admin.privacy import PersonalKeyAdmin
 from apps.eventlog.admin.readers import CheckpointAdmin, DeadLetterAdmin
-from apps.users.models import Checkpoint, DeadLetter, PersonalKey, User
+from apps.users.models import Checkpoint, DeadLetter, User
 from apps.users.write import credentials
 from apps.users.write.commands import DeactivateUser, EraseUser
 
@@ -23,7 +22,7 @@ class UserAdmin(DocumentAdmin):
     list_display = ("name", "email", "status", "version", "registered_at", "updated_at")
     list_filter = ("status", "registered_at")
     search_fields = ("name", "email", "=id")
-    search_hint = "Part of a name or an e-mail address, or an id."
+    search_hint = "Part of a name or of an e-mail address, or an id."
     actions = ("deactivate", "erase")
 
     def has_erase_permission(self, request: HttpRequest) -> bool:
@@ -33,13 +32,13 @@ class UserAdmin(DocumentAdmin):
     def deactivate(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponse | None:
         return act_with_reason(self, request, users, "Deactivate", sending(request, DeactivateUser))
 
-    @admin.action(description="Erase for good, with a reason that says nothing personal", permissions=["erase"])
+    @admin.action(description="Erase for ever, with a reason that says nothing personal", permissions=["erase"])
     def erase(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponse | None:
         return act_with_reason(self, request, users, "Erase", sending(request, EraseUser))
 
 
 class PasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg]
-    """Also a login that is left without a password loses its tokens."""
+    """Ends the tokens also if the login is left without a password, which Django reports to no validator."""
 
     def save(self, commit: bool = True) -> AbstractUser:
         login = super().save(commit)
@@ -57,4 +56,3 @@ class LoginAdmin(AuthUserAdmin):  # type: ignore[type-arg]
 
 admin.site.register(Checkpoint, CheckpointAdmin)
 admin.site.register(DeadLetter, DeadLetterAdmin)
-admin.site.register(PersonalKey, PersonalKeyAdmin)

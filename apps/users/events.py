@@ -34,7 +34,7 @@ class UserReactivated(DomainEvent):
 
 @dataclass(frozen=True, slots=True)
 class UserErased(DomainEvent):
-    """Nothing about the person can be read after this; `reason` says nothing personal and stays."""
+    """After this, nothing about the person can be read. `reason` stays, so it must say nothing personal."""
 
     erases: ClassVar[bool] = True
     reason: str

@@ -1,4 +1,4 @@
-"""The read models of the users service, and how far its readers have come."""
+"""The read models of the users service, and the checkpoints and dead letters of its projectors and reactors."""
 
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ from apps.eventlog import models as eventlog
 
 
 class User(models.Model):
-    """A user as their events leave them, with their history and a time slider."""
+    """A user, with the history of events and a time slider."""
 
     class Status(models.TextChoices):
         ACTIVE = "active", "active"
@@ -25,7 +25,7 @@ class User(models.Model):
     updated_at = models.DateTimeField()
 
     class Meta:
-        permissions = [("erase_user", "Can erase user for good")]
+        permissions = [("erase_user", "Can erase user for ever")]
         ordering = ["-registered_at", "-id"]
         indexes = [
             models.Index(fields=["registered_at", "id"], name="users_user_registered"),
@@ -42,8 +42,4 @@ class Checkpoint(eventlog.Checkpoint):
 
 
 class DeadLetter(eventlog.DeadLetter):
-    pass
-
-
-class PersonalKey(eventlog.PersonalKey):
     pass

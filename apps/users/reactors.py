@@ -1,4 +1,4 @@
-"""What follows in Django's auth when a user is deactivated or comes back."""
+"""What happens to the login when a user is deactivated, reactivated or erased."""
 
 from apps.eventlog import erasures
 from apps.eventlog.events import RecordedEvent
@@ -9,7 +9,7 @@ from apps.users.write import logins
 
 
 class LoginsOfInactiveUsers(Reactor):
-    """A deactivated user's login ends, with every token; a reactivated user may log in again."""
+    """Closes the login of a deactivated user and revokes every token. Opens it again for a reactivated user."""
 
     @on(UserDeactivated)
     def deactivated(self, event: UserDeactivated, recorded: RecordedEvent) -> None:
@@ -21,7 +21,10 @@ class LoginsOfInactiveUsers(Reactor):
 
 
 class Forgetting(Reactor):
-    """An erased user's login goes with every token, then the data key: from here on nothing can be read."""
+    """Removes the login of an erased user and every token, then destroys the data key.
+
+    From then on, nobody can read the personal fields.
+    """
 
     @on(UserErased)
     def erased(self, event: UserErased, recorded: RecordedEvent) -> None:

@@ -1,6 +1,7 @@
 """The house rules that imports cannot show; each guard is also shown to find a planted fault."""
 
 import ast
+import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from pathlib import Path
@@ -22,6 +23,8 @@ LONGEST_FUNCTION, MEDIAN_FUNCTION = 30, 6  # lines
 DJANGOS_OWN = {"apps.py", "urls.py"}  # and each management command, which must be a file of its own
 SQLITE_BACKEND = ROOT / "apps/eventlog/database/sqlite"  # Django looks for its base.py
 VAGUE_NAMES = {"utils", "base", "core", "common", "services"}
+EVENT_TABLE = ("StoredEvent", "eventlog_event")
+TABLE_ROOMS = ["log", "admin", "models.py"]  # under apps/eventlog, beside the migrations
 SIGNALS = {"pre_save", "post_save", "pre_delete", "post_delete"}
 
 Guard = Callable[[str], list[str]]
@@ -102,6 +105,22 @@ def model_signals(source: str) -> list[str]:
     return sorted(SIGNALS & (imported | {word(node) for node in nodes}))
 
 
+def event_table(source: str) -> list[str]:
+    """Names of the event table and of its model, also in a text: everybody else asks the store."""
+    nodes = list(ast.walk(ast.parse(source)))
+    words = [(node.lineno, word(node)) for node in nodes if isinstance(node, ast.Name | ast.Attribute)]
+    words += [(node.lineno, node.name) for node in nodes if isinstance(node, ast.alias)]
+    words += [(node.lineno, str(node.value)) for node in nodes if isinstance(node, ast.Constant)]
+    table = re.compile(rf"\b({'|'.join(EVENT_TABLE)})\b", re.IGNORECASE)
+    return [f"line {line}: {found[0]}" for line, text in words if (found := table.search(text))]
+
+
+def strangers() -> list[Path]:
+    """The files of the apps that may not touch the event table."""
+    kernel = ROOT / "apps/eventlog"
+    return [path for path in files("apps") if not any(path.is_relative_to(kernel / room) for room in TABLE_ROOMS)]
+
+
 def vague_names(paths: Iterable[Path]) -> list[str]:
     return [str(path) for path in paths if VAGUE_NAMES & {part.removesuffix(".py") for part in path.parts}]
 
@@ -153,6 +172,7 @@ GUARDED: list[tuple[Guard, list[Path]]] = [
     (bare_transactions, [*files("apps", "config", "examples", "tools"), *ROOT.glob("apps/*/migrations/*.py")]),
     (nameless_events, [*files("apps")]),
     (model_signals, [*files("apps", "config")]),
+    (event_table, strangers()),
 ]
 
 PLANTED: dict[str, tuple[Guard, str]] = {
@@ -169,6 +189,11 @@ PLANTED: dict[str, tuple[Guard, str]] = {
     "atomic handed on": (bare_transactions, "method_decorator(transaction.atomic)"),
     "an event named Updated": (nameless_events, "class OrderUpdated(DomainEvent): pass"),
     "an imported signal": (model_signals, "from django.db.models.signals import post_save"),
+    "the model of the event table": (event_table, "from apps.eventlog.models import Import, StoredEvent"),
+    "the model by its module": (event_table, "models.StoredEvent.objects.count()"),
+    "the model by its name": (event_table, "apps.get_model('eventlog', 'storedevent')"),
+    "the event table in a statement": (event_table, "run('DELETE FROM eventlog_event')"),
+    "the event table in a formatted statement": (event_table, "run(f'SELECT {column} FROM eventlog_event')"),
     "a signal by its module": (model_signals, "signals.pre_save.connect(project)"),
 }
 
@@ -242,7 +267,9 @@ def test_the_router_is_definite() -> None:
 def test_an_app_migrates_in_one_database_which_is_its_own() -> None:
     for config in apps.get_app_configs():
         homes = [alias for alias in settings.DATABASES if router.allow_migrate(alias, config.label)]
-        assert homes == [config.label if config.label in (*settings.SERVICES, settings.EVENTLOG) else "default"]
+        assert homes == [
+            config.label if config.label in (*settings.SERVICES, settings.EVENTLOG, settings.KEYS) else "default"
+        ]
 
 
 def test_a_router_that_shrugs_is_found() -> None:

@@ -1,5 +1,7 @@
 """Long streams are not folded anew for each command, and nobody can tell."""
 
+from collections import OrderedDict
+from threading import Event, Lock, Thread, current_thread
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -93,3 +95,55 @@ def test_short_streams_are_not_remembered_and_long_ones_only_so_many(monkeypatch
     for person in (short, *people):
         snapshots.load(User, person)
     assert list(snapshots._kept) == [f"user-{person}" for person in people[1:]]
+
+
+class Watched:
+    """A lock that says when somebody begins to wait for it."""
+
+    def __init__(self, waits: Event) -> None:
+        self.lock, self.waits = Lock(), waits
+
+    def __enter__(self) -> None:
+        if not self.lock.acquire(blocking=False):
+            self.waits.set()
+            self.lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.lock.release()
+
+
+def test_a_snapshot_may_be_forgotten_while_another_thread_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread sees that Ann was erased, and comes in between the two steps by which another remembers her."""
+    ann, folding, keeping, stopped, fold = uuid4(), Event(), Event(), Event(), User.fold
+    long_lived(ann)
+
+    def slow_fold(self: User, history: Any) -> User:
+        if current_thread() is not forgetful:
+            return fold(self, history)
+        folding.set()
+        keeping.wait(timeout=30)
+        self.erased = True
+        return self
+
+    def forget() -> None:
+        try:
+            snapshots.load(User, ann)
+        finally:
+            stopped.set()
+            connections.close_all()
+
+    class Interrupted(OrderedDict[str, Any]):
+        def __setitem__(self, stream: str, user: Any) -> None:
+            super().__setitem__(stream, user)
+            keeping.set()
+            assert stopped.wait(timeout=30)
+
+    forgetful = Thread(target=forget)
+    monkeypatch.setattr(User, "fold", slow_fold)
+    monkeypatch.setattr(snapshots, "_lock", Watched(stopped))
+    monkeypatch.setattr(snapshots, "_kept", Interrupted())
+    forgetful.start()
+    assert folding.wait(timeout=30)
+    assert snapshots.load(User, ann).version == snapshots.LONG + 1
+    forgetful.join()
+    assert snapshots._kept == {}

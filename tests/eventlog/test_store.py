@@ -1,6 +1,10 @@
 """The storage contract: what `apps.eventlog.store` promises on every engine."""
 
+import tracemalloc
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import combinations, product
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
@@ -8,12 +12,14 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connections, transaction
 
 from apps.eventlog import reservations, store
-from apps.eventlog.events import FIELDS
-from apps.eventlog.log.queries import of_columns
+from apps.eventlog.events import FIELDS, RecordedEvent
+from apps.eventlog.log import columns
 from apps.eventlog.management.commands.import_events import Line
-from apps.eventlog.models import Import
-from tests.eventlog.events import Counted
+from apps.eventlog.models import Import, StoredEvent
+from apps.eventlog.sealing import canonical_form
+from tests.eventlog.events import Counted, Named
 from tests.support import checker
+from tests.support.erase import lifted
 
 LOG = connections["eventlog"]
 
@@ -130,23 +136,137 @@ def test_pages_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
         assert by_stream == [("thing-0", n) for n in range(0, 10, 2)] + [("thing-1", n) for n in range(1, 10, 2)]
 
 
+@pytest.mark.parametrize("page", [1, 2, 5, 1000])
+def test_a_stream_is_read_from_either_end_between_two_bounds(monkeypatch: pytest.MonkeyPatch, page: int) -> None:
+    monkeypatch.setattr(store, "PAGE", page)
+    store.append("thing-2", [Counted(0)] * 3, expected_version=0)
+    store.append("thing-1", [Counted(n) for n in range(1, 6)], expected_version=0)
+    base = store.head() - 5
+
+    def read(**bounds: Any) -> list[int]:
+        return [recorded.stream_version for recorded in store.read_stream("thing-1", **bounds)]
+
+    assert read() == [1, 2, 3, 4, 5]
+    assert read(backwards=True) == [5, 4, 3, 2, 1]
+    assert read(after_version=2) == [3, 4, 5]
+    assert read(after_version=2, backwards=True) == [5, 4, 3]
+    assert read(after_version=1, until=base + 4, limit=2) == [2, 3]
+    assert read(after_version=1, until=base + 4, limit=2, backwards=True) == [4, 3]
+    assert read(limit=0) == read(limit=-1) == read(after_version=5) == read(until=base) == []
+    assert read(limit=9) == [1, 2, 3, 4, 5]
+
+
+def test_the_last_event_of_a_stream_and_the_positions_of_its_versions() -> None:
+    assert store.last("thing-1") is None
+    store.append("thing-2", [Counted(0)], expected_version=0)
+    store.append("thing-1", [Counted(1), Counted(2)], expected_version=0)
+    last = store.last("thing-1")
+    assert last is not None
+    assert (last.stream_version, last.event) == (2, Counted(2))
+    positions = [store.position_of("thing-1", version) for version in (1, 2, 3, None)]
+    assert positions == [last.position - 1, last.position, None, last.position]
+    assert store.position_of("thing-3") is None
+    assert store.event_at(last.position) == last
+    with pytest.raises(LookupError, match="no event at position 99"):
+        store.event_at(99)
+    firsts = store.first_events(["thing-1", "thing-2", "thing-3"])
+    assert sorted(recorded.stream for recorded in firsts) == ["thing-1", "thing-2"]
+    assert store.first_events([]) == []
+
+
+def test_iterators_hold_a_page_and_not_the_log() -> None:
+    for number in range(5):
+        store.append("thing-1", [Counted(n) for n in range(1000)], expected_version=number * 1000)
+    whole = _peak(lambda: len(list(store.read_stream("thing-1"))))
+    assert _peak(lambda: sum(1 for _ in store.read_stream("thing-1"))) < whole / 2
+    assert _peak(lambda: sum(1 for _ in store.read_stream("thing-1", backwards=True))) < whole / 2
+    assert _peak(lambda: sum(1 for _ in store.read_all())) < whole / 2
+    assert _peak(lambda: store.last("thing-1")) < whole / 20
+
+
+def _peak(work: Callable[[], Any]) -> int:
+    """The most bytes that Python held for a piece of work."""
+    work()
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_each_condition_says_which_events_are_read() -> None:
+    """Alone and together, as a reader would filter them."""
+    ids = [UUID(int=number) for number in (1, 2)]
+    for number in range(8):
+        stream, other = f"thing-{number % 2}", "Ann" if number % 3 else "B'n\""
+        events = [Counted(number), Named(other)]
+        store.append(
+            stream, events, expected_version=number // 2 * 2, metadata={"correlation_id": str(ids[number // 4])}
+        )
+    log = list(store.read_all())
+    middle = log[7].recorded_at
+    conditions: list[tuple[dict[str, Any], Callable[[RecordedEvent], bool]]] = [
+        ({"stream": "thing-1"}, lambda each: each.stream == "thing-1"),
+        ({"types": [Named.type]}, lambda each: each.type == Named.type),
+        ({"correlation_id": ids[1]}, lambda each: each.metadata["correlation_id"] == str(ids[1])),
+        ({"since": middle}, lambda each: each.recorded_at >= middle),
+        ({"naming": ("name", "B'n\"")}, lambda each: each.data.get("name") == "B'n\""),
+        ({"category": ["thing", "none"]}, lambda each: True),
+        ({"category": []}, lambda each: False),
+    ]
+    for (first, holds), (second, holds_too) in combinations([({}, lambda each: True), *conditions], 2):
+        if first.keys() == second.keys():
+            continue
+        for after, end in ((0, log[-1].position), (log[4].position, log[11].position)):
+            wanted = [each for each in log if after < each.position <= end and holds(each) and holds_too(each)]
+            assert store.read_page(after=after, end=end, limit=100, **first | second) == wanted
+            back = store.read_page(after=after, end=end, limit=3, backwards=True, **first | second)
+            assert back == wanted[:-4:-1]
+            assert list(store.read_all(after=after, until=end, limit=2, **first | second)) == wanted[:2]
+
+
+def test_events_are_counted_and_looked_for_between_two_positions() -> None:
+    for number in range(6):
+        store.append(f"{'even' if number % 2 == 0 else 'odd'}-{number}", [Counted(number)], expected_version=0)
+    at = [recorded.position for recorded in store.read_all()]
+    assert (store.count(), store.count(category="odd"), store.count(category=("odd", "even"))) == (6, 3, 6)
+    assert (store.count(after=at[1]), store.count(until=at[1]), store.count(after=at[1], until=at[4])) == (4, 2, 3)
+    assert (store.count(after=at[0], until=at[3], category="odd"), store.count(category=())) == (2, 0)
+    for low, high in product([0, *at], at):
+        between = [number for number in range(6) if low < at[number] <= high]
+        odd = any(number % 2 for number in between)
+        assert store.any_after(low, until=high, category=["odd", "none"]) == odd
+        assert store.any_after(low, until=high, types=[Counted.type]) == bool(between)
+
+
 AWKWARD = ['","', "],[", "a\nb\\", "Żółć \U0001f600", "100 %s"]
 
 
-def test_many_events_are_read_as_few_are() -> None:
-    assert store.recorded_page(store.find()) == []
+def test_text_that_looks_like_the_form_of_a_page_comes_back() -> None:
     for number, text in enumerate(AWKWARD):
         store.append(f"thing-{text}", [Counted(number)] * 2, expected_version=0, metadata={"reason": [text, {text: 1}]})
-    page = store.recorded_page(store.find())
-    assert [recorded.document() for recorded in page] == [recorded.document() for recorded in store.read_all()]
-    assert [recorded.metadata["reason"][0] for recorded in page[::2]] == AWKWARD
+    page = list(store.read_all())
+    assert [recorded.stream for recorded in page[::2]] == [f"thing-{text}" for text in AWKWARD]
+    assert [recorded.metadata["reason"] for recorded in page[::2]] == [[text, {text: 1}] for text in AWKWARD]
+    assert [recorded.data["n"] for recorded in page] == [n for number in range(len(AWKWARD)) for n in [number] * 2]
 
 
-def test_a_column_that_is_too_short_is_no_page() -> None:
-    columns = [[number, number] for number in range(len(FIELDS))]
-    assert len(of_columns(*columns)) == 2
-    with pytest.raises(ValueError, match="shorter"):
-        of_columns(*columns[:-1], columns[-1][:1])
+@pytest.mark.sqlite
+def test_a_row_whose_data_is_two_documents_does_not_shift_the_others() -> None:
+    store.append("thing-1", [Counted(1), Counted(2)], expected_version=0)
+    with LOG.cursor() as cursor, lifted(cursor):
+        cursor.execute("PRAGMA ignore_check_constraints = ON")
+        cursor.execute("UPDATE eventlog_event SET data = '{},{}' WHERE position = 1")
+        cursor.execute("PRAGMA ignore_check_constraints = OFF")
+    with pytest.raises(ValueError, match=r"zip\(\) argument"):
+        list(store.read_all())
+
+
+def test_every_form_of_the_row_has_the_same_columns() -> None:
+    assert list(columns.NAMES) == [field.column for field in StoredEvent._meta.concrete_fields]
+    assert canonical_form.Row.__struct_fields__ == columns.NAMES
+    assert [column.name for column in columns.READ] == list(FIELDS)
 
 
 def test_an_instant_means_the_prefix_up_to_it() -> None:

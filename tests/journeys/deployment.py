@@ -64,7 +64,7 @@ class Deployment:
             else:
                 urls = {name: url.replace(template.prefix, prefix) for name, url in template.urls().items()}
                 with psycopg.connect(engine.URL, autocommit=True) as connection:
-                    for alias in postgres.ALIASES:
+                    for alias in postgres.aliases():
                         copy = f'CREATE DATABASE "{prefix}_{alias}" TEMPLATE "{template.prefix}_{alias}"'
                         connection.execute(copy)  # type: ignore[arg-type]
         elif template is not None:

@@ -17,10 +17,12 @@ from tests.journeys.deployment import ROOT, Deployment, Server, eventually
 from tests.journeys.sse import as_customer, listening
 
 SCRIPT = "eventlog/vendor/uPlot.iife.min.js"
-WRITE_MUCH = (
-    "from apps.eventlog import store; from apps.users.events import UserRenamed;"
-    "[store.append('user-{id}', [UserRenamed('x' * 40_000)], expected_version=n) for n in range(1, 301)]"
-)
+WRITE_MUCH = """
+from apps.eventlog import store
+from apps.users.events import UserRenamed
+for version in range(1, 301, 10):
+    store.append("user-{id}", [UserRenamed("x" * 40_000)] * 10, expected_version=version)
+"""
 
 
 def test_downloads_bodies_and_heads_are_as_http_wants_them(deployment: Deployment) -> None:
@@ -99,8 +101,9 @@ def test_reads_of_sqlite_take_turns_but_do_not_wait_for_one_that_hangs(
 
     async def run() -> None:
         hangs = asyncio.ensure_future(ask("GET", "/hangs"))
-        while not began:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            while not began:
+                await asyncio.sleep(0.01)
         quick = asyncio.ensure_future(ask("GET", "/quick"))
         await asyncio.wait_for(ask("POST", "/writes"), 5)
         if turn > 1:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from django.db import connections
 
 from tests.journeys.deployment import Deployment
 from tests.journeys.sse import listening
@@ -73,7 +74,7 @@ def test_nowhere_is_a_password_a_hash_of_one_or_a_token_that_could_be_used(deplo
         with listening(server, "?after=0") as stream:
             streamed = json.dumps(next(stream.documents()))
         [[kept]] = deployment.query("default", "SELECT password FROM auth_user WHERE username <> 'admin'")
-        places = {alias: dump(deployment, alias) for alias in ("default", "users", "orders", "eventlog")}
+        places = {alias: dump(deployment, alias) for alias in connections}
         places |= {"stream": streamed, "feed": server.client.get("/api/events/?limit=1000").text}
         places |= {"log file": (deployment.directory / "processes.log").read_text()}
         assert kept.startswith("argon2")

@@ -24,7 +24,7 @@ MARK = "Xanthippe"  # stands in the name and both addresses, and nowhere else
 
 
 def settle(deployment: Deployment) -> None:
-    """What docs/personal-data.md says is to be run for old pages and write-ahead logs to go."""
+    """What docs/how-to/forget-a-person.md says is to be run for old pages and write-ahead logs to go."""
     if engine.POSTGRES:
         for url in deployment.urls().values():
             with psycopg.connect(url, autocommit=True) as connection:
@@ -34,7 +34,7 @@ def settle(deployment: Deployment) -> None:
                 connection.execute("SELECT pg_switch_wal()")
                 connection.execute("CHECKPOINT")
     else:
-        for alias in postgres.ALIASES:
+        for alias in postgres.aliases():
             with closing(sqlite3.connect(deployment.directory / f"{alias}.sqlite3")) as connection:
                 connection.execute("VACUUM")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -166,7 +166,8 @@ from apps.eventlog.models import Erasure
 from apps.orders.models import Customer
 from apps.users.models import User
 print(json.dumps([[
-    store.find(type="users.UserErased", stream=f"user-{{id}}").count(), Erasure.objects.filter(subject=id).count(),
+    len(list(store.read_all(types=["users.UserErased"], stream=f"user-{{id}}"))),
+    Erasure.objects.filter(subject=id).count(),
     len(data_keys.find([id])), User.objects.get(id=id).name, Customer.objects.get(id=id).name,
 ] for id in {people}]))
 """
@@ -199,7 +200,7 @@ def test_a_wrong_key_encryption_key_keeps_the_server_from_starting(deployment: D
     log = deployment.directory / "processes.log"
     asgi = ("-m", "uvicorn", "config.asgi:application", "--port", "0", "--lifespan", "off")
     wsgi = ("-c", "import config.wsgi; print('served')")
-    for arguments, wrong in ((asgi, "bm90IHRoZSBrZXksIG5vdCB0aGUga2V5LCBub3QgaXQ="), (asgi, ""), (wsgi, "")):
+    for arguments, wrong in ((asgi, "bm90IHRoZSBrZXksIG5vdCB0aGUga2V5LCBub3QgaXQ="), (wsgi, "")):
         with deployment.process(*arguments, KEY_ENCRYPTION_KEY=wrong) as process:
             assert process.wait(30) == 1
         assert "Headrace does not start" in log.read_text().splitlines()[-1]

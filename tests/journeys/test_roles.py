@@ -1,65 +1,91 @@
-"""The REST journey under the roles of deploy/, which can do what they need and nothing else."""
+"""The whole journey under the roles of `print_roles`, which can do what they need and nothing else."""
 
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
 
+from apps.eventlog.log import roles
 from tests.journeys.deployment import ROOT, STAFF_TOKEN, Deployment, eventually
+from tests.journeys.intrusions import (
+    ANYWHERE,
+    AS_THE_SEALER,
+    AT_THE_LOG,
+    BY_THE_APPLICATION,
+    WITHOUT_EFFECT,
+    Intrusion,
+    state,
+)
 from tests.support import engine
+from tools import postgres
 
 pytestmark = pytest.mark.postgres
 
-PREFIX = "headrace_by_roles_"  # beside whatever a server of one's own holds
-ALIASES = ("default", "users", "orders", "eventlog")
-ROLES = (*ALIASES, "eventlog_owner")
+PREFIX = f"by_roles{engine.WORKER}"  # beside whatever a server of one's own holds
+ACCEPTED = "00000"
+OWNER, APPLICATION, SEALER = f"{PREFIX}_eventlog_owner", f"{PREFIX}_eventlog", f"{PREFIX}_sealer"
 
 
-def url(database: str, role: str) -> str:
+def url(alias: str, role: str) -> str:
     parts = urlsplit(engine.URL)
     host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{PREFIX}{role}@{host}", path=f"/{PREFIX}{database}"))
+    return urlunsplit(parts._replace(netloc=f"{role}@{host}", path=f"/{PREFIX}_{alias}"))
 
 
-def script(name: str) -> list[str]:
-    """The statements of a script of deploy/, for names with our prefix."""
-    text = (ROOT / "deploy" / name).read_text().replace("headrace_", PREFIX)
-    lines = [line for line in text.splitlines() if not line.startswith("--")]
-    return [statement for statement in "\n".join(lines).split(";") if statement.strip()]
+def make(deployment: Deployment) -> None:
+    """Run the script of print_roles, as an operator would."""
+    run(deployment.manage("print_roles", "--prefix", PREFIX))
 
 
-@pytest.fixture
-def deployed(tmp_path: Path) -> Iterator[Deployment]:
-    """A deployment made by the scripts of deploy/, as an operator would."""
-    with psycopg.connect(engine.URL, autocommit=True) as superuser:
-        try:
-            for statement in script("1-roles-and-databases.sql"):
-                superuser.execute(statement)  # type: ignore[arg-type]
-            deployment = Deployment(tmp_path, {f"{name.upper()}_DATABASE_URL": url(name, name) for name in ALIASES})
-            owner = url("eventlog", "eventlog_owner")
-            deployment.manage("migrate", "-v0", EVENTLOG_DATABASE_URL=owner)
-            with psycopg.connect(owner, autocommit=True) as connection:
-                for statement in script("2-eventlog-grants.sql"):
-                    connection.execute(statement)  # type: ignore[arg-type]
-            deployment.token = deployment.manage("shell", "-v0", "-c", STAFF_TOKEN).split()[-1]
-            yield deployment
-        finally:
-            for name in ALIASES:
-                superuser.execute(f"DROP DATABASE IF EXISTS {PREFIX}{name} WITH (FORCE)")  # type: ignore[arg-type]
-            for name in ROLES:
-                superuser.execute(f"DROP ROLE IF EXISTS {PREFIX}{name}")  # type: ignore[arg-type]
+def run(script: str) -> None:
+    command = [str(postgres.binaries() / "psql"), "-X", "-q", "-d", engine.URL]
+    done = subprocess.run(command, input=script, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "ERROR" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A deployment under the roles, with an event that is sealed and one that is not."""
+    urls = {f"{alias.upper()}_DATABASE_URL": url(alias, f"{PREFIX}_{alias}") for alias in settings.DATABASES}
+    deployment = Deployment(tmp_path_factory.mktemp("roles"), urls)
+    try:
+        make(deployment)
+        deployment.manage("migrate", "-v0", EVENTLOG_DATABASE_URL=url("eventlog", OWNER))
+        make(deployment)
+        deployment.token = deployment.manage("shell", "-v0", "-c", STAFF_TOKEN).split()[-1]
+        with deployment.server() as server:
+            server.register(0)
+            deployment.manage("seal_events", EVENTLOG_DATABASE_URL=url("eventlog", SEALER))
+            server.register(1)
+        yield deployment
+    finally:
+        with psycopg.connect(engine.URL, autocommit=True) as superuser:
+            for alias in settings.DATABASES:
+                superuser.execute(f"DROP DATABASE IF EXISTS {PREFIX}_{alias} WITH (FORCE)")  # type: ignore[arg-type]
+            for role in (*(f"{PREFIX}_{alias}" for alias in settings.DATABASES), OWNER, SEALER):
+                superuser.execute(f"DROP ROLE IF EXISTS {role}")  # type: ignore[arg-type]
+
+
+def order(user: str, currency: str = "EUR") -> dict[str, Any]:
+    line = {"sku": "A", "quantity": 1, "unit_price": "2.00"}
+    return {"customer_id": user, "currency": currency, "lines": [line]}
 
 
 def test_the_whole_way_goes_under_least_privilege(deployed: Deployment) -> None:
     with deployed.server() as server:
-        client, user = server.client, server.register(1).json()["id"]
-        line = {"sku": "A", "quantity": 1, "unit_price": "2.00"}
-        order = {"customer_id": user, "currency": "EUR", "lines": [line]}
-        first = client.post("/api/orders/", json=order, headers={"Idempotency-Key": "k"}).json()
-        assert client.post("/api/orders/", json=order, headers={"Idempotency-Key": "k"}).json() == first
-        second = client.post("/api/orders/", json=order).json()["id"]
+        client, user = server.client, server.register(2).json()["id"]
+        key = {"Idempotency-Key": "k"}
+        first = client.post("/api/orders/", json=order(user), headers=key).json()
+        assert client.post("/api/orders/", json=order(user), headers=key).json() == first
+        second = client.post("/api/orders/", json=order(user)).json()["id"]
         for path, body in (
             (f"orders/{second}/pay/", {"payment_reference": "p"}),
             (f"users/{user}/change-email/", {"email": "x@example.org"}),
@@ -67,35 +93,178 @@ def test_the_whole_way_goes_under_least_privilege(deployed: Deployment) -> None:
         ):
             assert client.post(f"/api/{path}", json=body).status_code == 202
         eventually(lambda: client.get(f"/api/orders/{first['id']}/").json()["status"] == "cancelled")
-        assert client.get("/api/orders/summary/").json()["results"][0]["revenue"] == "2.00"
+        [row] = [row for row in client.get("/api/orders/summary/").json()["results"] if row["currency"] == "EUR"]
+        assert row["revenue"] == "2.00"
+        assert client.post(f"/api/users/{user}/erase/", json={"reason": "asked"}).status_code == 202
+        eventually(lambda: client.get(f"/api/users/{user}/").json()["name"] == "[erased]")
         deployed.manage("replay_events")
         assert "as the log says" in deployed.manage("replay_events", "--verify")
-        deployed.manage("seal_events")
+        deployed.manage("seal_events", EVENTLOG_DATABASE_URL=url("eventlog", SEALER))
         assert "0 events are not sealed yet" in deployed.manage("verify_log")
-    for statement in FORBIDDEN:
-        with psycopg.connect(url("eventlog", "eventlog")) as log, pytest.raises(psycopg.errors.InsufficientPrivilege):
-            log.execute(statement)  # type: ignore[arg-type]
-    for database in ALIASES:
-        for role in ROLES:
-            if role.removesuffix("_owner") != database:
-                with pytest.raises(psycopg.OperationalError, match="permission denied"):
-                    psycopg.connect(url(database, role))
 
 
-COLUMNS = "stream, category, type, schema_version, data, metadata, recorded_at"
-FORGED = f"SELECT gen_random_uuid(), 99, {COLUMNS} FROM eventlog_event"
-FORBIDDEN = [
-    f"INSERT INTO eventlog_event (event_id, stream_version, {COLUMNS}) {FORGED}",
-    "UPDATE eventlog_event SET type = 'forged'",
-    "DELETE FROM eventlog_event",
-    "TRUNCATE eventlog_event",
-    "SELECT * FROM eventlog_event FOR UPDATE",
-    "SELECT setval('eventlog_event_position_seq', 1)",
-    "SELECT nextval('eventlog_event_position_seq')",
-    "ALTER TABLE eventlog_event DISABLE TRIGGER ALL",
-    "SELECT eventlog_import('[]')",
-    "UPDATE eventlog_seal SET root = 'forged'",
-    "DELETE FROM eventlog_seal",
-    "TRUNCATE eventlog_seal",
-    "ALTER TABLE eventlog_seal DISABLE TRIGGER ALL",
-]
+def refusals(role: str, database: str, statements: list[Intrusion]) -> list[str]:
+    """Try each statement as a role; says which were not refused as they should be, and what they changed."""
+    faults = []
+    names = {"owner": OWNER, "application": APPLICATION, "sealer": SEALER, "me": role, "database": f"{PREFIX}_eventlog"}
+    with (
+        psycopg.connect(url("eventlog", OWNER)) as owner,
+        psycopg.connect(url("eventlog", SEALER)) as sealer,
+        psycopg.connect(engine.URL, dbname=f"{PREFIX}_eventlog", autocommit=True) as superuser,
+    ):
+        names |= {"pid": str(owner.info.backend_pid), "sealer pid": str(sealer.info.backend_pid)}
+        before = state(superuser)
+        for intrusion in statements:
+            statement, expected = intrusion if isinstance(intrusion, tuple) else (intrusion, "42501")
+            for name, value in names.items():
+                statement = statement.replace(f"<{name}>", value)
+            met = attempt(url(database, role), statement)
+            if (met or ACCEPTED) not in expected.split():
+                faults.append(f"{statement}: {met or 'accepted'}")
+            after = state(superuser)
+            faults += [f"{statement}: changed {name}" for name in before if before[name] != after[name]]
+            before = after
+        for session in (owner, sealer):
+            session.execute("SELECT 1")  # nobody has ended it
+    return faults
+
+
+def attempt(where: str, statement: str) -> str:
+    """The SQLSTATE that a statement meets, each in a session of its own; "" if it is accepted."""
+    with psycopg.connect(where, autocommit=True, options="-c statement_timeout=5s") as connection:
+        try:
+            connection.execute(statement)  # type: ignore[arg-type]
+        except psycopg.Error as error:
+            return error.sqlstate or str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("role", "database", "statements"),
+    [
+        (APPLICATION, "eventlog", [*AT_THE_LOG, *ANYWHERE, *BY_THE_APPLICATION]),
+        (SEALER, "eventlog", [*AT_THE_LOG, *ANYWHERE, *AS_THE_SEALER]),
+        (f"{PREFIX}_orders", "orders", [*ANYWHERE, "SET ROLE <application>", "SET ROLE <sealer>"]),
+    ],
+    ids=["application", "sealer", "service"],  # the names have the number of the process in them
+)
+def test_a_role_cannot_forge_the_log_nor_become_its_owner(
+    deployed: Deployment, role: str, database: str, statements: list[Intrusion]
+) -> None:
+    assert len(statements) > 50
+    assert refusals(role, database, statements) == []
+    assert "events are as they were sealed" in deployed.manage("verify_log")
+
+
+@pytest.mark.parametrize("role", [APPLICATION, SEALER], ids=["application", "sealer"])
+def test_what_postgresql_passes_over_has_no_effect(deployed: Deployment, role: str) -> None:
+    assert refusals(role, "eventlog", [(statement, ACCEPTED) for statement in WITHOUT_EFFECT]) == []
+
+
+def test_a_right_too_many_is_found_and_taken_back_by_the_script(deployed: Deployment) -> None:
+    statements: list[Intrusion] = [
+        "CREATE TEMP TABLE eventlog_event (LIKE public.eventlog_event)",
+        "BEGIN; LOCK TABLE eventlog_seal IN ROW EXCLUSIVE MODE",
+        "SELECT nextval('eventlog_event_position_seq')",
+        "CREATE TABLE public.pg_locks (a int)",
+        "SET ROLE <sealer>",
+    ]
+    with psycopg.connect(engine.URL, dbname=f"{PREFIX}_eventlog", autocommit=True) as superuser:
+        superuser.execute(f"""
+            GRANT TEMPORARY ON DATABASE {PREFIX}_eventlog TO PUBLIC; GRANT INSERT ON eventlog_seal TO {APPLICATION};
+            GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO PUBLIC; GRANT CREATE ON SCHEMA public TO PUBLIC
+        """)  # type: ignore[arg-type]
+        faults = refusals(APPLICATION, "eventlog", statements)
+        superuser.execute("DROP TABLE IF EXISTS public.pg_locks")
+    assert len([fault for fault in faults if fault.endswith("accepted")]) == 4
+    make(deployed)
+    assert refusals(APPLICATION, "eventlog", statements) == []
+
+
+def test_a_role_reaches_no_other_database(deployed: Deployment) -> None:
+    owners = {alias: {f"{PREFIX}_{alias}"} for alias in settings.DATABASES}
+    owners["eventlog"] |= {OWNER, SEALER}
+    for database, allowed in owners.items():
+        for role in set().union(*owners.values()) - allowed:
+            with pytest.raises(psycopg.OperationalError, match="permission denied"):
+                psycopg.connect(url(database, role))
+
+
+def test_a_worker_that_may_not_seal_says_so_once_and_projects(deployed: Deployment) -> None:
+    """Beside it the sealer's role seals."""
+    log = deployed.directory / "processes.log"
+    said = "This worker seals nothing: the role of this process may not seal"
+    with deployed.server(PROJECTIONS="worker") as server, deployed.worker():
+        began = log.stat().st_size
+        for number in (11, 12, 13):
+            assert server.register(number).status_code == 201
+            eventually(lambda number=number: f"User {number}" in server.names())
+        eventually(lambda: said in log.read_text()[began:])
+        command = [sys.executable, "manage.py", "seal_events"]
+        refused = subprocess.run(
+            command, cwd=ROOT, env=deployed.environment, capture_output=True, text=True, check=False
+        )
+        assert refused.returncode == 1
+        assert "may not seal" in refused.stderr
+        with deployed.process("manage.py", "seal_events", "--follow", EVENTLOG_DATABASE_URL=url("eventlog", SEALER)):
+            eventually(lambda: "0 events are not sealed yet" in deployed.manage("verify_log"))
+        assert log.read_text()[began:].count(said) == 1
+
+
+HOLDING = """
+SELECT DISTINCT pid, usename FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND classid::bigint >> 16 = 18501
+"""
+
+
+def test_the_sealer_finds_and_ends_a_session_that_holds_the_log_back(deployed: Deployment) -> None:
+    """The application's role can hold its own followers back; with a lock of the kind that an append takes, say."""
+    with (
+        psycopg.connect(url("eventlog", APPLICATION), autocommit=True) as hostile,
+        psycopg.connect(url("eventlog", SEALER), autocommit=True) as sealer,
+    ):
+        hostile.execute("SET idle_in_transaction_session_timeout = 0")
+        hostile.execute("SELECT pg_advisory_lock_shared(18501::bigint << 48)")
+        assert sealer.execute("SELECT eventlog_safe_position()").fetchone() == (0,)
+        assert sealer.execute(HOLDING).fetchall() == [(hostile.info.backend_pid, APPLICATION)]
+        sealer.execute("SELECT pg_terminate_backend(%s)", [hostile.info.backend_pid])
+        eventually(lambda: sealer.execute("SELECT eventlog_safe_position() > 0").fetchone() == (True,))
+
+
+def test_the_script_runs_under_load_without_a_moment_without_rights(deployed: Deployment) -> None:
+    script = deployed.manage("print_roles", "--prefix", PREFIX)
+    done, statuses = threading.Event(), []
+    with deployed.server() as server:
+        user = server.register(20).json()["id"]
+
+        def send() -> None:
+            while not done.is_set():
+                statuses.append(server.client.post("/api/orders/", json=order(user, "USD")).status_code)
+
+        senders = [threading.Thread(target=send) for _ in range(3)]
+        for sender in senders:
+            sender.start()
+        try:
+            for _ in range(20):
+                run(script)
+        finally:
+            done.set()
+            for sender in senders:
+                sender.join()
+    assert len(statuses) > 20
+    assert set(statuses) == {201}
+
+
+def test_a_new_service_has_its_role_and_its_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(settings.DATABASES, "payments", {})
+    script = roles.script("shop")
+    assert "CREATE ROLE shop_payments LOGIN" in script
+    assert "CREATE DATABASE shop_payments OWNER shop_payments" in script
+    assert "REVOKE ALL ON DATABASE shop_payments FROM PUBLIC" in script
+    assert "PASSWORD" not in script
+
+
+@pytest.mark.parametrize("prefix", ["", "Shop", "shop-1", "1shop", "x; DROP ROLE y", "shop\n", "s" * 50])
+def test_a_prefix_that_no_name_can_begin_with_is_refused(prefix: str) -> None:
+    with pytest.raises(CommandError, match="plain name"):
+        call_command("print_roles", prefix=prefix)

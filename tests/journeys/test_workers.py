@@ -8,24 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from apps.eventlog.delivery import checkpoints
+from apps.eventlog.projectors import Projector, services
 from tests.journeys.deployment import Deployment, eventually
 from tests.support import engine
 
-FOLLOWED = {
-    "UserProjector": "user",
-    "CustomerProjector": "user",
-    "OrderProjector": "order",
-    "SummaryProjector": "order",
-}
 FORGOTTEN = """
-from tests.support.history import make_history
-from apps.eventlog.delivery import checkpoints
-from apps.eventlog.projectors import Projector
+from tests.support.history import forget_rows, make_history
 make_history(users=6, commands=60)
-for kind in Projector.registry.values():
-    checkpoints.checkpoint_model(kind.service).objects.update(position=0)
-    for model in kind.models:
-        model._default_manager.all().delete()
+forget_rows()
 """
 APPENDS = """
 from decimal import Decimal
@@ -55,13 +46,13 @@ def is_stopped(process: subprocess.Popen[bytes]) -> bool:
 
 
 def all_is_projected(deployment: Deployment) -> bool:
-    """Has each projector come to the last event of the category it follows?"""
+    """Has each projector come to the last event of each category that it follows?"""
     heads = dict(deployment.query("eventlog", "SELECT category, max(position) FROM eventlog_event GROUP BY category"))
-    places = dict(
-        deployment.query("users", "SELECT name, position FROM users_checkpoint")
-        + deployment.query("orders", "SELECT name, position FROM orders_checkpoint")
-    )
-    return all(places.get(name, 0) >= heads.get(category, 0) for name, category in FOLLOWED.items())
+    reached: dict[str, int] = {}
+    for service in services():
+        reached |= dict(deployment.query(service, f"SELECT name, position FROM {checkpoints.table(service)}"))
+    followed = [(kind.name, category) for kind in Projector.registry.values() for category in kind.categories]
+    return all(reached.get(name, 0) >= heads.get(category, 0) for name, category in followed)
 
 
 def test_a_worker_stopped_in_a_projection_that_wakes_applies_nothing_twice(deployment: Deployment) -> None:

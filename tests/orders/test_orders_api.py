@@ -1,11 +1,13 @@
 """Orders over HTTP: commands by POST, queries by GET, and who may."""
 
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from apps.eventlog import store
+from apps.eventlog.api import conditions
 from tests.support.api import Answer, Api
 
 LINE = {"sku": "A-1", "quantity": 2, "unit_price": "12.50"}
@@ -232,7 +234,13 @@ def test_the_summary_counts_by_day_and_currency_without_cancelled_orders(api: Ap
     ]
 
 
-def test_a_query_waits_for_a_position_or_says_so(api: Api, settings: object) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queries wait for a position for a moment, not for seconds."""
+    monkeypatch.setattr(conditions, "PATIENCE", 0.05)
+
+
+def test_a_query_waits_for_a_position_or_says_so(api: Api, impatient: None) -> None:
     ann = api.customer()
     order = ann.place()
     head = store.head()
@@ -242,9 +250,9 @@ def test_a_query_waits_for_a_position_or_says_so(api: Api, settings: object) -> 
     assert pointers(ann.get("orders/", Min_Event_Position="soon")) == ["/Min-Event-Position"]
 
 
-def test_a_query_is_never_stale_in_worker_mode(api: Api, settings: object) -> None:
+def test_a_query_is_never_stale_in_worker_mode(api: Api, settings: Any, impatient: None) -> None:
     ann = api.customer()
-    settings.PROJECTIONS = "worker"  # type: ignore[attr-defined]
+    settings.PROJECTIONS = "worker"
     body = {"currency": "EUR", "lines": [LINE]}
     placed = ann.post("orders/", body)
     assert ann.get(f"orders/{placed['id']}/").status == 404
@@ -258,7 +266,7 @@ def test_a_new_order_is_at_no_version_that_a_command_could_be_conditional_on(api
     assert ann.post("orders/", body, If_Match='"0"').status == 201
 
 
-def test_the_feed_waits_for_a_position_too(api: Api) -> None:
+def test_the_feed_waits_for_a_position_too(api: Api, impatient: None) -> None:
     staff = api.staff
     api.customer()
     assert staff.get("events/", Min_Event_Position=str(store.head())).status == 200

@@ -1,7 +1,7 @@
 """The history checker: what clients and followers saw of a run, held against the log that it left.
 
 `History` records; each check is one invariant and returns what it finds wrong, in words, so an empty
-list is a pass. A check knows nothing of how Headrace works. `docs/reliability.md` lists the invariants.
+list is a pass. A check knows nothing of how Headrace works. `docs/reference/reliability.md` lists the invariants.
 """
 
 import math

@@ -1,32 +1,55 @@
-"""Which engine a test run is on: SQLite, or with DB=postgres a PostgreSQL that it brings along.
+"""Which engine a test run is on: SQLite, or with DB=postgres a PostgreSQL that the run brings along.
 
-Loaded by pytest before anything reads the settings (`-p tests.support.engine` in pyproject.toml).
+A pytest plugin (`-p tests.support.engine` in pyproject.toml): it sets the environment before anything reads the
+settings. An import alone changes nothing.
 """
 
 import atexit
 import os
 import shutil
-import sys
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
+
+import pytest
 
 from tools import postgres
 
 POSTGRES = os.environ.get("DB") == "postgres"
-DIRECTORY = Path(tempfile.mkdtemp(prefix="headrace-tests-"))
-URL = ""
-SERVER: postgres.Server | None = None  # the one it has brought along
-
-for name in [name for name in os.environ if name.endswith("_DATABASE_URL")]:
-    del os.environ[name]
-os.environ.update({"SECRET_KEY": "only-for-tests", "DEBUG": "off", "PROJECTIONS": "inline", "FAILPOINT": ""})
-os.environ.update({"ALLOWED_HOSTS": "*", "SECURE_COOKIES": "off", "DATA_DIR": str(DIRECTORY), "DEMO": "1"})
-atexit.register(shutil.rmtree, DIRECTORY, ignore_errors=True)
-
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
-RUNS_TESTS = WORKER or not any(argument.startswith("-n") for argument in sys.argv)  # else it only hands them out
+DIRECTORY = Path()  # of this process, removed at its end
+URL = ""
+SERVER: postgres.Server | None = None  # the one that this process has started
 
-if POSTGRES and RUNS_TESTS:
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # a wrapper, because pytest-django reads the settings in its own
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
+    global DIRECTORY  # noqa: PLW0603
+    DIRECTORY = Path(tempfile.mkdtemp(prefix="headrace-tests-"))
+    atexit.register(shutil.rmtree, DIRECTORY, ignore_errors=True)
+    set_environment(DIRECTORY)
+    if POSTGRES and runs_tests(early_config):
+        start_postgres()
+    return (yield)
+
+
+def set_environment(directory: Path) -> None:
+    """Give this process, and those that it starts, settings for tests and no database but those in `directory`."""
+    for name in [name for name in os.environ if name.endswith("_DATABASE_URL")]:
+        del os.environ[name]
+    os.environ.update({"SECRET_KEY": "only-for-tests", "DEBUG": "off", "PROJECTIONS": "inline", "FAILPOINT": ""})
+    os.environ.update({"ALLOWED_HOSTS": "*", "SECURE_COOKIES": "off", "DATA_DIR": str(directory), "DEMO": "1"})
+
+
+def runs_tests(config: pytest.Config) -> bool:
+    """Does this process run tests? If not, it hands them out to the processes of `-n`."""
+    given = config.known_args_namespace
+    hands_out = getattr(given, "numprocesses", None) or getattr(given, "tx", None)
+    return bool(WORKER) or given.usepdb or not hands_out
+
+
+def start_postgres() -> None:
+    global URL, SERVER  # noqa: PLW0603
     URL = os.environ.get("POSTGRES_URL", "")
     if not URL:
         SERVER = postgres.Server(DIRECTORY / "postgres")

@@ -1,4 +1,8 @@
-"""What every projector must bear, as one fixture: `hardened(OrderProjector)` over the history that is in the log."""
+"""What every projector must bear, as a fixture for the tests of any service: `hardened(OrderProjector)`.
+
+Append events or send commands first. The fixture then projects what is in the log anew: in batches of several sizes,
+twice, and with a process that ends in the middle. It fails if the rows are not those of a replay.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,15 +27,15 @@ def rows(kind: type[Projector]) -> Rows:
 
 
 def forget(kind: type[Projector]) -> None:
-    """As if nothing had been projected yet."""
-    checkpoints.checkpoint_model(kind.service).objects.filter(name=kind.name).update(position=0)
+    """As if the projector were new to the log."""
+    checkpoints.checkpoint_model(kind.service).objects.filter(name=kind.name).delete()
     for model in kind.models:
         model._default_manager.all().delete()
 
 
 @pytest.fixture
 def hardened(monkeypatch: pytest.MonkeyPatch) -> Hardened:
-    """Project the log in every way that delivery may take; fails where the rows are not those of one replay."""
+    """Project the log in every way that delivery may take; fails if the rows are not those of one replay."""
 
     def harden(kind: type[Projector]) -> None:
         rebuild.rebuild(kind)

@@ -29,6 +29,7 @@ import httpx
 
 from tests.journeys.deployment import STAFF_TOKEN, Deployment, eventually, free_port
 from tests.journeys.load import Load
+from tests.support import engine
 from tests.support.checker import History, Place, faults, result, rows_differ
 from tools import postgres
 
@@ -104,6 +105,7 @@ class Soak:
 
         from apps.eventlog import store
         from apps.eventlog.delivery import checkpoints
+        from apps.eventlog.projectors import services
 
         connections.close_all()  # the kill may have been PostgreSQL's
         began, before = time.monotonic(), len(self.history.calls)
@@ -114,7 +116,7 @@ class Soak:
 
         def recovered() -> bool:
             if head:
-                return all(checkpoints.reached(service, head) for service in ("users", "orders"))
+                return all(checkpoints.reached(service, head) for service in services())
             return any(call.result == "ok" and call.sent > began for call in self.history.calls[before:])
 
         eventually(recovered, DEADLINE)
@@ -169,6 +171,7 @@ class Soak:
 
         from apps.eventlog import store
         from apps.eventlog.delivery import checkpoints
+        from apps.eventlog.projectors import services
 
         lives = self.history.followers["store.read_all"] = [[0]]
         cut = False  # a power cut takes read databases of PostgreSQL back a moment, rows and checkpoints together
@@ -176,9 +179,9 @@ class Soak:
             last = stop.is_set()
             try:
                 lives[0].extend(recorded.position for recorded in store.read_all(after=lives[0][-1]))
-                places = {**checkpoints.positions("users"), **checkpoints.positions("orders")}
+                reached = [place for service in services() for place in checkpoints.positions(service).items()]
                 safe = store.safe_position()
-                self.history.places += [Place(name, position, safe, reset=cut) for name, position in places.items()]
+                self.history.places += [Place(name, position, safe, reset=cut) for name, position in reached]
                 cut = False
             except Error:
                 connections.close_all()
@@ -258,6 +261,7 @@ class Soak:
 
 def deployed(directory: Path, db: str) -> tuple[Deployment, postgres.Server | None]:
     """A migrated deployment with databases of its own, and its PostgreSQL."""
+    engine.set_environment(directory)
     server = postgres.Server(directory / "postgres") if db == "postgres" else None
     urls = postgres.databases(server.start()) if server else {}
     deployment = Deployment(directory, {**urls, "SQLITE_TIMEOUT": "20", "SOAK_DB": db})

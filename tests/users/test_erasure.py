@@ -7,16 +7,18 @@ from uuid import UUID
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.test import Client
 
 from apps.eventlog import erasures, store
 from apps.eventlog.encryption import data_keys
+from apps.eventlog.encryption.models import PersonalKey
 from apps.eventlog.encryption.personal_fields import ERASED
-from apps.eventlog.models import StoredEvent
+from apps.eventlog.models import Erasure, StoredEvent
 from apps.eventlog.privacy import undone_erasures
 from apps.users.events import UserErased, UserRegistered
-from apps.users.models import PersonalKey
 from tests.support.api import PASSWORD, Api
+from tests.support.erase import erase
 from tests.support.fold import folded, projected
 
 REASON = {"reason": "asked by letter"}
@@ -114,10 +116,10 @@ def test_keys_are_rewrapped_and_an_unknown_key_encryption_key_harms_nothing(api:
     settings.PREVIOUS_KEY_ENCRYPTION_KEYS = [old]
     call_command("rotate_keys", "--no-progress")
     settings.PREVIOUS_KEY_ENCRYPTION_KEYS = []
-    assert store.recorded(store.find())[0].data["name"] == "Ann"
+    assert next(store.read_all()).data["name"] == "Ann"
     undone_erasures.require_done()
     settings.KEY_ENCRYPTION_KEY = old
-    for call in (undone_erasures.require_done, lambda: store.recorded(store.find())):
+    for call in (undone_erasures.require_done, lambda: store.event_at(1)):
         with pytest.raises(data_keys.WrongKey, match="set KEY_ENCRYPTION_KEY"):
             call()
     settings.KEY_ENCRYPTION_KEY = new
@@ -129,7 +131,7 @@ def test_a_backup_of_the_keys_older_than_an_erasure_is_refused_until_it_is_erase
     backup = list(PersonalKey.objects.values())
     api.staff.post(f"users/{ann.user_id}/erase/", REASON)
     undone_erasures.require_done()
-    PersonalKey.objects.all().delete()
+    erase("keys")
     PersonalKey.objects.bulk_create(PersonalKey(**row) for row in backup)
     with pytest.raises(undone_erasures.Undone, match="reapply_erasures"):
         undone_erasures.require_done()
@@ -147,3 +149,30 @@ def test_an_append_repeated_with_its_event_ids_is_recognised(api: Api) -> None:
     assert store.append(stream, [event], expected_version=0, event_ids=ids) == first
     with pytest.raises(store.EventIdTaken):
         store.append(stream, [UserRegistered("ann@example.org", "Anna")], expected_version=0, event_ids=ids)
+
+
+@pytest.mark.parametrize("where", ["another's event", "no event", "beyond the log"])
+def test_the_ledger_takes_an_erasure_only_at_an_event_of_its_person(api: Api, where: str) -> None:
+    ann, bob = api.customer("ann@example.org", "Ann"), api.customer("bob@example.org", "Bob")
+    [registered] = store.read_stream(f"user-{bob.user_id}")
+    position = {"another's event": registered.position, "no event": 0, "beyond the log": 2**62}[where]
+    with pytest.raises(IntegrityError, match="at an event of its person"):
+        erasures.carry_out(UUID(ann.user_id), position)
+    assert not Erasure.objects.exists()
+
+
+def test_the_ledger_keeps_what_it_has(api: Api) -> None:
+    ann = api.customer("ann@example.org", "Ann")
+    order = ann.place()  # not of Ann's stream, but it names her
+    [placed] = store.read_stream(f"order-{order}")
+    erasures.carry_out(UUID(ann.user_id), placed.position)
+    erasures.carry_out(UUID(ann.user_id), next(iter(store.read_stream(f"user-{ann.user_id}"))).position)
+    statements = ["UPDATE eventlog_erasure SET position = 1", "DELETE FROM eventlog_erasure"]
+    if connections["eventlog"].vendor == "postgresql":
+        statements += ["TRUNCATE eventlog_erasure"]
+    else:
+        statements += ["REPLACE INTO eventlog_erasure SELECT subject, 1, carried_out_at FROM eventlog_erasure"]
+    for statement in statements:
+        with pytest.raises(DatabaseError, match=r"append-only|at an event"), transaction.atomic(using="eventlog"):
+            connections["eventlog"].cursor().execute(statement)
+    assert Erasure.objects.get().position == placed.position

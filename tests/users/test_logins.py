@@ -20,8 +20,7 @@ from knox.models import AuthToken
 
 from apps.eventlog.api import throttles
 from apps.eventlog.api.throttles import Slots, network_of
-from apps.eventlog.live import logins as tickets
-from apps.eventlog.live.logins import Ticket
+from apps.eventlog.live.credentials import Credential, valid
 from apps.eventlog.models import Reservation
 from apps.users.write import credentials
 from tests.support.api import PASSWORD, Api
@@ -245,13 +244,13 @@ def test_tokens_and_sessions_end_with_the_password(api: Api, door: Any) -> None:
     login = get_user_model().objects.get(username=ann.user_id)
     root.force_login(get_user_model().objects.create_superuser("root"))
     browser.force_login(login)
-    ticket = Ticket(ann.user_id, is_staff=False, session=browser.session.session_key or "")
+    credential = Credential(ann.user_id, is_staff=False, session=browser.session.session_key or "")
     assert browser.get("/api/orders/").status_code == 200
-    assert tickets.valid({ticket}) == {ticket}
+    assert valid({credential}) == {credential}
     door(login, root)
     assert alive([ann]) == [False]
     assert browser.get("/api/orders/").status_code == 401
-    assert tickets.valid({ticket}) == set()
+    assert valid({credential}) == set()
     assert root.get("/api/orders/").status_code == 200  # nobody else's
 
 

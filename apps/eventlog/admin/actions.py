@@ -1,4 +1,4 @@
-"""Admin actions that ask for a reason, then do one thing a row and say what came of each."""
+"""Admin actions that ask for a reason, then act on each chosen row and report what was refused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,14 +12,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from apps.eventlog.aggregates import RuleBroken
-from apps.eventlog.commands import Command
+from apps.eventlog.commands import Actor, Command
 from apps.eventlog.dispatch import dispatch
-from apps.eventlog.permissions import actor_of
+from apps.eventlog.encryption.data_keys import MissingKey
 from apps.eventlog.repository import Forbidden, NotFound
 from apps.eventlog.reservations import Reserved
 from apps.eventlog.store import WrongExpectedVersion
 
-MOST = 100  # rows at a time: each is a command of its own, in one request
+MOST = 100  # rows at a time; each takes a command of its own, and all are sent in one request
 
 
 class ReasonForm(forms.Form):
@@ -27,7 +27,7 @@ class ReasonForm(forms.Form):
 
 
 class Refused(Exception):
-    """What was asked for cannot be done to this row; the message says why."""
+    """The action cannot be done to this row; the message says why."""
 
 
 def act_with_reason(
@@ -37,7 +37,11 @@ def act_with_reason(
     verb: str,
     act: Callable[[Any, str], None],
 ) -> HttpResponse | None:
-    """Ask for a reason, then call `act(row, reason)` for each row; tells how many were done, and each `Refused`."""
+    """Ask for a reason, then call `act(row, reason)` for each row.
+
+    Tells the user how many rows were done, and each `Refused`. `verb` names the action on the page, as in "Cancel".
+    Returns the page that asks for the reason, or None when the action is done.
+    """
     chosen = list(rows[: MOST + 1])
     if len(chosen) > MOST:
         page.message_user(request, f"{verb}: choose at most {MOST} at a time", messages.ERROR)
@@ -71,13 +75,13 @@ def _ask(page: Any, request: HttpRequest, rows: list[Any], verb: str, form: Reas
 
 
 def sending(request: HttpRequest, command: Callable[[Any, str], Command]) -> Callable[[Any, str], None]:
-    """For `act_with_reason`: send `command(id, reason)` for a row, as the member of staff who asks."""
-    actor = actor_of(request.user)
+    """An `act` for `act_with_reason`: it sends `command(id, reason)` as the member of staff who is logged in."""
+    actor = Actor.of(request.user)
 
     def act(row: Any, reason: str) -> None:
         try:
             dispatch(command(row.pk, reason), actor=actor, wait=False)
-        except (RuleBroken, NotFound, Forbidden, Reserved, WrongExpectedVersion) as why:
+        except (RuleBroken, NotFound, Forbidden, Reserved, WrongExpectedVersion, MissingKey) as why:
             raise Refused(str(why)) from why
 
     return act

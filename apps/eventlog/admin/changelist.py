@@ -1,4 +1,4 @@
-"""Lists whose pages begin at a row and not at a number, so that none is dearer than another."""
+"""Lists whose pages begin at a row, not at a number, so that the last page costs no more than the first."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from apps.eventlog.database.keyset import beyond, columns_of, ordering_of, upsid
 
 
 class KeysetChangeList(ChangeList):
-    """`?p=<key>` is the page that begins with the row of that key; nothing is counted.
+    """`?p=<key>` is the page that begins with the row of this key. The rows are not counted.
 
-    The order is the model's own, which an index serves, and not to be chosen.
+    The order is always that of the model, for which there is an index.
     """
 
     multi_page = can_show_all = show_full_result_count = False
@@ -28,12 +28,14 @@ class KeysetChangeList(ChangeList):
         rows, size = self.queryset, self.list_per_page
         order = ordering_of(rows)
         first = self._row(request.GET.get(PAGE_VAR))
-        page = list((rows.filter(beyond(order, _place(first, order), inclusive=True)) if first else rows)[: size + 1])
+        page = list(
+            (rows.filter(beyond(order, _order_values(first, order), inclusive=True)) if first else rows)[: size + 1]
+        )
         self.result_list, more = page[:size], len(page) > size
         self.result_count = self.full_result_count = len(self.result_list)
         self.previous = self.first = self.next = self.last = ""
         if first and page:
-            over = beyond(upside_down(order), _place(page[0], order))
+            over = beyond(upside_down(order), _order_values(page[0], order))
             above = list(rows.reverse().filter(over)[: size + 1])
             self.first = self._link(None) if above else ""
             self.previous = self._link(above[size - 1] if len(above) > size else None) if above else ""
@@ -52,12 +54,13 @@ class KeysetChangeList(ChangeList):
 
 
 class EventChangeList(KeysetChangeList):
-    """Newest first: by `recorded_at` where the list is bounded in time, otherwise by position. Each has its index."""
+    """Newest first: by `recorded_at` if the list is bounded in time, otherwise by position. Both have an index."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str | Combinable]:
         bounded = {"since", "until"} & set(self.params)
         return ["-recorded_at", "-position"] if bounded else ["-position"]
 
 
-def _place(row: Any, order: list[str]) -> list[Any]:
+def _order_values(row: Any, order: list[str]) -> list[Any]:
+    """The values by which a row is ordered."""
     return [getattr(row, column) for column in columns_of(order)]

@@ -1,4 +1,4 @@
-"""Filters of the event list. Their choices come from the code, so that none reads the log to offer them."""
+"""Filters of the lists. Those of the event list know their choices from the code, without reading the log."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,7 @@ Events = QuerySet[StoredEvent]
 
 
 class _Choice(admin.SimpleListFilter):
-    """One of the values that a column can have. A type implies its category, so one choice undoes the other."""
+    """One of the values that a column can have. A type implies its category, so choosing one clears the other."""
 
     parameter_name: str
     other: str
@@ -33,7 +33,7 @@ class _Choice(admin.SimpleListFilter):
 
 
 class ValuesFilter(admin.AllValuesFieldListFilter):
-    """The values of a column with an index: one look at it finds the next, where DISTINCT would read all rows."""
+    """The values of an indexed column, each found by one look into the index; DISTINCT would read all rows."""
 
     def __init__(self, field: Any, request: HttpRequest, params: Any, model: Any, page: Any, field_path: str) -> None:
         super().__init__(field, request, params, model, page, field_path)
@@ -63,10 +63,10 @@ class TypeFilter(_Choice):
         return [(name, name) for name in sorted(DomainEvent.types)]
 
 
-class _Entry(admin.ListFilter):
-    """Values that are typed in; one that is not valid shows its error and filters nothing."""
+class _TypedFilter(admin.ListFilter):
+    """Values that the user types. An invalid value shows its error and filters nothing."""
 
-    template = "eventlog/admin/entry_filter.html"
+    template = "eventlog/admin/typed_filter.html"
     form_class: type[forms.Form]
 
     def __init__(self, request: HttpRequest, params: dict[str, list[str]], model: Any, page: Any) -> None:
@@ -83,7 +83,7 @@ class _Entry(admin.ListFilter):
         return list(self.form_class.base_fields)
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        """The other parameters of the page, to be sent along; the template shows the form."""
+        """The other parameters of the page, to be sent with the form. The template shows the form itself."""
         for name, value in changelist.params.items():
             if name not in self.form_class.base_fields:
                 yield {"name": name, "value": value}
@@ -99,7 +99,7 @@ class TimeForm(forms.Form):
             field.widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": 1})
 
 
-class TimeFilter(_Entry):
+class TimeFilter(_TypedFilter):
     title, form_class = "time", TimeForm
 
     def queryset(self, request: HttpRequest, events: Events) -> Events:
@@ -112,7 +112,7 @@ class CorrelationForm(forms.Form):
     correlation_id = forms.UUIDField(required=False, label="")
 
 
-class CorrelationFilter(_Entry):
+class CorrelationFilter(_TypedFilter):
     title, form_class = "correlation id", CorrelationForm
 
     def queryset(self, request: HttpRequest, events: Events) -> Events:

@@ -1,4 +1,4 @@
-"""Values as the pages show them."""
+"""HTML for values on the pages of the admin."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -14,12 +14,12 @@ def link(text: object, page: str, *arguments: object) -> SafeString:
     return format_html('<a href="{}">{}</a>', reverse(f"admin:{page}", args=arguments), text)
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> SafeString:
-    """Rows of values below the names of their columns."""
-    names = format_html_join("", "<th scope='col'>{}</th>", [[head] for head in heads])
+def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> SafeString:
+    """A table of rows of values, below the names of their columns."""
+    head = format_html_join("", "<th scope='col'>{}</th>", [[name] for name in names])
     cells = [[format_html_join("", "<td>{}</td>", [[value] for value in row])] for row in rows]
     body = format_html_join("", "<tr>{}</tr>", cells)
-    return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", names, body)
+    return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", head, body)
 
 
 def pretty(value: Any) -> SafeString:

@@ -1,4 +1,4 @@
-"""The log in the admin: events to browse, their neighbours, and what one request caused."""
+"""The log in the admin: a list of events, and for each its neighbours and what its request caused."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -40,7 +40,7 @@ class EventAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[StoredEvent], search_term: str
     ) -> tuple[QuerySet[StoredEvent], bool]:
-        """Exact matches, each by an index."""
+        """Only exact matches, because there is an index for each of them."""
         term = search_term.strip()
         if term.isdecimal():
             return queryset.filter(position=int(term)), False
@@ -58,17 +58,17 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="data")
     def payload(self, event: StoredEvent) -> SafeString:
-        [recorded] = store.recorded(store.find(position=event.position))  # personal fields readable, or erased
-        return pretty(recorded.data)
+        return pretty(store.event_at(event.position).data)  # with personal fields readable, or erased
 
     @admin.display(description="metadata")
     def about(self, event: StoredEvent) -> SafeString:
         return pretty(event.metadata)
 
-    def beside(self, request: HttpRequest, row: StoredEvent) -> dict[str, Any]:
-        """The neighbours of an event in its stream, and all events of its correlation as a tree by causation."""
-        stream = store.find(stream=row.stream)
-        related = list(store.find(correlation_id=row.correlation_id)[: RELATED + 1]) if row.correlation_id else [row]
+    def page_context(self, request: HttpRequest, row: StoredEvent) -> dict[str, Any]:
+        """The neighbours of an event in its stream, and the events of its correlation as a tree by causation."""
+        stream = StoredEvent.objects.filter(stream=row.stream)
+        same = StoredEvent.objects.filter(correlation_id=row.correlation_id).order_by("position")
+        related = list(same[: RELATED + 1]) if row.correlation_id else [row]
         return {
             "earlier": stream.filter(stream_version=row.stream_version - 1).first(),
             "later": stream.filter(stream_version=row.stream_version + 1).first(),
@@ -110,7 +110,10 @@ class SealAdmin(ReadOnlyAdmin):
 
 
 def causation_tree(events: Iterable[StoredEvent]) -> list[tuple[range, StoredEvent]]:
-    """Each event with its depth below the one that caused it (as a range), causes before what they caused."""
+    """The events, each after the one that caused it and before the next one of the same cause.
+
+    The length of the range that comes with an event is its depth in the tree.
+    """
     events = list(events)
     ids = {str(event.event_id) for event in events}
     caused: dict[str, list[StoredEvent]] = {}

@@ -1,11 +1,13 @@
-"""The data keys of personal fields, though not what they are, and who was erased."""
+"""Whose personal fields have a data key (never the key itself), and who was erased."""
 
 from django.contrib import admin
 
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
+from apps.eventlog.encryption.models import PersonalKey
 from apps.eventlog.models import Erasure
 
 
+@admin.register(PersonalKey)
 class PersonalKeyAdmin(ReadOnlyAdmin):
     list_display = ("subject", "wrapped_by", "destroyed_at")
     search_fields = ("=subject",)

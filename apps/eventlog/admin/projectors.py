@@ -1,4 +1,4 @@
-"""The projectors page: how far each is, and rebuilds and checks of it."""
+"""The projectors page: how far each projector has come, and its rebuilds and checks."""
 
 from django.contrib import admin, messages
 from django.http import Http404, HttpRequest, HttpResponse
@@ -7,10 +7,10 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from apps.eventlog.admin.html import table
-from apps.eventlog.admin.pages import needs
+from apps.eventlog.admin.pages import RUN_JOBS, SEE_JOBS, needs
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
+from apps.eventlog.commands import Actor
 from apps.eventlog.models import Job
-from apps.eventlog.permissions import RUN_JOBS, SEE_JOBS, actor_of
 from apps.eventlog.projectors import Projector
 from apps.eventlog.read import queries
 from apps.eventlog.replay import jobs
@@ -19,7 +19,7 @@ from apps.eventlog.replay.rebuild import AlreadyRunning
 
 @needs(SEE_JOBS, POST=RUN_JOBS)
 def projectors(request: HttpRequest) -> HttpResponse:
-    """Each projector's place; a POST of `projector` and `kind` starts a rebuild or a check of it."""
+    """Each projector with its position and its last job. A POST of `projector` and `kind` starts a job."""
     if request.method == "POST":
         return _start(request)
     latest = jobs.latest()
@@ -30,12 +30,12 @@ def projectors(request: HttpRequest) -> HttpResponse:
             "job": (job := latest.get(row["name"])),
             "running": job is not None and job.pk in alive,
             "lost": job is not None and job.finished_at is None and job.pk not in alive,
-            "letters_url": reverse(f"admin:{row['service']}_deadletter_changelist"),
+            "dead_letters_url": reverse(f"admin:{row['service']}_deadletter_changelist"),
         }
         for row in queries.projectors()
     ]
     context = {**admin.site.each_context(request), "title": "Projectors", "projectors": rows}
-    context["kinds"] = Job.Kind if actor_of(request.user).may(RUN_JOBS) else ()
+    context["kinds"] = Job.Kind if Actor.of(request.user).may(RUN_JOBS) else ()
     return render(request, "eventlog/admin/projectors.html", context)
 
 

@@ -1,4 +1,4 @@
-"""The projectors and reactors of a service: how far each has come, and the events that it could not take."""
+"""The projectors and reactors of a service: how far each has come, and its dead letters."""
 
 from typing import Any
 
@@ -33,33 +33,35 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     readonly_fields = ("event", "parked_at", "acts_of_operators")
 
     @admin.display(description="error")
-    def why(self, letter: DeadLetter) -> str:
-        return Truncator(letter.error).chars(120)
+    def why(self, dead_letter: DeadLetter) -> str:
+        return Truncator(dead_letter.error).chars(120)
 
     @admin.display
-    def event(self, letter: DeadLetter) -> SafeString:
-        return link(f"at position {letter.position}", "eventlog_storedevent_change", letter.position)
+    def event(self, dead_letter: DeadLetter) -> SafeString:
+        position = dead_letter.position
+        return link(f"at position {position}", "eventlog_storedevent_change", position)
 
     @admin.display
-    def acts_of_operators(self, letter: DeadLetter) -> SafeString:
-        return pretty(letter.acts)
+    def acts_of_operators(self, dead_letter: DeadLetter) -> SafeString:
+        return pretty(dead_letter.acts)
 
-    @admin.action(description="Retry the streams of these, in order", permissions=["act"])
-    def retry(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
-        for name, stream in sorted(set(letters.filter(status__in=OPEN).values_list("projector", "stream"))):
+    @admin.action(description="Retry their streams, each in order", permissions=["act"])
+    def retry(self, request: HttpRequest, dead_letters: QuerySet[DeadLetter]) -> None:
+        streams = dead_letters.filter(status__in=OPEN).values_list("projector", "stream")
+        for name, stream in sorted(set(streams)):
             done, error = retry.retry(_reader(name), stream, by=request.user.get_username())
             level = messages.WARNING if error else messages.SUCCESS
             self.message_user(request, f"{name} {stream}: {done} taken in{f', then {error}' if error else ''}", level)
 
-    @admin.action(description="Skip for good, with a reason", permissions=["act"])
-    def skip(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> HttpResponse | None:
+    @admin.action(description="Skip for ever, with a reason", permissions=["act"])
+    def skip(self, request: HttpRequest, dead_letters: QuerySet[DeadLetter]) -> HttpResponse | None:
         by = request.user.get_username()
 
-        def act(letter: DeadLetter, reason: str) -> None:
-            if not retry.skip(_reader(letter.projector), letter.position, by=by, reason=reason):
-                raise Refused("it does not wait any more")
+        def act(dead_letter: DeadLetter, reason: str) -> None:
+            if not retry.skip(_reader(dead_letter.projector), dead_letter.position, by=by, reason=reason):
+                raise Refused("it is settled already")
 
-        return act_with_reason(self, request, letters, "Skip", act)
+        return act_with_reason(self, request, dead_letters, "Skip", act)
 
 
 def _reader(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Pages that show rows and change none."""
+"""Admin pages that show rows and do not change them."""
 
 from functools import reduce
 from operator import or_
@@ -12,29 +12,32 @@ from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from apps.eventlog.admin.changelist import KeysetChangeList
-from apps.eventlog.permissions import actor_of, permission_to
+from apps.eventlog.api.access import permission_to
+from apps.eventlog.commands import Actor
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Shows rows that nobody changes by hand: they follow from the log.
+    """Shows rows that nobody may change by hand, because they follow from the log.
 
-    An action declares what it takes: `@admin.action(permissions=["act"])` is `change_<model>`.
+    To see them takes `view_<model>`. An action says what it takes: `@admin.action(permissions=["act"])` is
+    `change_<model>`.
     """
 
     change_form_template = "eventlog/admin/row.html"
     change_list_template = "eventlog/admin/list.html"
     sortable_by = ()
     show_full_result_count = False
-    show_facets = ShowFacets.NEVER  # they count
+    show_facets = ShowFacets.NEVER  # they would count all rows
 
     def may(self, request: HttpRequest, verb: str) -> bool:
-        return actor_of(request.user).may(permission_to(verb, self.model))
+        """Does the user have the permission `<verb>_<model>`?"""
+        return Actor.of(request.user).may(permission_to(verb, self.model))
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return self.may(request, "view")
 
     def has_act_permission(self, request: HttpRequest) -> bool:
-        """Not `has_change_permission`: that would make Django show a form of the row."""
+        """For actions. If `has_change_permission` said this, Django would show a form of the row."""
         return self.may(request, "change")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -52,7 +55,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Fields with `=` by their exact values, for which there is an index, where the term can be one; else any."""
+        """If the term can be the value of a field marked `=`, search those fields alone, because they have an index."""
         names = [name[1:] for name in self.get_search_fields(request) if name.startswith("=")]
         exact = [Q(**{name: search_term.strip()}) for name in names if self._can_be(name, search_term.strip())]
         if exact:
@@ -74,14 +77,14 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         row = self.get_object(request, object_id)
-        more = {} if row is None else self.beside(request, row) | {"verbs": self._verbs(request)}
+        more = {} if row is None else self.page_context(request, row) | {"row_actions": self._row_actions(request)}
         title = {"title": f"{str(self.opts.verbose_name).capitalize()} {row}", "subtitle": None}
         return super().change_view(request, object_id, form_url, (extra_context or {}) | title | more)
 
-    def _verbs(self, request: HttpRequest) -> list[tuple[str, str]]:
-        """The actions of the list, to be done to one row on its page: (name, description)."""
+    def _row_actions(self, request: HttpRequest) -> list[tuple[str, str]]:
+        """The actions of the list, which the page of a row offers for that row: (name, description)."""
         return [(action[1], str(action[2])) for action in self.get_actions(request).values() if action]
 
-    def beside(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """What the template shows beside the row's own fields."""
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """Template variables that the page of this row needs besides its fields. Subclasses override this."""
         return {}

@@ -1,4 +1,4 @@
-"""API tokens in the admin: to see and to revoke. They are made by logging in, which alone shows the secret."""
+"""API tokens in the admin: a list, and a way to revoke them. Only logging in makes a token and shows its secret."""
 
 from django.contrib import admin
 from django.db.models import Model

@@ -1,11 +1,11 @@
-"""Who sends a request: a bearer token, or the admin's session cookie."""
+"""Authentication of requests: by a bearer token, or by the session cookie of the admin."""
 
 from functools import cache
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.auth import TokenAuthentication
@@ -15,31 +15,32 @@ from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
-from apps.eventlog.database.statements import Prepared
-from apps.eventlog.live.logins import Ticket
+from apps.eventlog.database import prepared
+from apps.eventlog.live.credentials import Credential
 
 User = get_user_model()
-DIGEST = "the digest of a token"  # stands in for it
 
 
 class BearerAuthentication(TokenAuthentication):
     """`Authorization: Bearer <token>`."""
 
     def authenticate_credentials(self, token: bytes) -> tuple[object, AuthToken]:
-        """The user and the token; only this one's expiry counts, looking after others is not a request's task."""
-        row = _token().first({DIGEST: hash_token(token.decode())}) if token.isalnum() else None
+        """The user and the token; to delete others that have expired is not the work of a request."""
+        row = prepared.first(_with_user, digest=hash_token(token.decode())) if token.isalnum() else None
         if row is None:
             raise AuthenticationFailed("invalid token")
-        found = AuthToken.from_db(AuthToken.objects.db, _columns(AuthToken), row)
-        found.user = User.from_db(found._state.db, _columns(User), row[len(_columns(AuthToken)) :])
+        values, known = list(row), len(_columns(AuthToken))
+        found = AuthToken.from_db(AuthToken.objects.db, _columns(AuthToken), values[:known])
+        found.user = User.from_db(found._state.db, _columns(User), values[known:])
         if found.expiry is not None and found.expiry < timezone.now():
             raise AuthenticationFailed("invalid token")
         return self.validate_user(found)
 
 
-@cache
-def _token() -> Prepared:
-    return Prepared(AuthToken.objects.select_related("user").filter(digest=DIGEST))
+def _with_user(*, digest: str) -> QuerySet[Any, Any]:
+    """The columns of a token, and then those of its user."""
+    user = [f"user__{column}" for column in _columns(User)]
+    return AuthToken.objects.filter(digest=digest).values_list(*_columns(AuthToken), *user)
 
 
 @cache
@@ -81,9 +82,9 @@ def customer_id(request: Request) -> UUID | None:
         raise PermissionDenied("this login is neither staff nor a customer") from None
 
 
-def ticket_of(request: Request) -> Ticket:
-    """What an authenticated request was let in with, to ask later whether it still holds."""
+def credential_of(request: Request) -> Credential:
+    """The token or session of an authenticated request, so that a stream can check later whether it is still valid."""
     login, is_staff = request.user.get_username(), request.user.is_staff
     if isinstance(request.auth, AuthToken):
-        return Ticket(login, is_staff, token=request.auth.digest)
-    return Ticket(login, is_staff, session=request.session.session_key or "")
+        return Credential(login, is_staff, token=request.auth.digest)
+    return Credential(login, is_staff, session=request.session.session_key or "")

@@ -1,4 +1,4 @@
-"""How many commands a login may send: what one client can add to the log has a limit."""
+"""How many commands a login may send: there is a limit to what one client can add to the log."""
 
 import threading
 from collections import OrderedDict
@@ -12,14 +12,14 @@ REMEMBERED = 10_000  # logins
 
 
 class Bucket:
-    """So many commands a minute for each login, in this process; what was not used is saved up for a minute.
+    """So many commands a minute for each login, in this process. What a login does not use is saved up for a minute.
 
-    Not in the shared cache as failed logins are: each look there would take about as long as a command does.
+    The counts are not in the shared cache, as those of failed logins are: a look there takes as long as a command.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.levels: OrderedDict[int, tuple[float, float]] = OrderedDict()  # by login: what is left, and when it was
+        self.levels: OrderedDict[int, tuple[float, float]] = OrderedDict()  # by login: what was left, and when
 
     def take(self, login: int, a_minute: int) -> None:
         """Take one of what is left; raises Throttled."""
@@ -38,7 +38,7 @@ commands = Bucket()
 
 
 def count_command(login: Any) -> None:
-    """Count a command that a login sends; raises Throttled. Nobody's are counted by those who let them in."""
+    """Count a command that a login sends. Raises Throttled. Commands without a login are limited by who admits them."""
     if login.is_authenticated:
         most = settings.STAFF_COMMANDS_PER_MINUTE if login.is_staff else settings.COMMANDS_PER_MINUTE
         commands.take(login.pk, most)

@@ -1,4 +1,4 @@
-"""The web side of a command: validate, dispatch, say where to look."""
+"""A command over HTTP: validate it, dispatch it, and answer which version of which stream it made."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -18,13 +18,12 @@ from apps.eventlog.api.filters import check_parameters
 from apps.eventlog.api.idempotency import Once, begin
 from apps.eventlog.commands import Actor, Command, Outcome
 from apps.eventlog.dispatch import dispatch
-from apps.eventlog.permissions import actor_of
 
 Method = TypeVar("Method", bound=Callable[..., Response])
 
 
 class AnswerSerializer(serializers.Serializer[Any]):
-    """What a command answers: where to look, not what is there."""
+    """What a command answers: the id, version and position to read the document at, but not the document."""
 
     id = serializers.UUIDField()
     version = serializers.IntegerField()
@@ -34,7 +33,8 @@ class AnswerSerializer(serializers.Serializer[Any]):
 def takes(body: type[CommandSerializer], sends: type[Command], *, anyone: bool = False) -> Callable[[Method], Method]:
     """Mark the method that sends a command with the serializer of its body.
 
-    Staff need the permission of the command, customers may do it to what is theirs, and anyone if it says so.
+    Staff need the permission of the command `sends`. Customers may send it about what is theirs. With `anyone`, people
+    without a login may send it too.
     """
 
     def mark(method: Method) -> Method:
@@ -68,14 +68,15 @@ class CommandViewSet(GenericViewSet[Any]):
         return super().finalize_response(request, response, *args, **kwargs)
 
     def get_serializer_class(self) -> type[serializers.BaseSerializer[Any]]:
-        """That of the command, also where OPTIONS or a page of the API only describes it."""
+        """The serializer of the command's body, also if OPTIONS or a page of the API only describes the command."""
         method = getattr(self, self.action_map.get((self.request.method or "").lower(), ""), None)
         return getattr(method, "body", None) or super().get_serializer_class()
 
     def fields(self) -> dict[str, Any]:
         """The validated body; raises ValidationError.
 
-        Only now is the request's Idempotency-Key taken: what is not valid, or not for the sender, leaves no record.
+        Takes the Idempotency-Key of the request only now, so that a request leaves no record if it is not valid or if
+        the sender may not make it.
         """
         body = getattr(self, self.action).body(data=self.request.data, context=self.get_serializer_context())
         body.is_valid(raise_exception=True)
@@ -85,17 +86,17 @@ class CommandViewSet(GenericViewSet[Any]):
 
     @property
     def answered(self) -> Outcome | None:
-        """The first answer to the request's Idempotency-Key, if it was sent before."""
+        """The first answer to the Idempotency-Key of the request; None if there is none yet."""
         return self.once.answer if self.once else None
 
     def send(self, command: Command, *, actor: Actor | None = None, created: bool = False) -> Response:
-        """Dispatch the command and answer; `actor` where it is not who sent the request."""
+        """Dispatch the command and answer. `actor` is given if the command is not in the name of the sender."""
         if self.answered:
             return self.answer(self.answered, created=created)
         count_command(self.request.user)
         outcome = dispatch(
             command,
-            actor=actor or actor_of(self.request.user),
+            actor=actor or Actor.of(self.request.user),
             expected_version=self.version,
             complete=self.once.complete if self.once else None,
             wait=False,

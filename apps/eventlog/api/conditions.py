@@ -1,4 +1,4 @@
-"""Headers that make a request conditional on a version or a position."""
+"""Headers that make a request depend on a version or a position."""
 
 import re
 import time
@@ -31,19 +31,22 @@ def expected_version(request: Request) -> int | None:
 
 
 def has_it_already(request: Request, version: int) -> bool:
-    """Does `If-None-Match` name this version, or any?"""
+    """Does `If-None-Match` name this version, or any version (`*`)?"""
     known = parse_etags(request.headers.get("If-None-Match", ""))
     return "*" in known or etag(version) in [tag.removeprefix("W/") for tag in known]
 
 
 def not_stored(response: Any) -> Any:
-    """Tell every cache on the way to keep nothing: what is answered may be about a person."""
+    """Tell every cache on the way not to keep this response: it may be about a person."""
     response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 
 def await_position(request: Request, what: str, shows: Callable[[int], bool]) -> None:
-    """Hold a query with `Min-Event-Position` until what it asks shows that; raises `Unavailable`."""
+    """Let a query with `Min-Event-Position` wait until `shows(position)`.
+
+    `what` names what is asked, for the message. Raises ValidationError, and `Unavailable` after PATIENCE seconds.
+    """
     header = request.headers.get("Min-Event-Position")
     if header is None:
         return

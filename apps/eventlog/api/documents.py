@@ -1,26 +1,40 @@
-"""Documents straight from rows: declared as DRF serializers, written as JSON by the database."""
+"""Documents: declared as DRF serializers, read from rows, and written as JSON by the database."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import cache, lru_cache
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
 from uuid import UUID
 
 import msgspec
-from django.db.models import DateTimeField, F, QuerySet, UUIDField
+from django.db.models import F, QuerySet
+from django_filters import FilterSet
 from rest_framework import serializers
 
 from apps.eventlog.api.row_json import Json
+from apps.eventlog.database import prepared
 from apps.eventlog.database.keyset import beyond, columns_of, ordering_of
-from apps.eventlog.database.statements import ANY, Prepared
 
 
 class DocumentSerializer(serializers.ModelSerializer[Any]):
     """Base of the read serializers. `Meta.fields` are columns and annotations of the rows.
 
-    The declared fields describe the document, to the schema and to people, and represent an instance
-    where there is one. From the database a document takes the short way: as the JSON that it answers.
+    The declaration describes the document to the API's schema, and the database writes each document as JSON by it.
+    The one exception is a document as it stood then: its row is folded from the log and never was in a table, so the
+    serializer writes it. The tests compare the two.
     """
+
+    # Does the document show facts of other streams? Then it can change while its version stays, so it has no 304.
+    # Whoever adds an annotation must answer this, since its value comes from elsewhere.
+    shows_other_streams: ClassVar[bool | None] = None
+
+    def __init_subclass__(cls) -> None:
+        columns = {field.attname for field in cls.Meta.model._meta.concrete_fields}  # type: ignore[attr-defined]
+        others = [name for name in cls.Meta.fields if name not in columns]  # type: ignore[attr-defined]
+        if others and cls.shows_other_streams is None:
+            raise TypeError(
+                f"{cls.__name__} must set shows_other_streams: {', '.join(others)} is no column of its rows"
+            )
 
     @classmethod
     def json(cls) -> Json:
@@ -28,63 +42,73 @@ class DocumentSerializer(serializers.ModelSerializer[Any]):
         return Json(cls.Meta.model, tuple(cls.Meta.fields))  # type: ignore[attr-defined]
 
 
-ANY_OWNER = UUID(int=2)
-# What stands in for the values of a cursor, by the columns that lists are ordered by.
-STAND_INS: dict[type, Any] = {UUIDField: UUID(int=3), DateTimeField: datetime(1, 2, 3, tzinfo=UTC)}
+@dataclass(frozen=True)
+class Documents:
+    """The documents of the rows that a query function answers.
 
+    `owner` is the column that names the customer whose they are. To ask for the documents of owner None is to ask for
+    those of all.
+    """
 
-class Lookup:
-    """One document and its version, by id, and by owner."""
+    rows: Callable[[], QuerySet[Any]]
+    serializer: type[DocumentSerializer]
+    owner: str = ""
+    filters: type[FilterSet] | None = None
 
-    def __init__(self, rows: QuerySet[Any], serializer: type[DocumentSerializer], owner: str | None) -> None:
-        mine = rows.filter(pk=ANY, **({owner: ANY_OWNER} if owner else {}))
-        self.query = Prepared(mine.order_by().values_list(serializer.json(), F("version")))
+    @property
+    def ordering(self) -> list[str]:
+        return _ordering(self.rows)
 
     def find(self, id: UUID, owner: UUID | None) -> tuple[msgspec.Raw, int] | None:
-        """The document and its version; None where there is none or it is another's."""
-        row = self.query.first({ANY: id, ANY_OWNER: owner})
+        """The document with this id and its version; None if it is not there or is another's."""
+        row = prepared.first(_one, self, id=id, owner=owner)
         return None if row is None else (msgspec.Raw(row[0]), row[1])
 
+    def page(
+        self, owner: UUID | None, filters: Mapping[str, Any], order: list[str], after: Sequence[Any], size: int
+    ) -> list[prepared.Row]:
+        """So many documents in an order, beyond the row with the values `after` if there are any.
 
-@cache
-def lookup(rows: Any, serializer: type[DocumentSerializer], owner: str | None) -> Lookup:
-    """The lookup among the rows that a query function answers."""
-    return Lookup(rows(), serializer, owner)
-
-
-class Listing:
-    """Pages of documents in one order, of all rows or of one owner's; each shape of a page is made once."""
-
-    def __init__(self, rows: Any, serializer: type[DocumentSerializer], owner: str | None) -> None:
-        self.rows, self.serializer, self.owner = rows, serializer, owner
-        self.ordering = ordering_of(rows())
-        self.shapes = lru_cache(maxsize=100)(self._shape)
-
-    def fetch(self, owner: UUID | None, order: list[str], values: list[Any], size: int) -> list[dict[str, Any]]:
-        """So many rows beyond one with these values; the first, and the last but one, may become cursors."""
-        query = self.shapes(tuple(order), bool(values), size)
-        fields = self._fields(order)
-        given = {STAND_INS[type(field)]: field.to_python(value) for field, value in zip(fields, values, strict=False)}
-        found: list[Any] = query.rows({ANY_OWNER: owner, **given})
-        for index in {0, min(len(found), size - 1) - 1} if found else ():
-            found[index] = query.convert(found[index])
-        names = [*columns_of(order), "document"]
-        return [dict(zip(names, row, strict=True)) for row in found]
-
-    def _shape(self, order: tuple[str, ...], further: bool, size: int) -> Prepared:
-        rows = self.rows()
-        if self.owner:
-            rows = rows.filter(**{self.owner: ANY_OWNER})
-        if further:
-            rows = rows.filter(beyond(list(order), [STAND_INS[type(field)] for field in self._fields(order)]))
-        return Prepared(rows.order_by(*order).values_list(*columns_of(order), self.serializer.json())[:size])
-
-    def _fields(self, order: Sequence[str]) -> list[Any]:
+        Each row is a document, and then the columns of the order.
+        """
+        columns = columns_of(order)
         meta = self.serializer.Meta.model._meta  # type: ignore[attr-defined]
-        return [meta.get_field(name) for name in columns_of(order)]
+        typed = tuple(meta.get_field(name).to_python(value) for name, value in zip(columns, after, strict=False))
+        shape = (self, tuple(order), size, tuple(filters))
+        # A method that filters may decide by the value, and not only compare with it.
+        methods = self.filters and any(self.filters.base_filters[name].method for name in filters)
+        read = prepared.built_anew if methods else prepared.rows
+        return read(_page, *shape, owner=owner, after=typed, wanted=tuple(filters.values()))
+
+    def of(self, owner: UUID | None) -> QuerySet[Any]:
+        """The rows of one owner, or of all."""
+        return self.rows().filter(**({} if owner is None else {self.owner: owner}))
 
 
 @cache
-def listing(rows: Any, serializer: type[DocumentSerializer], owner: str | None) -> Listing:
-    """The listing of the rows that a query function answers."""
-    return Listing(rows, serializer, owner)
+def _ordering(rows: Callable[[], QuerySet[Any]]) -> list[str]:
+    return ordering_of(rows())
+
+
+def _one(documents: Documents, *, id: UUID, owner: UUID | None) -> QuerySet[Any, Any]:
+    return documents.of(owner).filter(pk=id).order_by().values_list(documents.serializer.json(), F("version"))
+
+
+def _page(
+    documents: Documents,
+    order: Sequence[str],
+    size: int,
+    filters: Sequence[str],
+    *,
+    owner: UUID | None,
+    after: Sequence[Any],
+    wanted: Sequence[Any],
+) -> QuerySet[Any, Any]:
+    rows = documents.of(owner)
+    if documents.filters and filters:
+        known = documents.filters(queryset=rows).filters
+        for name, value in zip(filters, wanted, strict=True):
+            rows = known[name].filter(rows, value)
+    if after:
+        rows = rows.filter(beyond(order, after))
+    return rows.order_by(*order).values_list(documents.serializer.json(), *columns_of(order))[:size]

@@ -1,13 +1,16 @@
-"""Query parameters: typed, known, and refused by name otherwise."""
+"""Query parameters. One that is unknown or has the wrong type is refused, and the error names it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from django.core.exceptions import ValidationError as InvalidInstant
 from django.db.models import QuerySet
 from django_filters import IsoDateTimeFilter
 from django_filters.fields import IsoDateTimeField
-from django_filters.rest_framework import DjangoFilterBackend
+from django_filters.rest_framework import DjangoFilterBackend, FilterSet
+from django_filters.utils import translate_validation
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -60,23 +63,43 @@ class StrictFilterBackend(DjangoFilterBackend):
     the order is total.
     """
 
-    def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: APIView) -> QuerySet[Any]:
-        fields = getattr(view, "ordering_fields", ())
-        kind = self.get_filterset_class(view, queryset)
+    def wanted(self, request: Request, view: Any) -> tuple[dict[str, Any], list[str] | None]:
+        """The filters that a request names, with their values, and the ordering that it names, if it does.
+
+        Raises ValidationError.
+        """
+        view_class: Any = type(view)
+        kind, fields = filters_of(view_class), getattr(view, "ordering_fields", ())
         filters = set(kind.base_filters) if kind else set()
         check_parameters(request, {"limit", "cursor", *filters, *(["ordering"] if fields else [])})
-        if filters & set(request.query_params):  # else there is nothing to make a form for
-            queryset = super().filter_queryset(request, queryset, view)
-        ordering = request.query_params.get("ordering")
-        if ordering is None:
-            return queryset
-        if ordering.removeprefix("-") not in fields:
-            choices = ", ".join(f"{name}, -{name}" for name in fields)
-            raise ValidationError({"ordering": [f"one of {choices}"]})
-        sign = "-" if ordering.startswith("-") else ""
-        return queryset.order_by(ordering, f"{sign}{queryset.model._meta.pk.name}")
+        named = sorted(filters & set(request.query_params))
+        values = _values(kind(request.query_params, view.queryset, request=request), named) if kind and named else {}
+        return values, _ordering(request, fields, view.queryset)
 
     def get_ordering_parameters(self, view: APIView) -> list[dict[str, Any]]:
-        """The parameter `ordering` as OpenAPI has it, where the view has one."""
+        """The parameter `ordering` as OpenAPI has it, if the view has one."""
         names = [name for field in getattr(view, "ordering_fields", ()) for name in (field, f"-{field}")]
         return [{"name": "ordering", "in": "query", "schema": {"type": "string", "enum": names}}] if names else []
+
+
+@cache
+def filters_of(view: Any) -> type[FilterSet] | None:
+    """The filters of a class of views, made once."""
+    return StrictFilterBackend().get_filterset_class(view, view.queryset)
+
+
+def _values(filters: Any, names: list[str]) -> dict[str, Any]:
+    if not filters.is_valid():
+        raise translate_validation(filters.errors)
+    return {name: filters.form.cleaned_data[name] for name in names}
+
+
+def _ordering(request: Request, fields: Sequence[str], rows: QuerySet[Any]) -> list[str] | None:
+    ordering = request.query_params.get("ordering")
+    if ordering is None:
+        return None
+    if ordering.removeprefix("-") not in fields:
+        choices = ", ".join(f"{name}, -{name}" for name in fields)
+        raise ValidationError({"ordering": [f"one of {choices}"]})
+    sign = "-" if ordering.startswith("-") else ""
+    return [ordering, f"{sign}{rows.model._meta.pk.name}"]

@@ -1,4 +1,4 @@
-"""How the API describes itself: commands and queries, the headers they know, and every problem they answer."""
+"""The API's OpenAPI schema: its commands and queries, their headers, and the problems that they answer."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from apps.eventlog.api.openapi_headers import AS_OF, AT_VERSION, CHALLENGE, CREA
 from apps.eventlog.api.openapi_problems import MEANS, ProblemSerializer
 from apps.eventlog.api.problems import CONTENT_TYPE
 
-TEXT = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"  # something to read, and no NUL
+TEXT = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"  # at least one visible character, and no NUL
 ALWAYS = {400, 401, 406, 503}
 OF_A_BODY = {413, 415}
 OF_A_COMMAND = {409, 412, 422, 429}
@@ -22,7 +22,7 @@ OF_A_COMMAND = {409, 412, 422, 429}
 class ApiSchema(AutoSchema):
     """One operation of the API.
 
-    A view may add to the problems that its kind answers: `problems`, statuses by the name of the action.
+    A view may name further problems that its actions answer: `problems = {action: (status, ...)}`.
     """
 
     view: Any
@@ -53,13 +53,14 @@ class ApiSchema(AutoSchema):
         if self.is_query:
             found.append(AS_OF)
         if self.is_query and self.view.action == "retrieve":
-            found += [KNOWN, VERSION]
+            changes_alone = not getattr(self.view.serializer_class, "shows_other_streams", False)
+            found += [VERSION, KNOWN] if changes_alone else [VERSION]
         return found
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
         bodies: dict[str, Any] = super()._get_response_bodies(direction)
-        if VERSION in self.get_override_parameters():
-            unchanged = OpenApiResponse(description="it is still as it was")
+        if KNOWN in self.get_override_parameters():
+            unchanged = OpenApiResponse(description="the document is still at the version that you have")
             bodies["304"] = self._get_response_for_code(unchanged, "304", direction=direction)
         for status in sorted(self._problems()):
             answer = OpenApiResponse(ProblemSerializer, MEANS[status])

@@ -1,10 +1,9 @@
-"""Keyset pagination: page 10,000 costs what page 1 costs."""
+"""Keyset pagination: page 10,000 takes as long as page 1."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.core import signing
-from django.db.models import Model
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
@@ -16,15 +15,16 @@ from apps.eventlog.api.filters import integer_parameter
 from apps.eventlog.database.keyset import beyond, columns_of, ordering_of, upside_down
 
 PARAMETERS = ("limit", "cursor")
-# So many rows in an order, beyond one with these values if there are any.
+# Gets a number of rows (the last argument) in an order (the first), beyond the row with the values in between, if any.
 Fetch = Callable[[list[str], list[Any], int], list[Any]]
+ValuesOf = Callable[[Any], Sequence[Any]]
 
 
 class KeysetPagination(BasePagination):
     """Pages by the values of the ordering columns, which end in a unique one and share a direction.
 
-    A cursor is a signed list: `n` or `p` (towards the next or the previous page) and the values
-    of the row to go on from.
+    A cursor is a signed list: `n` or `p` (towards the next or the previous page), the ordering, and the values of the
+    row to go on from.
     """
 
     default_limit, max_limit = 50, 200
@@ -35,10 +35,16 @@ class KeysetPagination(BasePagination):
             further = queryset.filter(beyond(order, values)) if values else queryset
             return list(further.order_by(*order)[:size])
 
-        return self.page(request, ordering_of(queryset), fetch)
+        ordering = ordering_of(queryset)
+        columns = columns_of(ordering)
+        return self.page(request, ordering, fetch, lambda row: [getattr(row, name) for name in columns])
 
-    def page(self, request: Request, ordering: list[str], fetch: Fetch) -> list[Any]:
-        """The page that the request asks for of the rows that `fetch` gets."""
+    def page(self, request: Request, ordering: list[str], fetch: Fetch, values_of: ValuesOf) -> list[Any]:
+        """The page that the request asks for, of the rows that `fetch` gets.
+
+        `values_of` gives the values of a row in the columns of the ordering. Raises ValidationError for a bad `limit`
+        or `cursor`.
+        """
         self.request, self.ordering = request, ordering
         limit = integer_parameter(request, "limit", self.default_limit, 1, self.max_limit)
         direction, values = self._cursor()
@@ -48,8 +54,8 @@ class KeysetPagination(BasePagination):
         more, rows = len(rows) > limit, rows[:limit]
         if backwards:
             rows.reverse()
-        self.next = self._link("n", rows[-1]) if rows and (more or backwards) else None
-        self.previous = self._link("p", rows[0]) if rows and (more if backwards else values) else None
+        self.next = self._link("n", values_of(rows[-1])) if rows and (more or backwards) else None
+        self.previous = self._link("p", values_of(rows[0])) if rows and (more if backwards else values) else None
         return rows
 
     def get_paginated_response(self, data: Any) -> Response:
@@ -87,9 +93,7 @@ class KeysetPagination(BasePagination):
             raise ValidationError({"cursor": ["this cursor belongs to another ordering"]})
         return direction, values
 
-    def _link(self, direction: str, row: Model | dict[str, Any]) -> str:
-        columns = columns_of(self.ordering)
-        values = [row[name] if isinstance(row, dict) else getattr(row, name) for name in columns]
+    def _link(self, direction: str, values: Sequence[Any]) -> str:
         token = signing.dumps([direction, self.ordering, *[_plain(value) for value in values]], salt=self.salt)
         return replace_query_param(self.request.build_absolute_uri(), "cursor", token)
 

@@ -1,6 +1,7 @@
-"""Everything that is held about one person, as the API answers it: page by page."""
+"""The API's answer to the question: which data do you have about me? It comes page by page."""
 
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.eventlog.api.pagination import KeysetPagination
-from apps.eventlog.privacy.subject_report import Place, held_about
+from apps.eventlog.privacy.subject_report import Entry, Location, stored_about
 
 PAGING = [
     OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
@@ -19,7 +20,7 @@ PAGING = [
 
 
 class HeldSerializer(serializers.Serializer[None]):
-    """One value that is held about a person, and where."""
+    """One value about a person, and the table, row and field that have it."""
 
     source = serializers.CharField()  # type: ignore[assignment]
     where = serializers.CharField()
@@ -35,16 +36,15 @@ class PersonalDataSerializer(serializers.Serializer[None]):
 
 
 def personal_data(request: Request, subject: UUID) -> Response:
-    """A page of the values held about one person, each with its source."""
+    """A page of the values about a person, each with its source."""
 
-    def fetch(order: list[str], values: list[Any], size: int) -> list[dict[str, Any]]:
-        after = Place(*values) if values else None
-        found = islice(held_about(subject, after, backwards=order[0].startswith("-")), size)
-        return [place._asdict() | {"held": held} for place, held in found]
+    def fetch(order: list[str], values: list[Any], size: int) -> list[tuple[Location, Entry]]:
+        after = Location(*values) if values else None
+        return list(islice(stored_about(subject, after, backwards=order[0].startswith("-")), size))
 
     pagination = KeysetPagination()
-    pagination.salt = f"personal data of {subject}"  # no other list's cursor fits, nor another person's
-    page = pagination.page(request, list(Place._fields), fetch)
-    answer = pagination.get_paginated_response([row["held"] for row in page])
+    pagination.salt = f"personal data of {subject}"  # so that no cursor of another list or another person fits
+    page = pagination.page(request, list(Location._fields), fetch, itemgetter(0))
+    answer = pagination.get_paginated_response([entry for _, entry in page])
     answer.data = {"subject": subject} | answer.data
     return answer

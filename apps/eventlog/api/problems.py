@@ -15,7 +15,7 @@ from django.middleware.common import CommonMiddleware
 from rest_framework.exceptions import APIException, PermissionDenied, ValidationError
 
 from apps.eventlog.aggregates import Erased, RuleBroken
-from apps.eventlog.encryption.data_keys import WrongKey
+from apps.eventlog.encryption.data_keys import MissingKey, WrongKey
 from apps.eventlog.repository import Forbidden, NotFound, PreconditionFailed
 from apps.eventlog.reservations import Reserved
 from apps.eventlog.store import WrongExpectedVersion
@@ -37,11 +37,13 @@ STATUS = {
     OperationalError: 503,
     InterfaceError: 503,
     WrongKey: 503,
+    MissingKey: 503,
 }
-# What a problem says at most, so that a request is not answered with itself: characters of a text, bytes of its errors.
+# The longest text (characters) and the longest list of errors (bytes) of a problem. Without these bounds a request
+# could make the server send its whole body back.
 TEXT = 300
 ERRORS = 4000
-RETRY_AFTER = {WrongExpectedVersion: 1, OperationalError: 2, InterfaceError: 2}
+RETRY_AFTER = {WrongExpectedVersion: 1, OperationalError: 2, InterfaceError: 2, MissingKey: 60}
 
 
 class TooLarge(APIException):
@@ -50,7 +52,7 @@ class TooLarge(APIException):
 
 
 class Unavailable(APIException):
-    """The answer is not there yet; `wait` seconds later it may be."""
+    """The answer does not exist yet; after `wait` seconds it may."""
 
     status_code = 503
     default_detail = "not available yet"
@@ -58,14 +60,14 @@ class Unavailable(APIException):
 
 
 def problem(status: int, detail: str = "", **more: Any) -> HttpResponse:
-    """A problem document; `more` are members beside the standard ones. A long detail is cut short."""
+    """A problem document. `more` has further members. A long detail is cut short."""
     title = HTTPStatus(status).phrase
     body = {"type": "about:blank", "title": title, "status": status, "detail": shortened(detail), **more}
     return HttpResponse(msgspec.json.encode(body, enc_hook=str), status=status, content_type=CONTENT_TYPE)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
-    """The answer to an exception of an API view; None for one that is a fault of ours."""
+    """The answer to an exception of an API view; None if the exception is a bug, which is a 500."""
     if isinstance(error, ValidationError):
         return problem(400, "some fields are not valid", **_first(_field_errors(error.get_full_details())))
     if isinstance(error, APIException):
@@ -75,7 +77,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     kind = next((kind for kind in STATUS if isinstance(error, kind)), None)
     if kind is None:
         return None
-    if STATUS[kind] == 503:
+    if kind is MissingKey:
+        logger.error("%s", error)
+        response = problem(503, str(error))
+    elif STATUS[kind] == 503:
         logger.warning("database unavailable: %s", error)
         response = problem(503, "a database is not available; nothing was lost, try again")
     elif isinstance(error, Reserved):
@@ -106,7 +111,7 @@ def pointer_of(path: Iterable[str | int]) -> str:
 
 
 def _first(errors: Iterable[dict[str, str]]) -> dict[str, Any]:
-    """As many errors as a problem has room for, and the number of the rest."""
+    """As many errors as fit into ERRORS bytes, and the number of the others."""
     kept, size, rest = [], 0, 0
     for error in errors:
         size += len(msgspec.json.encode(error))
@@ -118,7 +123,7 @@ def _first(errors: Iterable[dict[str, str]]) -> dict[str, Any]:
 
 
 def _field_errors(details: Any, *path: str | int) -> Iterator[dict[str, str]]:
-    """Flatten DRF's nested details to one entry an error, each with its JSON pointer (RFC 6901)."""
+    """Flatten DRF's nested details: one entry for each error, with its JSON pointer (RFC 6901)."""
     if isinstance(details, dict) and set(details) == {"message", "code"}:
         yield {"pointer": pointer_of(path), "detail": shortened(str(details["message"])), "code": str(details["code"])}
     elif isinstance(details, dict):
@@ -131,7 +136,7 @@ def _field_errors(details: Any, *path: str | int) -> Iterator[dict[str, str]]:
 
 
 class ProblemMiddleware:
-    """Turns whatever else goes wrong under /api/ into a problem, and a missing database into a 503."""
+    """Turns every other error under /api/ into a problem, and a database that does not answer into a 503."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -141,7 +146,7 @@ class ProblemMiddleware:
             return problem(400, "the URL is not text: it has a NUL, or is not UTF-8")
         most = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
         if most is not None and request.META.get("QUERY_STRING", "").count("&") >= most:
-            # Django would say so only when something looks at them, and so would its page of errors, which then fails.
+            # Django raises this only when something reads them. Its error page reads them too, so it would fail itself.
             return problem(400, f"more than {most} query parameters")
         try:
             request.get_host()
@@ -169,7 +174,7 @@ def _is_problem(response: HttpResponse) -> bool:
 
 
 class SlashMiddleware(CommonMiddleware):
-    """Appends a missing slash to what one reads; a command without it is simply not found."""
+    """Redirects a GET without its last slash. A POST without it is not found: a redirect would lose its body."""
 
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:
         return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)

@@ -39,16 +39,14 @@ def reached(service: str, position: int) -> bool:
     if min(known.values(), default=position) >= position:
         return True
     return store.safe_position() >= position and not any(
-        store.find(
-            category__in=projector.categories, position__gt=known[projector.name], position__lte=position
-        ).exists()
+        store.any_after(known[projector.name], until=position, category=projector.categories)
         for projector in of_service(service)
     )
 
 
 def lag(kind: type[Projector], position: int) -> int:
     """How many events a projector has yet to take that has come to a position."""
-    return store.find(category__in=kind.categories, position__gt=position).count()
+    return store.count(category=kind.categories, after=position)
 
 
 def checkpoint_model(service: str) -> type[Checkpoint]:

@@ -59,7 +59,7 @@ def skip(kind: Reader, position: int, *, by: str, reason: str) -> bool:
 
 def _take_in(kind: Reader, letter: DeadLetter) -> str:
     """Let the reader have the event; returns its error or ""."""
-    [recorded] = store.recorded(store.find(position=letter.position))
+    recorded = store.event_at(letter.position)
     try:
         if issubclass(kind, Reactor):
             kind().react(recorded)

@@ -1,8 +1,8 @@
-"""Personal fields of events: encrypted as they are appended, readable while the person's data key exists.
+"""Personal fields of events: encrypted when they are appended, readable while the person's data key exists.
 
-An encrypted field stands in the log as `{"subject": <whose>, "sealed": <base64>}`: AES-256-GCM under
-the person's data key, with the event id and the field's name as associated data. The nonce is derived
-from the content (as in SIV, RFC 5297), so that an append repeated with its event ids is recognised.
+In the log an encrypted field is `{"subject": <the person's id>, "sealed": <base64>}`: AES-256-GCM with the person's
+data key; the event id and the name of the field are its associated data. The nonce is derived from the content (as in
+SIV, RFC 5297). With a random nonce, an append that is repeated with its event ids would have another content.
 """
 
 import hmac
@@ -23,19 +23,20 @@ SEALED = {"subject", "sealed"}
 
 
 def subject_of(stream: str, event: DomainEvent) -> UUID:
-    """Whose the personal fields of an event are: of the stream's own id, or of the field it names."""
+    """The person whom the personal fields of an event are about: from the stream's name or the field `subject`."""
     return getattr(event, event.subject) if event.subject else UUID(stream.partition("-")[2])
 
 
-def conceal(stream: str, events: Sequence[DomainEvent], documents: list[Payload]) -> None:
+def conceal(stream: str, events: Sequence[DomainEvent], documents: list[Payload], in_use: data_keys.InUse) -> None:
     """Encrypt the personal fields in the documents of events that are about to be appended.
 
-    Makes and commits the data keys that are missing; raises `aggregates.Erased` and `keys.WrongKey`.
+    Makes and commits the data keys that are missing, unless `in_use` says that the log has something encrypted about
+    the person. Raises `aggregates.Erased`, `data_keys.WrongKey` and `data_keys.MissingKey`.
     """
     subjects = {number: subject_of(stream, event) for number, event in enumerate(events) if event.personal}
     if not subjects:
         return
-    known = data_keys.find_or_make(set(subjects.values()))
+    known = data_keys.find_or_make(set(subjects.values()), in_use)
     for number, subject in subjects.items():
         document, key = documents[number], known[subject]
         cipher = AESGCM(key)
@@ -47,11 +48,13 @@ def conceal(stream: str, events: Sequence[DomainEvent], documents: list[Payload]
             document["data"][field] = {"subject": str(subject), "sealed": b64encode(sealed).decode()}
 
 
-def reveal(events: list[RecordedEvent]) -> list[RecordedEvent]:
-    """The events with their personal fields readable, or `[erased]` where the data key is gone.
+def reveal(events: list[RecordedEvent], *, keys_required: bool = False) -> list[RecordedEvent]:
+    """The events with readable personal fields, which are `[erased]` if the data key is destroyed.
 
-    One query for all of them; a key is never kept longer, so an erasure is seen at once everywhere.
-    What was tampered with stays as it is stored, and readers set it aside.
+    One query finds the keys for all events. No key is remembered for reading, so every process sees an erasure at
+    once. A field that cannot be decrypted, because somebody changed it, stays as it is stored; then readers cannot
+    decode the event and set it aside. With `keys_required`, raises `data_keys.MissingKey` if a key is gone without an
+    erasure.
     """
     types = {type for type, known in DomainEvent.types.items() if known.personal}
     sealed = [(number, recorded.data) for number, recorded in enumerate(events) if recorded.type in types]
@@ -59,6 +62,8 @@ def reveal(events: list[RecordedEvent]) -> list[RecordedEvent]:
     if not subjects:
         return events
     ciphers = _ciphers(subjects)
+    if keys_required and len(ciphers) < len(subjects) and not any(map(erases, events)):
+        data_keys.require(_ids(subjects))
     events = list(events)
     for number, data in sealed:
         recorded = events[number]
@@ -71,9 +76,16 @@ def reveal(events: list[RecordedEvent]) -> list[RecordedEvent]:
 
 
 def erases(recorded: RecordedEvent) -> bool:
-    """Is this the end of what can be read about a person?"""
+    """True if nothing about the person can be read after this event."""
     known = DomainEvent.types.get(recorded.type)
     return known is not None and known.erases
+
+
+def sealed_subjects(recorded: RecordedEvent) -> set[UUID]:
+    """Whose data keys open the fields of an event as it is stored, also if this code does not know the event."""
+    if b'"sealed"' not in recorded.stored_data:
+        return set()
+    return set(_ids({value["subject"] for value in recorded.data.values() if _is_sealed(value)}))
 
 
 def _is_sealed(value: Any) -> bool:
@@ -81,11 +93,17 @@ def _is_sealed(value: Any) -> bool:
 
 
 def _ciphers(subjects: Collection[str]) -> dict[str, AESGCM]:
+    ids = _ids(subjects)
+    return {ids[id]: AESGCM(key) for id, key in data_keys.find(ids).items()}
+
+
+def _ids(subjects: Collection[str]) -> dict[UUID, str]:
+    """The ids among the subjects; what is no id was tampered with, and no key opens it."""
     ids = {}
     for subject in subjects:
         with suppress(ValueError):
             ids[UUID(subject)] = subject
-    return {ids[id]: AESGCM(key) for id, key in data_keys.find(ids).items()}
+    return ids
 
 
 def _open(value: Payload, about: bytes, ciphers: dict[str, AESGCM]) -> Any:

@@ -1,4 +1,4 @@
-"""Events as the live stream sends them, encoded once for all clients, and the newest of them, kept at hand."""
+"""Events as the live stream sends them: encoded once for all clients, and the newest of them kept in memory."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -12,16 +12,19 @@ from django_eventstream.utils import make_id, sse_encode_event
 from apps.eventlog.events import RecordedEvent
 
 CHANNEL = "events"
-NUMBER, SIZE = 2000, 4 * 1024 * 1024  # events and bytes kept for clients that are a little behind
+MOST_MESSAGES, MOST_BYTES = 2000, 4 * 1024 * 1024  # kept for clients that are a little behind
 
 
-def id_of(position: int) -> str:
-    """The id that a client resumes from."""
+def message_id(position: int) -> str:
+    """The id from which a client resumes after this position."""
     return make_id({CHANNEL: position})
 
 
-class Entry(NamedTuple):
-    """An event as every client gets it: staff its `text`, a customer `own`, which does not name staff."""
+class Message(NamedTuple):
+    """An event in the form in which clients get it, and what a filter looks at.
+
+    Staff get its `text`. A customer gets `own`, which does not name staff.
+    """
 
     position: int
     category: str
@@ -41,43 +44,43 @@ class Entry(NamedTuple):
 
 def _encoded(document: dict[str, Any]) -> bytes:
     data = msgspec.json.encode(document).decode()
-    return sse_encode_event("message", data, event_id=id_of(document["position"])).encode()
+    return sse_encode_event("message", data, event_id=message_id(document["position"])).encode()
 
 
-class Wanted(NamedTuple):
-    """Which events a client gets; None is any."""
+class Filter(NamedTuple):
+    """Which events a client gets; None means any."""
 
     category: str | None = None
     type: str | None = None
     stream: str | None = None
     owner: UUID | None = None
 
-    def takes(self, entry: Entry) -> bool:
+    def accepts(self, message: Message) -> bool:
         return (
-            self.category in (None, entry.category)
-            and self.type in (None, entry.type)
-            and self.stream in (None, entry.stream)
-            and self.owner in (None, entry.owner)
+            self.category in (None, message.category)
+            and self.type in (None, message.type)
+            and self.stream in (None, message.stream)
+            and self.owner in (None, message.owner)
         )
 
 
-class Recent(NamedTuple):
-    """The newest events: all of them after `floor`."""
+class Buffer(NamedTuple):
+    """The newest messages: those of all events after the position `start`."""
 
-    floor: int
-    entries: tuple[Entry, ...] = ()
+    start: int
+    messages: tuple[Message, ...] = ()
 
-    def after(self, position: int) -> Sequence[Entry] | None:
-        """The events after a position, None where that is too long ago."""
-        if position < self.floor:
+    def after(self, position: int) -> Sequence[Message] | None:
+        """The messages after a position; None if the buffer does not reach back so far."""
+        if position < self.start:
             return None
-        return self.entries[bisect_right(self.entries, position, key=attrgetter("position")) :]
+        return self.messages[bisect_right(self.messages, position, key=attrgetter("position")) :]
 
-    def extended(self, entries: Sequence[Entry]) -> "Recent":
-        """With new events, without the oldest ones that no longer fit."""
-        everything, size = (*self.entries, *entries), 0
-        for number, entry in enumerate(reversed(everything)):
-            size += len(entry.text)
-            if number == NUMBER or size > SIZE:
-                return Recent(entry.position, everything[len(everything) - number :])
-        return Recent(self.floor, everything)
+    def extended(self, messages: Sequence[Message]) -> "Buffer":
+        """With new messages at the end, and without the oldest ones that no longer fit."""
+        everything, size = (*self.messages, *messages), 0
+        for number, message in enumerate(reversed(everything)):
+            size += len(message.text)
+            if number == MOST_MESSAGES or size > MOST_BYTES:
+                return Buffer(message.position, everything[len(everything) - number :])
+        return Buffer(self.start, everything)

@@ -1,9 +1,8 @@
-"""The live stream: the tail of the log as Server-Sent Events, through django-eventstream's listeners.
+"""The live stream: the log as Server-Sent Events, to be resumed from any position.
 
-A stream holds no thread and no database connection: the tail (`tail.py`) wakes its listener, and it
-sends what it has not sent yet, from the events that the tail keeps or, where it is further behind,
-from the log. Its place is a position, so it can come back after any time, to any process, and nothing
-is lost or doubled.
+A stream occupies no thread and no database connection. The tail of the log (`tail.py`) wakes its listener, and the
+stream sends what it has not sent yet: from the tail's buffer, or from the log if it is further behind. It remembers a
+position and nothing else, so a client can come back after any time, to any process, and gets each event once.
 """
 
 import signal
@@ -14,59 +13,54 @@ from types import FrameType
 from typing import Any
 
 from django_eventstream.utils import sse_encode_event
-from django_eventstream.views import Listener, get_listener_manager
 
-from apps.eventlog.live.logins import Ticket
-from apps.eventlog.live.messages import CHANNEL, Entry, Wanted, id_of
+from apps.eventlog.live import listeners
+from apps.eventlog.live.credentials import Credential
+from apps.eventlog.live.messages import Filter, Message, message_id
 from apps.eventlog.live.tail import tail
 
-CHUNK = 32 * 1024  # bytes sent at once, about: what a slow client may keep waiting here
+CHUNK = 32 * 1024  # bytes sent at once, about; as much may wait in memory for a slow client
 
 
-async def event_stream(position: int, wanted: Wanted, ticket: Ticket) -> AsyncGenerator[bytes]:
-    """Server-Sent Events after a position, until the ticket is no longer valid.
+async def event_stream(position: int, filter: Filter, credential: Credential) -> AsyncGenerator[bytes]:
+    """Server-Sent Events after a position, until the credential is no longer valid.
 
-    The id of each is `events:<position>`; the opening one carries the id to resume from if the
-    connection breaks before the first event. A heartbeat is a comment, with the id of the place
-    reached where other events than the client's have come since.
+    The id of each event is `events:<position>`. The first message, `stream-open`, has the id to resume from if the
+    connection breaks before the first event. A heartbeat is a comment. It comes with an id if events have been passed
+    over meanwhile that the filter does not accept.
     """
     _end_with_the_server()
-    listener = Listener()
-    listener.channels, listener.user_id = {CHANNEL}, ticket
-    listener.assign_loop()
-    get_listener_manager().add_listener(listener)
-    tail.wake()
-    sent = position
+    listener = listeners.add(credential)
+    tail.start()
+    known = position  # the client has an id from which it resumes here
     try:
-        yield sse_encode_event("stream-open", "", event_id=id_of(position)).encode()
+        yield sse_encode_event("stream-open", "", event_id=message_id(position)).encode()
         while not listener.error:
-            beat = _signals(listener)  # taken before the look at what is new, so that none in between is missed
-            entries, position, behind = await _after(position, wanted)
-            for chunk in _chunks(entry.text if wanted.owner is None else entry.own for entry in entries):
+            heartbeat = listeners.clear(listener)  # before the look for new events, or one in between would be missed
+            messages, position, more = await _after(position, filter)
+            for chunk in _chunks(message.text if filter.owner is None else message.own for message in messages):
                 yield chunk
-            if entries:
-                sent = entries[-1].position
-            elif beat:
-                yield _heartbeat(position if position > sent else None)
-                sent = position
-            if not behind:
+            if messages:
+                known = messages[-1].position
+            elif heartbeat:
+                yield _heartbeat(position if position > known else None)
+                known = position
+            if not more:
                 await listener.aevent.wait()
     finally:
-        get_listener_manager().remove_listener(listener)
+        listeners.remove(listener)
 
 
-def open_streams(ticket: Ticket) -> int:
-    """How many streams this login has open on this process."""
-    manager = get_listener_manager()
-    with manager.lock:
-        return sum(each.user_id.login == ticket.login for each in manager.listeners_by_channel.get(CHANNEL, ()))
+def open_streams(credential: Credential) -> int:
+    """How many streams the login of this credential has open on this process."""
+    return sum(each.login == credential.login for each in listeners.open_credentials())
 
 
 @cache
 def _end_with_the_server() -> None:
-    """From the first stream on: end the streams when the server is told to stop, so that it need not wait for them.
+    """From the first stream on, end all streams when the server is told to stop: it would wait for them.
 
-    The server has set its own signal handlers by then; they are called after ours.
+    By then the server has set its own signal handlers. They are called after this one.
     """
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -85,40 +79,32 @@ def _ending(server: Any) -> Any:
     return handle
 
 
-async def _after(position: int, wanted: Wanted) -> tuple[list[Entry], int, bool]:
-    """The next events a client gets, the position reached, and whether there may be more already."""
-    recent = tail.recent
-    entries = recent.after(position) if recent else None
-    if entries is None:
-        page = await tail.past(position, wanted)
-        return page.entries, page.reached, True
-    reached = entries[-1].position if entries else position
-    return [entry for entry in entries if wanted.takes(entry)], reached, False
-
-
-def _signals(listener: Listener) -> bool:
-    """Take what woke the listener; was a heartbeat among it?"""
-    with get_listener_manager().lock:
-        listener.aevent.clear()
-        items = listener.channel_items.pop(CHANNEL, ())
-    return any(item.type == "heartbeat" for item in items)
+async def _after(position: int, filter: Filter) -> tuple[list[Message], int, bool]:
+    """The next messages for a client, the position reached, and whether there may already be more."""
+    buffer = tail.buffer
+    messages = buffer.after(position) if buffer else None
+    if messages is None:
+        page = await tail.read(position, filter)
+        return page.messages, page.reached, True
+    reached = messages[-1].position if messages else position
+    return [message for message in messages if filter.accepts(message)], reached, False
 
 
 def _heartbeat(position: int | None) -> bytes:
-    # An id without data sets the place to resume from and shows no event.
-    place = "" if position is None else f"id: {id_of(position)}\n"
-    return f": heartbeat\n{place}\n".encode()
+    # A client that gets an id without data resumes from there later, and shows no event.
+    id = "" if position is None else f"id: {message_id(position)}\n"
+    return f": heartbeat\n{id}\n".encode()
 
 
-def _chunks(texts: Iterable[bytes]) -> Iterator[bytes]:
-    """The texts of events, many small ones at once."""
-    held: list[bytes] = []
+def _chunks(messages: Iterable[bytes]) -> Iterator[bytes]:
+    """The texts of the messages, many small ones in one chunk."""
+    texts: list[bytes] = []
     size = 0
-    for text in texts:
-        held.append(text)
+    for text in messages:
+        texts.append(text)
         size += len(text)
         if size > CHUNK:
-            yield b"".join(held)
-            held, size = [], 0
-    if held:
-        yield b"".join(held)
+            yield b"".join(texts)
+            texts, size = [], 0
+    if texts:
+        yield b"".join(texts)

@@ -1,7 +1,7 @@
-"""Whose a stream is: the owner that its aggregate names, decided by the stream's first event.
+"""The owner of a stream of events: its aggregate names the owner, and the first event decides it.
 
-An owner never changes, so a process remembers those of the streams it saw last and asks the log
-once for those it does not know.
+An owner never changes. So a process remembers the owners of the streams that it has seen last, and asks the log once
+for each of the others.
 """
 
 from collections.abc import Iterable
@@ -17,20 +17,20 @@ REMEMBERED = 20_000  # streams
 
 
 class Owners:
-    """The owners of streams, for one thread."""
+    """Remembers the owners of streams; not to be shared between threads."""
 
     def __init__(self) -> None:
         self._known: dict[str, UUID | None] = {}
 
     def of(self, events: Iterable[RecordedEvent]) -> dict[str, UUID | None]:
-        """The owner of each event's stream; None where only staff may see it."""
+        """The owner of each event's stream, by the stream's name; None if only staff may see it."""
         events = list(events)
         for recorded in events:
             if recorded.stream_version == 1:
                 self._remember(recorded)
         unknown = {recorded.stream for recorded in events} - self._known.keys()
         if unknown:
-            for recorded in store.recorded(store.find(stream__in=unknown, stream_version=1)):
+            for recorded in store.first_events(unknown):
                 self._remember(recorded)
         found = {recorded.stream: self._known.get(recorded.stream) for recorded in events}
         while len(self._known) > REMEMBERED:
@@ -42,13 +42,13 @@ class Owners:
 
 
 def owner_of(stream: str) -> UUID | None:
-    """The owner of a stream by its name; None also where there is no such stream."""
-    first = store.recorded(store.find(stream=stream, stream_version=1))
-    return owner_by(first[0]) if first else None
+    """The owner of the stream of this name; None if it has none, or if there is no such stream."""
+    first = next(store.read_stream(stream, limit=1), None)
+    return owner_by(first) if first else None
 
 
 def owner_by(first: RecordedEvent) -> UUID | None:
-    """The owner that the first event of a stream decides; None for an event that this code cannot read."""
+    """The owner that the first event of a stream decides; None also if this code cannot read the event."""
     kind = Aggregate.registry.get(first.category)
     if kind is None:
         return None

@@ -1,8 +1,9 @@
-"""The tail of the log: one thread a process follows it for all streams, reads the past for them and looks after them.
+"""The tail of the log: one thread a process that follows the log for all its streams.
 
-It lives while anybody listens and holds the one database connection of all of them. Each event is
-encoded and its owner found once. A database that fails is asked again until it answers, and
-nothing is passed over.
+The thread lives while a stream is open and has the only database connection that they need. In turn, it looks after
+the streams, puts new events into the buffer from which they send, and reads older events for streams that are further
+behind. Each new event is encoded once, and its owner is found once. If the database fails, the thread tries again
+until it succeeds, and passes over nothing.
 """
 
 import asyncio
@@ -14,37 +15,35 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from django.db import connections
-from django_eventstream.event import Event
-from django_eventstream.views import get_listener_manager
 
 from apps.eventlog import store
 from apps.eventlog.encryption import personal_fields
 from apps.eventlog.events import RecordedEvent
-from apps.eventlog.live import logins
-from apps.eventlog.live.messages import CHANNEL, Entry, Recent, Wanted
+from apps.eventlog.live import listeners
+from apps.eventlog.live.messages import Buffer, Filter, Message
 from apps.eventlog.live.stream_owners import Owners
 
 logger = logging.getLogger(__name__)
 
 PAGE = 500  # events read at once
-POLL = (0.05, 0.1)  # seconds between two looks at the log: when busy, when idle; events in between go together
+POLL = (0.05, 0.1)  # seconds between two looks at the log, if busy and if idle; events in between are sent together
 RETRY = 1.0  # seconds until a database that failed is asked again
-CHECK = 2.0  # seconds between two looks at whether the listeners may still listen
+CHECK = 2.0  # seconds between two checks of the credentials
 HEARTBEAT = 15.0  # seconds
 
 
 class Page(NamedTuple):
-    """Events of the past, and the position up to which there are no others."""
+    """Messages read from the log, and the position up to which the filter accepts no others."""
 
-    entries: list[Entry]
+    messages: list[Message]
     reached: int
 
 
 class Request(NamedTuple):
-    """A client that asks for the past."""
+    """A stream asks for the messages after a position."""
 
     position: int
-    wanted: Wanted
+    filter: Filter
     page: asyncio.Future[Page]
 
     def answer(self, page: Page) -> None:
@@ -56,13 +55,13 @@ class Request(NamedTuple):
 
 
 class Tail:
-    """`recent` is what streams send; before the first look at the log, and while nobody listens, it is None.
+    """`buffer` has the newest messages; None while no stream is open, and until the first look at the log.
 
-    With `ending` set, every stream is ended.
+    Set `ending` to end every stream.
     """
 
     def __init__(self) -> None:
-        self.recent: Recent | None = None
+        self.buffer: Buffer | None = None
         self.ending = False
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -73,8 +72,8 @@ class Tail:
         self._pause = POLL[0]
         self._check_at = self._beat_at = 0.0
 
-    def wake(self) -> None:
-        """See to it that the tail runs; the caller's listener is registered by now."""
+    def start(self) -> None:
+        """Start the thread if it does not run. Register a listener before: a thread without listeners ends."""
         with self._lock:
             if self._thread is None:
                 now = time.monotonic()
@@ -82,46 +81,47 @@ class Tail:
                 self._thread = threading.Thread(target=self._follow, name="stream-tail", daemon=True)
                 self._thread.start()
 
-    async def past(self, position: int, wanted: Wanted) -> Page:
-        """Events after a position, from the log."""
+    async def read(self, position: int, filter: Filter) -> Page:
+        """Messages after a position, read from the log."""
         page: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
-        self._requests.put(Request(position, wanted, page))
+        self._requests.put(Request(position, filter, page))
         return await page
 
     def _follow(self) -> None:
-        while not self._over():
-            self._look_after()
-            if not (_outlived(self._take) and _outlived(self._serve)):
+        while not self._unused():
+            self._look_after_streams()
+            if not (_succeeds(self._take_new_events) and _succeeds(self._answer_a_request)):
                 time.sleep(RETRY)
         connections.close_all()
 
-    def _over(self) -> bool:
-        """With the last listener the thread ends and forgets what it knew: the next one looks at the log anew."""
+    def _unused(self) -> bool:
+        """If no stream is open, forget the buffer and let the thread end. The next one begins anew."""
         with self._lock:
-            if _tickets():
+            if listeners.open_credentials():
                 return False
-            self._thread = self.recent = None
+            self._thread = self.buffer = None
             return True
 
-    def _look_after(self) -> None:
-        """End streams whose ticket no longer holds, or all of them with the server; let the others hear of us."""
+    def _look_after_streams(self) -> None:
+        """Send heartbeats, check the credentials, and end all streams if the server ends."""
         now = time.monotonic()
         if self.ending:
-            _end(_tickets())
+            listeners.end(listeners.open_credentials())
         if now >= self._beat_at:
             self._beat_at = now + HEARTBEAT
-            self._signal("heartbeat")
+            listeners.wake_all(listeners.HEARTBEAT, self._position)
         if now >= self._check_at and not (self._checker and self._checker.is_alive()):
             self._check_at = now + CHECK
-            # Apart from the tail: neither database, hanging, holds up what the other is asked.
-            self._checker = threading.Thread(target=_outlived, args=[_check], name="stream-tickets", daemon=True)
+            # In a thread of its own: credentials are in another database, and if one hangs, the other's work goes on.
+            check = [listeners.end_invalid]
+            self._checker = threading.Thread(target=_succeeds, args=check, name="stream-credentials", daemon=True)
             self._checker.start()
 
-    def _take(self) -> None:
-        """Hand new events to the listeners."""
+    def _take_new_events(self) -> None:
+        """Put new events into the buffer and wake the listeners."""
         end = store.safe_position()
-        if self.recent is None:
-            self._position, self.recent = end, Recent(end)
+        if self.buffer is None:
+            self._position, self.buffer = end, Buffer(end)
             return
         self._pause = min(POLL[1], 1.5 * self._pause)
         if end <= self._position:
@@ -129,44 +129,42 @@ class Tail:
         events = store.read_page(after=self._position, end=end, limit=PAGE)
         reached = events[-1].position if len(events) == PAGE else end
         if any(personal_fields.erases(recorded) for recorded in events):
-            self.recent = Recent(reached)  # what it kept may tell of who was erased; the log no longer does
+            self.buffer = Buffer(reached)  # the old messages may show what is erased now; the log no longer does
         else:
-            self.recent = self.recent.extended(self._entries(events))
-        self._position = reached  # last: whatever failed before is taken again
+            self.buffer = self.buffer.extended(self._messages(events))
+        self._position = reached  # last, so that the events are read again if anything before fails
         self._pause = POLL[0]
         if events:
-            self._signal("events")
+            listeners.wake_all(listeners.EVENTS, self._position)
 
-    def _serve(self) -> None:
-        """Answer one request for the past, or wait for one until it is time to look at the log again."""
+    def _answer_a_request(self) -> None:
+        """Answer one request, or wait for one until it is time to look at the log again."""
         try:
             request = self._requests.get(timeout=self._pause)
         except Empty:
             return
         try:
-            request.answer(self._past(request.position, request.wanted))
+            request.answer(self._read(request.position, request.filter))
         except Exception:
             if not request.page.get_loop().is_closed():
                 self._requests.put(request)
             raise
 
-    def _past(self, position: int, wanted: Wanted) -> Page:
-        where = {name: value for name, value in wanted._asdict().items() if name != "owner" and value is not None}
-        rows = store.find(**where, position__gt=position, position__lte=self._position)
-        events = store.recorded(rows[:PAGE])
+    def _read(self, position: int, filter: Filter) -> Page:
+        types = None if filter.type is None else [filter.type]
+        events = store.read_page(
+            after=position, end=self._position, limit=PAGE, category=filter.category, types=types, stream=filter.stream
+        )
         reached = events[-1].position if len(events) == PAGE else max(position, self._position)
-        return Page([entry for entry in self._entries(events) if wanted.takes(entry)], reached)
+        return Page([message for message in self._messages(events) if filter.accepts(message)], reached)
 
-    def _entries(self, events: Sequence[RecordedEvent]) -> list[Entry]:
+    def _messages(self, events: Sequence[RecordedEvent]) -> list[Message]:
         owners = self._owners.of(events)
-        return [Entry.of(recorded, owners[recorded.stream]) for recorded in events]
-
-    def _signal(self, type: str) -> None:
-        get_listener_manager().add_to_queues(CHANNEL, Event(CHANNEL, type, {}, id=self._position))
+        return [Message.of(recorded, owners[recorded.stream]) for recorded in events]
 
 
-def _outlived(step: Callable[[], None]) -> bool:
-    """Whatever goes wrong, the streams of this process go on: False after a step that failed."""
+def _succeeds(step: Callable[[], None]) -> bool:
+    """Do a step; False if it fails. The streams of this process go on, whatever the error is."""
     try:
         step()
     except Exception as error:
@@ -174,27 +172,6 @@ def _outlived(step: Callable[[], None]) -> bool:
         connections.close_all()
         return False
     return True
-
-
-def _check() -> None:
-    """End the streams whose ticket no longer holds."""
-    try:
-        held = _tickets()
-        _end(held - logins.valid(held))
-    finally:
-        connections.close_all()
-
-
-def _tickets() -> set[logins.Ticket]:
-    """What the streams that are open were opened with."""
-    manager = get_listener_manager()
-    with manager.lock:
-        return {listener.user_id for listener in manager.listeners_by_channel.get(CHANNEL, ())}
-
-
-def _end(gone: set[logins.Ticket]) -> None:
-    for ticket in gone:
-        get_listener_manager().kick(ticket, CHANNEL)
 
 
 tail = Tail()

@@ -1,70 +1,188 @@
-"""Plain queries on the event table, for what each request reads: a queryset costs more to make than to run."""
+"""What is asked of the event table, in SQL that both engines understand.
 
-from collections.abc import Collection, Sequence
-from itertools import starmap
-from typing import Any
+It is plain SQL because every request asks some of it, and Django takes longer to build a queryset than to run it.
+"""
 
-import msgspec
-from django.db.models import QuerySet
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import Any, TypedDict
+from uuid import UUID
 
-from apps.eventlog.database.statements import marks
-from apps.eventlog.events import FIELDS, RecordedEvent
+from apps.eventlog.database.statements import Query, marks
+from apps.eventlog.log import columns
+from apps.eventlog.log.engine import engine
 
-Parameters = Sequence[Any]
-Query = tuple[str, Parameters]
-Rows = QuerySet[Any] | Query
-raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
-SELECT = f"SELECT {', '.join(FIELDS)} FROM eventlog_event"  # noqa: S608
+TABLE = "eventlog_event"
+SELECT = f"SELECT {', '.join(column.name for column in columns.READ)} FROM eventlog_event"  # noqa: S608
+SELECT_ALL = f"SELECT {', '.join(columns.NAMES)} FROM eventlog_event"  # noqa: S608
+# What the log promises of each stream: versions 1..n without gaps, in the order of positions and of instants.
+BROKEN_STREAMS = """
+SELECT position, stream, stream_version, version_before, position_before
+FROM (SELECT position, stream, stream_version, recorded_at,
+             lag(stream_version, 1, 0) OVER w AS version_before,
+             lag(position) OVER w AS position_before,
+             lag(recorded_at) OVER w AS recorded_before
+      FROM eventlog_event WINDOW w AS (PARTITION BY stream ORDER BY stream_version)) e
+WHERE stream_version <> version_before + 1 OR position_before > position OR recorded_before > recorded_at
+ORDER BY position
+"""
 
 
-def of_stream(stream: str, after_version: int, end: int | None) -> Query:
-    """The events of a stream beyond a version, up to a position."""
-    query, parameters = f"{SELECT} WHERE stream = %s AND stream_version > %s", [stream, after_version]
+class Conditions(TypedDict, total=False):
+    """Which events to read. They meet all of the conditions; None is no condition.
+
+    `category` is one or several; `since` is an instant: recorded then or later; `naming` is a field of the data and
+    its text.
+    """
+
+    category: str | Collection[str] | None
+    types: Collection[str] | None
+    stream: str | None
+    correlation_id: UUID | None
+    since: datetime | None
+    naming: tuple[str, str] | None
+
+
+def page(after: int, limit: int, conditions: Conditions, *, back_from: int | None = None) -> Query:
+    """So many events beyond a position, oldest first; with `back_from`, up to that position, newest first."""
+    where, parameters = _all_of(_terms(after, back_from, conditions))
+    # A stream's versions are in the order of its positions, and its index is by version.
+    order = "stream_version" if conditions.get("stream") is not None else "position"
+    order += "" if back_from is None else " DESC"
+    return f"{SELECT} WHERE {where} ORDER BY {order} LIMIT {limit}", parameters
+
+
+def _terms(after: int, back_from: int | None, conditions: Conditions) -> Iterator[Query]:
+    stream, correlation_id = conditions.get("stream"), conditions.get("correlation_id")
+    since, naming = conditions.get("since"), conditions.get("naming")
+    # If the position were a plain column here, the planners would search a long log by it instead of by the stream.
+    position = "position" if stream is None else "position + 0"
+    yield f"{position} > %s", [after]
+    if back_from is not None:
+        yield f"{position} <= %s", [back_from]
+    yield from _of_kind(conditions.get("category"), conditions.get("types"))
+    if stream is not None:
+        yield "stream = %s", [stream]
+    if correlation_id is not None:
+        yield "correlation_id = %s", [engine().plain(correlation_id)]
+    if since is not None:
+        yield "recorded_at >= %s", [engine().plain(since)]
+    if naming is not None:
+        yield f"{engine().in_data(naming[0])} = %s", [naming[1]]
+
+
+def _of_kind(category: str | Collection[str] | None, types: Collection[str] | None = None) -> Iterator[Query]:
+    categories = [category] if isinstance(category, str) else category
+    for column, values in (("category", categories), ("type", types)):
+        if values is not None:
+            yield (f"{column} IN {marks(values)}", list(values)) if values else ("false", [])
+
+
+def _all_of(terms: Iterator[Query]) -> Query:
+    each = list(terms)
+    return " AND ".join(term for term, _ in each), [value for _, values in each for value in values]
+
+
+def stream_page(stream: str, versions: range, end: int | None, limit: int, *, backwards: bool) -> Query:
+    """So many events of a stream with these versions, up to a position; backwards, the newest first."""
+    where = "stream = %s AND stream_version >= %s AND stream_version < %s"
+    parameters = [stream, versions.start, versions.stop]
     if end is not None:
-        query, parameters = f"{query} AND position <= %s", [*parameters, end]
-    return f"{query} ORDER BY stream_version", parameters
+        where, parameters = f"{where} AND position <= %s", [*parameters, end]
+    return f"{SELECT} WHERE {where} ORDER BY stream_version{' DESC' * backwards} LIMIT {limit}", parameters
 
 
-def page(after: int, limit: int, categories: Collection[str] | None, types: Collection[str] | None) -> Query:
-    """So many events beyond a position, of these categories and of these types."""
-    where, parameters = _beyond(after, categories, types)
-    return f"{SELECT} WHERE {where} ORDER BY position LIMIT {limit}", parameters
+def at(position: int) -> Query:
+    return f"{SELECT} WHERE position = %s", [position]
 
 
-def streams(after: tuple[str, int], end: str, until: int, limit: int) -> Query:
+def first_of(streams: Collection[str]) -> Query:
+    """The first event of each of these streams."""
+    return f"{SELECT} WHERE stream_version = 1 AND stream IN {marks(streams)}", list(streams)
+
+
+def by_stream(after: tuple[str, int], end: str, until: int, limit: int) -> Query:
     """So many events stream by stream, beyond a version of a stream and before another stream, up to a position."""
-    # A comparison of rows, so that the page is one range of the index.
+    # One comparison of rows, so that the page is one range of the index.
     where = "stream < %s AND position <= %s AND (stream, stream_version) > (%s, %s)"
     return f"{SELECT} WHERE {where} ORDER BY stream, stream_version LIMIT {limit}", [end, until, *after]
 
 
-def plain(rows: Rows) -> Query:
-    """A query for the FIELDS of these rows."""
-    return rows if isinstance(rows, tuple) else rows.values_list(*FIELDS).query.sql_with_params()
-
-
-def any_of(queries: Sequence[Query]) -> Query:
-    """The rows of all of them, one or more."""
-    return " UNION ALL ".join(query for query, _ in queries), [each for _, values in queries for each in values]
-
-
 def stream_beyond(first: str, end: str, events: int) -> Query:
-    """The stream that lies so many events beyond one, none where `end` comes first."""
+    """The stream that lies so many events beyond one, or nothing if `end` comes first."""
     query = "SELECT stream FROM eventlog_event WHERE stream > %s AND stream < %s ORDER BY stream, stream_version"
     return f"{query} LIMIT 1 OFFSET {events}", [first, end]
 
 
-def _beyond(after: int, categories: Collection[str] | None, types: Collection[str] | None) -> Query:
-    where, parameters = "position > %s", [after, *(categories or ()), *(types or ())]
-    for column, values in (("category", categories), ("type", types)):
-        if values is not None:
-            where += f" AND {column} IN {marks(values)}" if values else " AND false"
-    return where, parameters
+def head() -> Query:
+    return "SELECT max(position) FROM eventlog_event", []
 
 
-def of_columns(*columns: Sequence[Any]) -> list[RecordedEvent]:
-    """The events of columns in the order of FIELDS. Raises ValueError if one is shorter than the others.
+def encrypted_about(subject: str, streams: Collection[str], types: Collection[str]) -> Query:
+    """One row if these streams, or events of these types, have a field that is encrypted for the subject."""
+    # Each engine writes JSON in a form of its own, with a space behind the colon or without.
+    sealed = "(lower(CAST(data AS text)) LIKE %s OR lower(CAST(data AS text)) LIKE %s)"
+    forms = [f'%"subject": "{subject}"%', f'%"subject":"{subject}"%']
+    each = [
+        (f"{column} IN {marks(values)}", values) for column, values in (("stream", streams), ("type", types)) if values
+    ]
+    query = " UNION ALL ".join(f"SELECT 1 FROM eventlog_event WHERE {where} AND {sealed}" for where, _ in each)  # noqa: S608
+    return f"{query} LIMIT 1", [value for _, values in each for value in (*values, *forms)]
 
-    For many events, one call of C for each column is faster than one for each row.
-    """
-    return list(starmap(RecordedEvent, zip(*columns, strict=True)))
+
+def position_of(stream: str, version: int | None) -> Query:
+    """The position of a version of a stream, or of its last."""
+    query, parameters = "SELECT position FROM eventlog_event WHERE stream = %s", [stream]
+    if version is None:
+        return f"{query} ORDER BY stream_version DESC LIMIT 1", parameters
+    return f"{query} AND stream_version = %s", [*parameters, version]
+
+
+def count(after: int, until: int | None, category: str | Collection[str] | None) -> Query:
+    """How many events of these categories lie beyond a position and up to another."""
+    terms: list[Query] = list(_of_kind(category))
+    # Without a condition, SQLite counts the entries of its smallest index instead of the rows of the table.
+    terms += [("position > %s", [after])] if after else []
+    terms += [("position <= %s", [until])] if until is not None else []
+    where, parameters = _all_of(iter(terms))
+    return f"SELECT count(*) FROM eventlog_event{' WHERE ' + where if where else ''}", parameters  # noqa: S608
+
+
+def any_of(queries: Collection[Query]) -> Query:
+    """The rows of all of these queries, one or more."""
+    return " UNION ALL ".join(query for query, _ in queries), [each for _, values in queries for each in values]
+
+
+def last_recorded_by(instant: Any, after: int, end: int | None) -> Query:
+    """The position of the last event that was recorded at an instant or before it, beyond a position, up to an end."""
+    where, parameters = "recorded_at <= %s AND position > %s", [instant, after]
+    if end is not None:
+        where, parameters = f"{where} AND position <= %s", [*parameters, end]
+    return f"SELECT position FROM eventlog_event WHERE {where} ORDER BY position DESC LIMIT 1", parameters  # noqa: S608
+
+
+def earliest_by_block(size: int, after: int, end: int) -> Query:
+    """The earliest instant of each block of so many positions, between two positions; blocks count from 0."""
+    query = f"SELECT (position - 1) / {size} AS block, min(recorded_at) FROM eventlog_event"  # noqa: S608
+    return f"{query} WHERE position > %s AND position <= %s GROUP BY (position - 1) / {size}", [after, end]
+
+
+def last_between(after: int, end: int) -> Query:
+    """The position and the id of the last event beyond a position, up to another."""
+    where = "position > %s AND position <= %s ORDER BY position DESC LIMIT 1"
+    return f"SELECT position, event_id FROM eventlog_event WHERE {where}", [after, end]  # noqa: S608
+
+
+def with_id(position: int, event_id: Any) -> Query:
+    """A row if the event at this position has this id."""
+    return "SELECT 1 FROM eventlog_event WHERE position = %s AND event_id = %s", [position, event_id]
+
+
+def every_column(after: int, end: int, limit: int) -> Query:
+    """So many rows with all columns, beyond a position, up to another."""
+    return f"{SELECT_ALL} WHERE position > %s AND position <= %s ORDER BY position LIMIT {limit}", [after, end]
+
+
+def positions(after: int, end: int, limit: int) -> Query:
+    where = f"position > %s AND position <= %s ORDER BY position LIMIT {limit}"
+    return f"SELECT position FROM eventlog_event WHERE {where}", [after, end]  # noqa: S608

@@ -1,7 +1,7 @@
-"""The schemas of a service's events: as the code has them, and as its lock file remembers them.
+"""The schemas of a service's events: those of the code, and those of its lock file.
 
-Events stay in the log for ever, so what a version looks like must not change once it is recorded.
-`events.lock.json`, beside a service's `events.py`, holds the JSON Schema of every version there was.
+Events stay in the log for ever, so the fields of a version must not change after it was recorded. The lock file,
+`events.lock.json` in the folder of the service, holds the JSON Schema of every version that there was.
 """
 
 import json
@@ -35,14 +35,14 @@ def versions(kind: type[DomainEvent]) -> list[tuple[int, Schema]]:
 
 
 def problems(service: str) -> list[str]:
-    """What in the events of a service does not go with the events that may be in the log already."""
+    """Changes in a service's events after which events that may be in the log could not be read."""
     known, locked = _kinds(service), _read(service)
     gone = [f"{name} is in {LOCK} but not in the code" for name in sorted(locked.keys() - known.keys())]
     return gone + [problem for kind in known.values() for problem in _problems(kind, locked.get(kind.type, {}))]
 
 
 def unlocked(service: str) -> list[str]:
-    """The event types of a service whose current schema is not what the lock file has."""
+    """The event types of a service whose current schema is missing from the lock file, or another there."""
     locked = _read(service)
     return [
         f"{name} version {kind.schema_version}"
@@ -52,7 +52,7 @@ def unlocked(service: str) -> list[str]:
 
 
 def lock(service: str) -> None:
-    """Write the current schemas of a service's events into its lock file; call it without `problems` only."""
+    """Write the current schemas of a service's events into its lock file; only if there are no `problems`."""
     locked = _read(service)
     for name, kind in _kinds(service).items():
         locked.setdefault(name, {})[str(kind.schema_version)] = _plain(kind)
@@ -60,7 +60,7 @@ def lock(service: str) -> None:
 
 
 def _problems(kind: type[DomainEvent], locked: dict[str, Schema]) -> Iterator[str]:
-    """Of one event type, against the versions of it that are locked."""
+    """The problems of one event type, compared with its versions in the lock file."""
     current = kind.schema_version
     for version in upcasting.missing(kind.type, current):
         yield f"{kind.type} has no upcaster from version {version}"
@@ -72,9 +72,9 @@ def _problems(kind: type[DomainEvent], locked: dict[str, Schema]) -> Iterator[st
 
 
 def incompatible(old: Schema, new: Schema, where: str = "") -> Iterator[str]:
-    """The changes from one schema to another of the same version that recorded payloads or older code do not bear.
+    """The changes from one schema to another of the same version that break recorded payloads or older code.
 
-    A new field with a default is fine, and so is a field that becomes personal; everything else takes a new version.
+    A new field with a default is fine, and so is a field that becomes personal. Any other change needs a new version.
     """
     if old.get("type") == new.get("type") == "object" and "properties" in old and "properties" in new:
         before, after = old["properties"], new["properties"]
@@ -93,7 +93,7 @@ def incompatible(old: Schema, new: Schema, where: str = "") -> Iterator[str]:
 
 
 def _plain(kind: type[DomainEvent]) -> Schema:
-    """The schema of an event with its references resolved and without titles and descriptions, which bind nobody."""
+    """The schema of an event with its references resolved and without titles and descriptions, which may change."""
     whole = schema(kind)
 
     def resolve(node: Any) -> Any:

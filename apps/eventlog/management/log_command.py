@@ -1,8 +1,10 @@
 """What Headrace's own commands have in common."""
 
 import os
+import signal
 import sqlite3
 import sys
+import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -12,11 +14,12 @@ UNDEFINED_TABLE = "42P01"  # PostgreSQL's code
 
 
 class LogCommand(BaseCommand):
-    """A command on the log and the read models.
+    """Base of commands on the log and the read models.
 
-    It needs no pages, so it does not load and check them first, which takes nearly as long as the rest of its start;
-    `manage.py check` does, and so does every `migrate`. A database that cannot be reached or has no tables yet is
-    said in a line, as CommandError; `--traceback` says where. Nobody is told of a pipe that was closed.
+    Such a command starts without Django's system checks: they load all pages, which takes nearly as long as the rest
+    of the start. `manage.py check` and every `migrate` run them. If a database cannot be reached or has no tables yet,
+    the command ends with one line, a CommandError (`--traceback` shows where it came from). If nobody reads its output
+    any more, it ends in silence.
     """
 
     requires_system_checks = ()
@@ -25,14 +28,22 @@ class LogCommand(BaseCommand):
         try:
             printed = super().execute(*args, **options)
             sys.stdout.flush()
-        except BrokenPipeError:  # whoever reads what is printed, `head` say, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the last flush would fail too
+        except BrokenPipeError:  # the program that reads the output, such as `head`, has ended
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise the flush at exit would fail too
             sys.exit(1)
         except (OperationalError, ProgrammingError) as error:
             missing = getattr(error.__cause__, "sqlstate", None) == UNDEFINED_TABLE or "no such table" in str(error)
             sqlite = getattr(error.__cause__, "sqlite_errorcode", None)
             if not missing and (isinstance(error, ProgrammingError) or sqlite == sqlite3.SQLITE_ERROR):
-                raise  # the fault is in the statement
-            way_out = "; run manage.py migrate first" if missing else ""
-            raise CommandError(f"{str(error).splitlines()[0]}{way_out}") from error
+                raise  # the statement itself is wrong
+            advice = "; run manage.py migrate first" if missing else ""
+            raise CommandError(f"{str(error).splitlines()[0]}{advice}") from error
         return printed
+
+
+def stopped_by_signals() -> threading.Event:
+    """An event that SIGTERM or Ctrl-C sets from now on, so that a loop can end after its current step."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

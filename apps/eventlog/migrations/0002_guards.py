@@ -1,9 +1,9 @@
-"""Append-only by the database itself, and on PostgreSQL the functions that write and read safely.
+"""The database itself makes the log append-only. On PostgreSQL, functions write to it and find the safe position.
 
-In-flight marks (PostgreSQL): positions are taken before commit, so a position may become visible
-after a higher one. A writer first sets a mark, a shared advisory lock on the last position taken
-before its own, and holds it to the end of its transaction. A reader goes no further than the
-smallest mark. `docs/adr/0002-in-flight-marks.md` has the argument.
+In-flight marks (PostgreSQL): a writer takes a position before its commit, so a position can become visible after a
+higher one. So a writer first sets a mark, which is a shared advisory lock on the last position taken before its own,
+and keeps it until its transaction ends. A reader goes no further than the smallest mark.
+`docs/adr/0002-in-flight-marks.md` says why no event is missed.
 """
 
 from django.db import migrations

@@ -1,4 +1,4 @@
-"""Seals over the log: append-only by the database itself, and only the one that continues the last fits."""
+"""Seals over the log. The database itself makes them append-only, and accepts only one that continues the last."""
 
 from django.db import migrations, models
 

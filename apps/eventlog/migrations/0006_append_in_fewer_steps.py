@@ -1,8 +1,9 @@
-"""Append in fewer steps on PostgreSQL: one look at the log, one INSERT, a subtransaction only where needed.
+"""Append in fewer steps on PostgreSQL: one look at the log and one INSERT, with a subtransaction only if necessary.
 
-An append that is a transaction of its own (`eventlog_append_alone`) may end it by failing, so it does without
-a subtransaction, and takes one transaction id instead of two. `eventlog_append` is the same inside a larger
-transaction, which outlives a lost race, and it tells a repeated append from one that came too late.
+If an append is a transaction of its own (`eventlog_append_alone`), a failure may end the transaction. So it takes no
+subtransaction, and one transaction id instead of two. `eventlog_append` does the same inside a larger transaction.
+That transaction must survive a lost race, so this one takes a subtransaction; then it tells an append that was
+repeated from one that came too late.
 """
 
 from django.db import migrations

@@ -1,8 +1,8 @@
-"""The safe position on PostgreSQL is that of an event.
+"""On PostgreSQL, the safe position is always the position of an event.
 
-It was as far as positions had been taken, those of rolled back appends included. A crash of the server can
-take such a position back (no commit has written it down) and give it to the next event, which every
-follower that had noted it elsewhere, in another database or in a browser, would never see.
+Before, it could be a position that a rolled back append had taken. No commit makes such a position durable, so after a
+crash the server can give it to the next event. A follower that has already stored this position, in another database
+or in a browser, would never see that event.
 """
 
 from django.db import migrations

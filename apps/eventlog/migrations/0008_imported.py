@@ -1,4 +1,4 @@
-"""Which events were recorded elsewhere: kept in the log, in the transaction that brings them."""
+"""Which events were recorded elsewhere: written down in the transaction that imports them, so in the log's database."""
 
 from django.db import migrations, models
 

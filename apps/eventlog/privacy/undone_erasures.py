@@ -1,4 +1,4 @@
-"""Erasures that a restored backup of the data keys has undone: found, and carried out again."""
+"""Restoring an old backup of the data keys undoes erasures. Find those, and carry them out again."""
 
 import logging
 import sys
@@ -19,7 +19,7 @@ BATCH = 500
 
 
 class Undone(Exception):
-    """Data keys are back that were destroyed: a backup of them was restored that is older than an erasure."""
+    """Destroyed data keys exist again: somebody has restored a backup of the keys that is older than an erasure."""
 
 
 def undone() -> Iterator[Erasure]:
@@ -31,10 +31,10 @@ def undone() -> Iterator[Erasure]:
 
 
 def reapply() -> int:
-    """Carry out again every erasure that a restored backup has undone; returns how many."""
+    """Carry out every undone erasure again; returns how many there were."""
     count = 0
     for erasure in list(undone()):
-        [recorded] = store.recorded(store.find(position=erasure.position))
+        recorded = store.event_at(erasure.position)
         for kind in Reactor.registry.values():
             if type(recorded.event) in kind.methods:
                 kind().react(recorded)
@@ -43,27 +43,27 @@ def reapply() -> int:
 
 
 def require_done() -> None:
-    """Raise `Undone` where a restored backup has undone an erasure, and `keys.WrongKey` where no key opens."""
+    """Raises `Undone` if an erasure is undone, and `data_keys.WrongKey` if no key-encryption key fits the data keys."""
     data_keys.unlock()
     if next(undone(), None):
         raise Undone(
-            "a backup of the data keys was restored that is older than an erasure: "
+            "the data keys come from a backup that is older than an erasure: "
             "run `manage.py reapply_erasures` before anything is served"
         )
 
 
 def refuse_to_serve() -> None:
-    """Exit with a message where `require_done` fails; a database that is not there yet is for `/readyz` to tell.
+    """Exit with a message if `require_done` raises. If a database cannot be reached yet, `/readyz` will say so.
 
-    It looks from a thread: servers of several processes import the application on their event loop, where Django
-    refuses to touch a database.
+    This checks in a thread: servers with several processes import the application in their event loop, where Django
+    refuses to use a database.
     """
     try:
         with ThreadPoolExecutor(1) as thread:
-            looking = thread.submit(require_done)
-            thread.submit(connections.close_all)  # those of the thread
-        looking.result()
+            checking = thread.submit(require_done)
+            thread.submit(connections.close_all)  # those of this thread
+        checking.result()
     except (Undone, data_keys.WrongKey) as error:
         sys.exit(f"Headrace does not start: {error}")
     except DatabaseError as error:
-        logger.warning("the data keys cannot be looked at yet: %s", error)
+        logger.warning("the data keys cannot be checked yet: %s", error)

@@ -2,27 +2,14 @@
 
 from typing import Any
 
-from django.db.models import BigIntegerField, ExpressionWrapper, F, QuerySet
-
 from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints
 from apps.eventlog.delivery.dead_letters import open_dead_letters
-from apps.eventlog.models import StoredEvent
 from apps.eventlog.projectors import Projector, services
 
 
-def between(after: int, end: int, **where: Any) -> QuerySet[StoredEvent]:
-    """Events by columns beyond one position and up to another, oldest first."""
-    if "stream" not in where:
-        return store.find(position__gt=after, position__lte=end, **where)
-    # Planners would walk the positions. A stream has an index, and the same order in it.
-    place = ExpressionWrapper(F("position") + 0, BigIntegerField())
-    rows = store.find(**where).annotate(place=place).filter(place__gt=after, place__lte=end)
-    return rows.order_by("stream_version")
-
-
 def projectors() -> list[dict[str, Any]]:
-    """How far each projector is: name, service, position, lag in events, dead letters."""
+    """Of each projector: name, service, position, lag in events, and number of open dead letters."""
     return [
         {
             "name": name,
@@ -37,6 +24,6 @@ def projectors() -> list[dict[str, Any]]:
 
 
 def status() -> dict[str, Any]:
-    """Where the log ends, how far each projector is, and the dead letters of all followers, reactors too."""
+    """The last safe position, the position of each projector, and the number of open dead letters, also of reactors."""
     letters = sum(open_dead_letters(service).count() for service in services())
     return {"head": store.safe_position(), "projectors": projectors(), "dead_letters": letters}

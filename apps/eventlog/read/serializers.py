@@ -1,4 +1,4 @@
-"""What the log may be asked."""
+"""The query parameters of the log."""
 
 from rest_framework import serializers
 
@@ -25,6 +25,6 @@ class StreamQuerySerializer(serializers.Serializer[None]):
 
 
 class StreamPlaceSerializer(StreamQuerySerializer):
-    """The filters, and where to begin."""
+    """The filters, and the position to begin after."""
 
     after = serializers.RegexField(r"^[0-9]{1,18}$", required=False, help_text="a position; 0 for the beginning")

@@ -16,19 +16,17 @@ from rest_framework.viewsets import GenericViewSet
 
 from apps.eventlog import store
 from apps.eventlog.api.access import DeclaredAccess, open_to
-from apps.eventlog.api.authentication import customer_id, ticket_of
+from apps.eventlog.api.authentication import credential_of, customer_id
 from apps.eventlog.api.conditions import await_position, not_stored
 from apps.eventlog.api.event_serializers import CatalogSerializer, EventReadSerializer, FeedSerializer, StatusSerializer
 from apps.eventlog.api.filters import check_parameters
 from apps.eventlog.api.problems import Unavailable
 from apps.eventlog.events import DomainEvent
 from apps.eventlog.live import stream_owners
-from apps.eventlog.live.logins import Ticket
-from apps.eventlog.live.messages import CHANNEL, Wanted
+from apps.eventlog.live.credentials import SEE_LOG, Credential
+from apps.eventlog.live.messages import CHANNEL, Filter
 from apps.eventlog.live.stream import event_stream, open_streams
 from apps.eventlog.log import schema_lock
-from apps.eventlog.models import StoredEvent
-from apps.eventlog.permissions import SEE_LOG
 from apps.eventlog.read import queries
 from apps.eventlog.read.serializers import FeedQuerySerializer, StreamPlaceSerializer, StreamQuerySerializer
 from apps.eventlog.server.asgi import AsyncResponse
@@ -39,18 +37,17 @@ STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class EventStreamRenderer(BaseRenderer):
-    """Lets `Accept: text/event-stream` through; the stream itself is not rendered."""
+    """Accepts `Accept: text/event-stream`. It renders nothing: the stream is sent as it comes."""
 
     media_type = "text/event-stream"
     format = "event-stream"
 
 
-class EventReadViewSet(GenericViewSet[StoredEvent]):
+class EventReadViewSet(GenericViewSet[Any]):
     """GET only."""
 
     permission_classes = [DeclaredAccess]
     serializer_class = EventReadSerializer
-    queryset = StoredEvent.objects.none()  # the feed reads by position, see list
     filter_backends, pagination_class = [], None
     problems = {"stream": (404, 429)}
 
@@ -64,17 +61,18 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
     @open_to(SEE_LOG)
     @extend_schema(parameters=[FeedQuerySerializer], responses=FeedSerializer)
     def list(self, request: Request) -> Response:
-        """Events by position; `next` is where to go on, null at the end."""
+        """Events by position. `next` is the `after` of the next page, null at the end."""
         check_parameters(request, set(FeedQuerySerializer().fields))
         query = FeedQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        where = dict(query.validated_data)
-        after, limit, end = where.pop("after"), where.pop("limit"), store.safe_position()
-        if since := where.pop("since", None):
+        asked = dict(query.validated_data)
+        after, limit, end = asked.pop("after"), asked.pop("limit"), store.safe_position()
+        if since := asked.pop("since", None):
             after = max(after, store.position_at(max(since, BEGINNING) - timedelta(microseconds=1)))
-        if until := where.pop("until", None):
+        if until := asked.pop("until", None):
             end = min(end, store.position_at(until))
-        events = store.recorded(queries.between(after, end, **where)[: limit + 1])
+        types = [asked.pop("type")] if "type" in asked else None
+        events = store.read_page(after=after, end=end, limit=limit + 1, types=types, **asked)
         more, events = len(events) > limit, events[:limit]
         results = [recorded.document() for recorded in events]
         return Response({"results": results, "next": events[-1].position if more else None})
@@ -100,7 +98,7 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
     @extend_schema(responses=StatusSerializer)
     @action(detail=False)
     def status(self, request: Request) -> Response:
-        """Where the log ends, and how far each projector is."""
+        """The last position of the log, and the position of each projector."""
         check_parameters(request, set())
         return Response(queries.status())
 
@@ -119,35 +117,35 @@ class EventReadViewSet(GenericViewSet[StoredEvent]):
             raise Unavailable("the live stream needs the ASGI server: uvicorn config.asgi:application")
         query = StreamQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        owner, ticket = customer_id(request), ticket_of(request)
+        owner, credential = customer_id(request), credential_of(request)
         if owner is not None:
-            _limit(owner, ticket, query.validated_data.get("stream"))
-        body = event_stream(_start(request), Wanted(owner=owner, **query.validated_data), ticket)
+            _limit(owner, credential, query.validated_data.get("stream"))
+        body = event_stream(_start(request), Filter(owner=owner, **query.validated_data), credential)
         return AsyncResponse(body, content_type="text/event-stream; charset=utf-8", headers=STREAM_HEADERS)
 
 
-def _limit(owner: UUID, ticket: Ticket, stream: str | None) -> None:
-    """A customer's streams are few, and of their own."""
-    if open_streams(ticket) >= settings.STREAMS_PER_CUSTOMER:
+def _limit(owner: UUID, credential: Credential, stream: str | None) -> None:
+    """Refuse a customer too many streams, and the stream of another customer. Raises Throttled and NotFound."""
+    if open_streams(credential) >= settings.STREAMS_PER_CUSTOMER:
         raise Throttled(detail="too many streams of this login are open")
     if stream is not None and stream_owners.owner_of(stream) != owner:
         raise NotFound("not found")
 
 
 def _start(request: Request) -> int:
-    """The position to stream from: the last one seen, else `after`, else now."""
+    """The position to stream from: that of `Last-Event-ID`, else `after`, else the end of the log."""
     given = {}
     if seen := request.headers.get("Last-Event-ID"):
         given["Last-Event-ID"] = seen.removeprefix(f"{CHANNEL}:")
     if "after" in request.query_params:
         given["after"] = request.query_params["after"]
     now = store.safe_position()
-    places = [_position(name, text, now) for name, text in given.items()]
-    return places[0] if places else now
+    positions = [_position(name, text, now) for name, text in given.items()]
+    return positions[0] if positions else now
 
 
 def _position(name: str, text: str, now: int) -> int:
-    """A position that was there once; the safe one may for a moment be smaller than it was."""
+    """A position that the log has reached. The safe position can be smaller than it was, so the last one counts too."""
     if text.isascii() and text.isdigit() and len(text) <= 18:
         position = int(text)
         if position <= now or position <= store.last_position():

@@ -1,47 +1,41 @@
-"""Project the log from its beginning into the tables of one projector."""
+"""Replay the log from its beginning into the tables of one projector."""
 
-import multiprocessing
-import os
-import signal
-import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import groupby
 from operator import attrgetter
-from threading import Thread
 from typing import Any
 from uuid import UUID
 
-import django
-from django.db import connections, transaction
+from django.db import transaction
 from django.db.utils import InterfaceError, OperationalError
 
 from apps.eventlog import store
 from apps.eventlog.database import bulk_rows
 from apps.eventlog.delivery.dead_letters import dead_letters_of, deliver
 from apps.eventlog.events import RecordedEvent
-from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector, RowProjector
-from apps.eventlog.replay.shadow_table import Shadow
 
-BATCH = 4000
-RANGE = 2  # batches that a worker process takes on at once, few so that all end at about the same time
+BATCH = 4000  # events
 
 Progress = Callable[[int], None]
 
 
 class Replay:
-    """`position` is how far the replay has come, `done` how many events that took."""
+    """One projector on its way through the log. `fold_streams` is fast, `project_rest` does what it leaves.
+
+    `position` is how far the replay has come, `done` the number of events that this took. `batch` is in events;
+    `progress` is called with the number of events done since its last call.
+    """
 
     def __init__(self, projector: Projector, batch: int = BATCH, progress: Progress = lambda events: None) -> None:
         self.projector, self.batch, self.progress = projector, batch, progress
         [self.dead_letters] = dead_letters_of([projector], replay=True)
         self.position = self.done = 0
 
-    def fill(self, until: int, first: str = "", end: str = "", *, ahead: bool = True) -> None:
-        """Where rows depend on one stream each: fold whole streams and write each row once.
+    def fold_streams(self, until: int, first: str = "", end: str = "", *, ahead: bool = True) -> None:
+        """Fold whole streams up to a position and write each row once, if each row depends on one stream alone.
 
-        `first`, `end` and `ahead`: see `store.read_streams`.
+        For any other projector this does nothing. `first`, `end` and `ahead`: see `store.read_streams`.
         """
         if not isinstance(self.projector, RowProjector):
             return
@@ -61,12 +55,10 @@ class Replay:
         self._write(self.projector, blank, streams)
         self.position = until
 
-    def drain(self, until: int) -> None:
-        """Project what is left up to a position, in the order of the log."""
-        categories, form = self.projector.categories, store.recorded_page
-        while events := list(
-            store.read_all(after=self.position, until=until, limit=self.batch, category=categories, form=form)
-        ):
+    def project_rest(self, until: int) -> None:
+        """Project the events between `self.position` and a position, in the order of the log."""
+        categories = self.projector.categories
+        while events := list(store.read_all(after=self.position, until=until, limit=self.batch, category=categories)):
             with transaction.atomic(using=self.projector.service):
                 deliver(events, self.dead_letters)
             self.position = events[-1].position
@@ -74,10 +66,12 @@ class Replay:
         self.position = max(self.position, until)
 
     def advance(self, events: int) -> None:
+        """Count events that are done."""
         self.done += events
         self.progress(events)
 
     def _write(self, projector: RowProjector, blank: Callable[[UUID], Any], streams: list[list[RecordedEvent]]) -> None:
+        """Fold some streams and write their rows. If that fails, deliver stream by stream and find the bad events."""
         streams = [events for events in streams if events]
         try:
             rows = [projector.fold(blank(events[0].stream_id), events) for events in streams]
@@ -89,61 +83,3 @@ class Replay:
                 with transaction.atomic(using=projector.service):
                     deliver(events, self.dead_letters)
         self.advance(sum(len(events) for events in streams))
-
-
-def fill_in_processes(replay: Replay, until: int, workers: int) -> None:
-    """`Replay.fill` by several processes, each for one range of streams after another.
-
-    They are forked where that is safe and quick (Linux), so call it from a command, not from a thread of a server.
-    """
-    projector = replay.projector
-    if not isinstance(projector, RowProjector):
-        return
-    ranges = list(store.stream_ranges(projector.category, RANGE * replay.batch))
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    _close_sqlite()
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
-        try:
-            tasks = [pool.submit(_fill_range, projector.name, until, replay.batch, *range_) for range_ in ranges]
-            for task in as_completed(tasks):
-                done, letters = task.result()
-                replay.dead_letters.new += letters
-                replay.dead_letters.streams |= {letter.stream for letter in letters}
-                replay.advance(done)
-        except BaseException:  # Ctrl-C too
-            pool.shutdown(cancel_futures=True)
-            raise
-    replay.position = until
-
-
-def _close_sqlite() -> None:
-    """SQLite keeps account of a process's locks in its memory, which must not say of a child what its parent holds."""
-    for connection in connections.all(initialized_only=True):
-        if connection.vendor == "sqlite":
-            connection.close()
-
-
-_of_the_parent: list[Any] = []  # connections that a fork has left here: to close them, even as garbage, would end them
-
-
-def _begin_worker() -> None:
-    """The parent alone answers Ctrl-C; where it is killed, nobody may go on writing."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_end_with_parent, daemon=True).start()
-    django.setup()
-    for connection in connections.all(initialized_only=True):
-        _of_the_parent.append(connection.connection)
-        connection.connection = None
-
-
-def _end_with_parent() -> None:
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
-
-
-def _fill_range(name: str, until: int, batch: int, first: str, end: str) -> tuple[int, list[DeadLetter]]:
-    kind = Projector.registry[name]
-    part = Replay(kind({live: Shadow(live).model for live in kind.models}), batch)
-    part.fill(until, first, end, ahead=False)
-    return part.done, part.dead_letters.new

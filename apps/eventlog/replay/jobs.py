@@ -1,4 +1,4 @@
-"""Rebuilds and checks that somebody starts in the admin: each runs in a process of its own and leaves a record."""
+"""Jobs: rebuilds and checks that somebody starts in the admin, each in its own process and with a record."""
 
 import logging
 import subprocess
@@ -22,42 +22,45 @@ from apps.eventlog.replay.verify_rows import verify
 
 logger = logging.getLogger(__name__)
 
-BEAT = 1.0  # seconds between two signs of life
-SILENCE = timedelta(seconds=20)  # after which a job counts as dead, whatever killed it
+BEAT = 1.0  # seconds between two heartbeats
+SILENCE = timedelta(seconds=20)  # a job without a heartbeat for so long counts as dead
 KEPT = 100  # differences on record
 
 
 def start(kind: type[Projector], what: str, by: str) -> Job:
-    """Begin a job of `Job.Kind` in a process that outlives this one. Raises AlreadyRunning."""
+    """Start a job in a process that outlives this one. `what` is a `Job.Kind`, `by` a username.
+
+    Raises `AlreadyRunning`.
+    """
     if running().filter(projector=kind.name).exists():
         raise AlreadyRunning(f"{kind.name} is being rebuilt or verified already")
     now = timezone.now()
     job = Job.objects.create(id=uuid4(), projector=kind.name, kind=what, started_by=by, started_at=now, beat_at=now)
     command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "run_job", str(job.pk)]
     quiet = subprocess.DEVNULL
-    # A session of its own: what stops the server does not stop a rebuild halfway.
+    # In a session of its own, so that the signal that stops the server does not stop a rebuild halfway.
     subprocess.Popen(command, stdin=quiet, stdout=quiet, start_new_session=True)
     return job
 
 
 def running() -> QuerySet[Job]:
-    """The jobs that give signs of life; one whose process was killed is not among them for long."""
+    """The jobs with a recent heartbeat. A job whose process was killed drops out after `SILENCE`."""
     return Job.objects.filter(finished_at=None, beat_at__gt=timezone.now() - SILENCE)
 
 
 def latest() -> dict[str, Job]:
-    """The last job of each projector, by its name."""
+    """The last job of each projector, by the name of the projector."""
     jobs = (Job.objects.filter(projector=name).order_by("-started_at").first() for name in Projector.registry)
     return {job.projector: job for job in jobs if job}
 
 
-def carry_out(job: Job) -> None:
-    """Do what a job asks for, and enter what came of it, a failure too."""
+def run(job: Job) -> None:
+    """Do what a job asks for and record its outcome, also if it fails."""
     kind = Projector.registry[job.projector]
-    job.total = store.find(category__in=kind.categories).count()
-    with _signs_of_life(job):
+    job.total = store.count(category=kind.categories)
+    with _heartbeat(job):
         try:
-            _run(job, kind)
+            _work(job, kind)
         except AlreadyRunning as busy:
             job.outcome = f"Not done: {busy}"
         except Exception as error:
@@ -67,7 +70,7 @@ def carry_out(job: Job) -> None:
     job.save()
 
 
-def _run(job: Job, kind: type[Projector]) -> None:
+def _work(job: Job, kind: type[Projector]) -> None:
     def advance(events: int) -> None:
         job.done += events
 
@@ -76,20 +79,20 @@ def _run(job: Job, kind: type[Projector]) -> None:
         return
     found = verify(kind, progress=advance)
     job.outcome = f"{len(found)} differences" if found else "As the log says"
-    # Where, and not what: the values may be personal, and this record outlives an erasure.
+    # Not the values: they may be personal, and this record stays when the person is erased.
     job.differences = [[difference.table, difference.key, difference.field] for difference in found[:KEPT]]
 
 
 @contextmanager
-def _signs_of_life(job: Job) -> Iterator[None]:
-    """Enter how far a job is, once a second, from a thread: a phase without progress is no silence."""
-    over = threading.Event()
+def _heartbeat(job: Job) -> Iterator[None]:
+    """Record every second how far a job has come. A thread does it, so a phase without progress is no silence."""
+    finished = threading.Event()
 
     def beat() -> None:
-        while not over.wait(BEAT):
+        while not finished.wait(BEAT):
             try:
                 Job.objects.filter(pk=job.pk).update(done=job.done, total=job.total, beat_at=timezone.now())
-            except Error:  # the next one may be heard
+            except Error:  # the next heartbeat may succeed
                 connections.close_all()
         connections.close_all()
 
@@ -98,5 +101,5 @@ def _signs_of_life(job: Job) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        finished.set()
         thread.join()

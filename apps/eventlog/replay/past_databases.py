@@ -1,4 +1,4 @@
-"""Databases as of a past instant, beside the live ones."""
+"""Build databases as of a past position of the log; the live ones are not touched."""
 
 import subprocess
 import sys
@@ -17,19 +17,25 @@ from apps.eventlog.replay.target_databases import target_databases
 
 
 def build_past(into: str, until: int, kinds: list[type[Projector]], progress: Progress) -> str:
-    """Build databases that hold the log up to a position and the rows as they stood there; returns how to open them.
+    """Build databases with the log up to a position, and the rows of these projectors as of that position.
 
-    `into` is a suffix, for databases beside the live ones on their own engine, or a directory, for SQLite files
-    in it: see `target_databases`. What an operator has skipped since stays out of the rows here too.
+    `into` is a suffix of the names of databases on the live ones' engine, or a directory for SQLite files: see
+    `target_databases`. An event that an operator has skipped since then stays out of the rows here too. `progress` is
+    called with the number of events copied since its last call. Returns the command that opens the databases. Raises
+    `CommandError`.
     """
     with target_databases(into) as environment:
-        _fill(environment, until, kinds, progress)
+        _manage(environment, "migrate", "-v0")
+        _copy_log(environment, until, progress)
+        _copy_skipped_dead_letters(environment, until, kinds)
+        every = len(kinds) == len(Projector.registry)
+        for choice in [()] if every else [("--projector", kind.name) for kind in kinds]:
+            _manage(environment, "replay_events", "--no-progress", *choice)
     suffix = environment["DATABASE_SUFFIX"]
     return f"DATABASE_SUFFIX={suffix} make run DEMO=0" if suffix else f"make run DATA_DIR={into} DEMO=0"
 
 
-def _fill(environment: dict[str, str], until: int, kinds: list[type[Projector]], progress: Progress) -> None:
-    _manage(environment, "migrate", "-v0")
+def _copy_log(environment: dict[str, str], until: int, progress: Progress) -> None:
     command = _command("import_events", "-", "--rows-later", "--no-progress")
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as importer:
         assert importer.stdin is not None  # noqa: S101
@@ -38,23 +44,24 @@ def _fill(environment: dict[str, str], until: int, kinds: list[type[Projector]],
             progress(1)
         importer.stdin.close()
         if importer.wait():
-            raise CommandError("the log could not be written there")
+            raise CommandError("the log could not be copied")
+
+
+def _copy_skipped_dead_letters(environment: dict[str, str], until: int, kinds: list[type[Projector]]) -> None:
     for service in {kind.service for kind in kinds}:
         skipped = checkpoints.dead_letter_model(service).objects.filter(status=DeadLetter.Status.SKIPPED)
-        if letters := skipped.filter(position__lte=until):
-            letters = serializers.serialize("json", letters)
-            _manage(environment, "loaddata", "--database", service, "--format", "json", "-", said=letters)
-    every = len(kinds) == len(Projector.registry)
-    for choice in [()] if every else [("--projector", kind.name) for kind in kinds]:
-        _manage(environment, "replay_events", "--no-progress", *choice)
+        if dead_letters := skipped.filter(position__lte=until):
+            document = serializers.serialize("json", dead_letters)
+            _manage(environment, "loaddata", "--database", service, "--format", "json", "-", stdin=document)
 
 
 def _command(*arguments: str) -> list[str]:
     return [sys.executable, str(settings.BASE_DIR / "manage.py"), *arguments]
 
 
-def _manage(environment: dict[str, str], *arguments: str, said: str = "") -> None:
+def _manage(environment: dict[str, str], *arguments: str, stdin: str = "") -> None:
+    """Run a management command on the databases that the environment names."""
     command = _command(*arguments)
-    result = subprocess.run(command, env=environment, input=said, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, check=False)
     if result.returncode:
         raise CommandError(f"{arguments[0]} failed: {result.stderr.strip()}")

@@ -1,7 +1,13 @@
-"""Rebuild read models from the log while the live ones serve, then switch."""
+"""Rebuild a projector's tables from the log while the live ones serve, then switch.
+
+From top to bottom:
+
+1. `building_shadow_tables` makes empty tables, while it keeps other rebuilds of the same projector away.
+2. `Replay` fills them. The live tables change meanwhile, and so does the log.
+3. `_switch` projects what has come since, and puts tables, checkpoint and dead letters in place in one transaction.
+"""
 
 import fcntl
-import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +21,11 @@ from apps.eventlog.delivery.dead_letters import OPEN
 from apps.eventlog.delivery.projecting import catch_up
 from apps.eventlog.failpoints import failpoint
 from apps.eventlog.projectors import Projector
-from apps.eventlog.replay.fold_streams import BATCH, Progress, Replay, fill_in_processes
-from apps.eventlog.replay.shadow_table import Shadow, TableInUse
+from apps.eventlog.replay.fold_in_processes import fold_in_processes
+from apps.eventlog.replay.fold_streams import BATCH, Progress, Replay
+from apps.eventlog.replay.shadow_table import ShadowTable, TableInUse
 
-ALIVE = 100_000  # objects, more than a batch makes; they are gone before the collector would look at them
-PATIENCE = 300.0  # seconds to try for the live tables in turn with others that use them
+PATIENCE = 300.0  # seconds in which a rebuild asks again for live tables that others use
 
 
 class AlreadyRunning(Exception):
@@ -31,78 +37,37 @@ def rebuild(
 ) -> int:
     """Replay the log into new tables of a projector and put them in place of the live ones.
 
-    Readers see the old rows until the switch, which is one transaction; killed before it, the old
-    rows stand. Events appended meanwhile are in the result. Commands and live delivery go on but
-    for the moment of the switch. `batch` is in events; `workers` processes share the streams where
-    rows depend on one stream each; `progress` is called with how many more events are done.
-    Returns how many were replayed. Raises `AlreadyRunning`, and `TableInUse` where others never let
-    go of the live tables.
+    Readers see the old rows until the switch, which is one transaction. If the process is killed before it, the old
+    rows stand. Events that are appended meanwhile are in the result. Commands and live delivery go on, except for the
+    moment of the switch.
+
+    `batch` is in events. `workers` processes share the streams if each row depends on one stream alone. `progress` is
+    called with the number of events done since its last call. Returns how many events were replayed. Raises
+    `AlreadyRunning`, and `TableInUse` if others use the live tables without a break.
     """
-    with _fewer_collections(), beside(kind, batch, progress) as (replay, shadows):
+    with building_shadow_tables(kind, batch, progress) as (replay, shadows):
         if workers > 1:
-            fill_in_processes(replay, store.safe_position(), workers)
+            fold_in_processes(replay, store.safe_position(), workers)
         else:
-            replay.fill(store.safe_position())
-        replay.drain(store.safe_position())
+            replay.fold_streams(store.safe_position())
+        replay.project_rest(store.safe_position())
         for shadow in shadows:
-            shadow.index()
+            shadow.build_indexes()
         _switch(kind, replay, shadows)
-    catch_up(kind.service)  # requests that found the checkpoint held have left it this
+    catch_up(kind.service)  # requests that met the locked checkpoint have left their events to this process
     return replay.done
 
 
-def _switch(kind: type[Projector], replay: Replay, shadows: list[Shadow]) -> None:
-    """`_take_over` as soon as nobody has the live tables in use; between the tries, live delivery goes on."""
-    checkpoints.enter(kind.service)
-    deadline, pause = time.monotonic() + PATIENCE, 0.1
-    while True:
-        replay.drain(store.safe_position())  # so that little is left for when the tables are held
-        try:
-            return _take_over(kind, replay, shadows)
-        except TableInUse:
-            if time.monotonic() > deadline:
-                raise
-        catch_up(kind.service)
-        time.sleep(pause)
-        pause = min(2 * pause, 5)
-
-
-def _take_over(kind: type[Projector], replay: Replay, shadows: list[Shadow]) -> None:
-    """Take in what came last, then put tables, checkpoint and parked events in place together."""
-    with transaction.atomic(using=kind.service):
-        for shadow in shadows:
-            shadow.keep_maintenance_away()
-        checkpoint = checkpoints.checkpoint_model(kind.service).objects.select_for_update().get(name=kind.name)
-        for shadow in shadows:
-            shadow.hold()
-        replay.drain(store.safe_position())
-        failpoint("switching")
-        for shadow in shadows:
-            shadow.replace()
-        replay.dead_letters.model.objects.filter(projector=kind.name, status__in=OPEN).delete()
-        replay.dead_letters.save()
-        checkpoint.position = replay.position
-        checkpoint.save()
-
-
 @contextmanager
-def _fewer_collections() -> Iterator[None]:
-    """Millions of short-lived objects need not make the collector look through what lives long again and again."""
-    usual = gc.get_threshold()
-    gc.set_threshold(ALIVE, *usual[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
-
-
-@contextmanager
-def beside(
+def building_shadow_tables(
     kind: type[Projector], batch: int = BATCH, progress: Progress = lambda events: None
-) -> Iterator[tuple[Replay, list[Shadow]]]:
-    """A replay into shadow tables, which are gone afterwards unless they took the place of the live ones."""
-    with _alone(kind):
-        shadows = {live: Shadow(live) for live in kind.models}
+) -> Iterator[tuple[Replay, list[ShadowTable]]]:
+    """Make shadow tables and a replay into them. At the end, drop those that have not replaced the live ones.
+
+    Raises `AlreadyRunning`.
+    """
+    with one_rebuild_at_a_time(kind):
+        shadows = {live: ShadowTable(live) for live in kind.models}
         for shadow in shadows.values():
             shadow.create()
         try:
@@ -114,8 +79,8 @@ def beside(
 
 
 @contextmanager
-def _alone(kind: type[Projector]) -> Iterator[None]:
-    """One rebuild of a projector at a time, by a lock that ends with its process."""
+def one_rebuild_at_a_time(kind: type[Projector]) -> Iterator[None]:
+    """Take a lock that ends with this process. Raises `AlreadyRunning`."""
     connection = connections[kind.service]
     busy = AlreadyRunning(f"{kind.name} is being rebuilt by another process")
     if connection.vendor == "sqlite":
@@ -134,3 +99,37 @@ def _alone(kind: type[Projector]) -> Iterator[None]:
             yield
         finally:
             cursor.execute("SELECT pg_advisory_unlock(hashtext(%s))", [f"rebuild {kind.name}"])
+
+
+def _switch(kind: type[Projector], replay: Replay, shadows: list[ShadowTable]) -> None:
+    """Replace the live tables as soon as nobody else uses them. Between two tries, live delivery goes on."""
+    checkpoints.enter(kind.service)
+    deadline, pause = time.monotonic() + PATIENCE, 0.1
+    while True:
+        replay.project_rest(store.safe_position())  # so that little is left to do while the tables are locked
+        try:
+            return _replace_live_tables(kind, replay, shadows)
+        except TableInUse:
+            if time.monotonic() > deadline:
+                raise
+        catch_up(kind.service)
+        time.sleep(pause)
+        pause = min(2 * pause, 5)
+
+
+def _replace_live_tables(kind: type[Projector], replay: Replay, shadows: list[ShadowTable]) -> None:
+    """Project the newest events, then replace tables, checkpoint and open dead letters in the same transaction."""
+    with transaction.atomic(using=kind.service):
+        for shadow in shadows:
+            shadow.keep_maintenance_away()
+        checkpoint = checkpoints.checkpoint_model(kind.service).objects.select_for_update().get(name=kind.name)
+        for shadow in shadows:
+            shadow.lock_live()
+        replay.project_rest(store.safe_position())
+        failpoint("switching")
+        for shadow in shadows:
+            shadow.replace_live()
+        replay.dead_letters.model.objects.filter(projector=kind.name, status__in=OPEN).delete()
+        replay.dead_letters.save()
+        checkpoint.position = replay.position
+        checkpoint.save()

@@ -1,4 +1,4 @@
-"""The databases that `replay_events --into` builds: named like the live ones with a suffix, or in a directory."""
+"""The databases that `replay_events --into` builds: named like the live ones with a suffix, or files in a directory."""
 
 import os
 import re
@@ -17,20 +17,23 @@ SUFFIX = re.compile(r"[a-z][a-z0-9_]{0,30}")
 
 
 def is_suffix(into: str) -> bool:
-    """A plain name in lower case that no file or directory has; everything else is a directory, as in `./then`."""
+    """A plain name in lower case that no file or directory has is a suffix; anything else (`./then`) is a directory."""
     return SUFFIX.fullmatch(into) is not None and not Path(into).exists()
 
 
 def target_databases(into: str) -> AbstractContextManager[dict[str, str]]:
-    """The environment in which `manage.py` uses the databases being built, until they are whole."""
-    return _with_suffix_of(into) if is_suffix(into) else _in_directory(Path(into))
+    """Prepare empty databases; yields the environment variables with which `manage.py` uses them.
+
+    If the block raises, no database that was made here stays under its final name. Raises `CommandError`.
+    """
+    return _named_with_suffix(into) if is_suffix(into) else _in_directory(Path(into))
 
 
 @contextmanager
 def _in_directory(path: Path) -> Iterator[dict[str, str]]:
-    """SQLite files in a directory, which are whole when it appears."""
+    """SQLite files in a directory. The directory gets its name when the files are complete."""
     if path.exists() and any(path.iterdir()):
-        raise CommandError(f"{path} is not empty; name a directory that is new")
+        raise CommandError(f"{path} is not empty; name a new directory")
     part = path.with_name(f"{path.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -42,12 +45,12 @@ def _in_directory(path: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def _with_suffix_of(suffix: str) -> Iterator[dict[str, str]]:
-    """The environment that opens them; missing ones are made, and taken away again where the work fails.
+def _named_with_suffix(suffix: str) -> Iterator[dict[str, str]]:
+    """Databases named like the live ones with a suffix. Those that this makes are dropped again if the block raises.
 
-    Raises CommandError where one is there and not empty.
+    Raises `CommandError` if one exists and is not empty.
     """
-    targets = [_with_suffix(connection, suffix) for connection in connections.all()]
+    targets = [_target(connection, suffix) for connection in connections.all()]
     made: list[BaseDatabaseWrapper] = []
     try:
         for target in targets:
@@ -64,8 +67,8 @@ def _with_suffix_of(suffix: str) -> Iterator[dict[str, str]]:
         raise
 
 
-def _with_suffix(live: BaseDatabaseWrapper, suffix: str) -> BaseDatabaseWrapper:
-    """A connection to the database beside a live one; as config/settings.py names it with DATABASE_SUFFIX."""
+def _target(live: BaseDatabaseWrapper, suffix: str) -> BaseDatabaseWrapper:
+    """A connection to the database that config/settings.py uses instead of a live one if DATABASE_SUFFIX is set."""
     target = live.copy()
     file = Path(live.settings_dict["NAME"])
     sqlite = live.vendor == "sqlite"
@@ -84,24 +87,27 @@ def _exists(target: BaseDatabaseWrapper) -> bool:
 
 
 def _create(target: BaseDatabaseWrapper) -> None:
-    """On SQLite whoever opens the file makes it."""
+    """Make a database on PostgreSQL. On SQLite the first connection makes the file."""
     name = target.settings_dict["NAME"]
     try:
         if target.vendor != "sqlite":
-            _as_live(target, f'CREATE DATABASE "{name}"')
+            _execute_on_live(target, f'CREATE DATABASE "{name}"')
     except (ProgrammingError, OperationalError) as error:
-        raise CommandError(f"{name} cannot be made ({error}); make it, empty, and run this again") from error
+        raise CommandError(
+            f"{name} cannot be made ({error}); make it as an empty database, then run this again"
+        ) from error
 
 
 def _drop(target: BaseDatabaseWrapper) -> None:
     name = target.settings_dict["NAME"]
     if target.vendor != "sqlite":
-        _as_live(target, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        _execute_on_live(target, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         return
     for ending in ("", "-wal", "-shm"):
         Path(f"{name}{ending}").unlink(missing_ok=True)
 
 
-def _as_live(target: BaseDatabaseWrapper, statement: str) -> None:
+def _execute_on_live(target: BaseDatabaseWrapper, statement: str) -> None:
+    """Execute a statement over the connection to the live database: the target has none, or is about to go."""
     with connections[target.alias].cursor() as cursor:
         cursor.execute(statement)

@@ -1,4 +1,4 @@
-"""Compare read models with the log, without changing either."""
+"""Compare a projector's rows with the log, without changing either."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -16,15 +16,17 @@ from apps.eventlog.database import statements
 from apps.eventlog.delivery import checkpoints, projecting
 from apps.eventlog.projectors import Projector
 from apps.eventlog.replay.fold_streams import BATCH, Progress
-from apps.eventlog.replay.rebuild import beside
-from apps.eventlog.replay.shadow_table import Shadow
+from apps.eventlog.replay.rebuild import building_shadow_tables
 
 MISSING = "(no such row)"
-AT_ONCE = 500  # rows that differ, compared field by field
+PAGE = 500  # rows that differ, read at once to be compared field by field
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """One field of one row: what the table holds and what the log says. `field` is "" for a whole row."""
+    """One field of one row: `live` is what the table holds, `log` is what it should hold.
+
+    If one of them has no such row, `field` is "" and that one is `MISSING`.
+    """
 
     projector: str
     table: str
@@ -35,36 +37,38 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 def verify(kind: type[Projector], *, batch: int = BATCH, progress: Progress = lambda events: None) -> list[Difference]:
-    """Rebuild beside the live tables and compare; returns every difference.
+    """Replay the log into shadow tables and compare them with the live tables; returns every difference.
 
-    The tables are compared by the database; the rows that differ are looked at once more with
-    the projector's checkpoint held, so that live delivery makes no false alarm. A value that its
-    field cannot read is a difference like any other, and given as it stands.
+    The database compares the tables. Live delivery goes on meanwhile and would cause false alarms, so the rows that
+    differ are compared a second time with the projector's checkpoint locked. If a field cannot read a value, the value
+    is a difference like any other and is returned as it is stored. `batch` is in events; `progress` is called with the
+    number of events done since its last call. Raises `AlreadyRunning`.
     """
     checkpoints.enter(kind.service)
     position = checkpoints.positions(kind.service)[kind.name]
-    with beside(kind, batch, progress) as (replay, shadows), _any_text(kind.service):
-        replay.fill(position)
-        replay.drain(position)
-        suspects = [_differing(live, shadow) for live, shadow in zip(kind.models, shadows, strict=True)]
+    with building_shadow_tables(kind, batch, progress) as (replay, shadows), _reading_any_text(kind.service):
+        replay.fold_streams(position)
+        replay.project_rest(position)
+        tables = [(live, shadow.name) for live, shadow in zip(kind.models, shadows, strict=True)]
+        suspects = [_keys_that_differ(live, shadow) for live, shadow in tables]
         if not any(suspects):
             return []
         with transaction.atomic(using=kind.service):
             row = checkpoints.checkpoint_model(kind.service).objects.select_for_update().get(name=kind.name)
-            replay.drain(row.position)
+            replay.project_rest(row.position)
             found = [
                 difference
-                for live, shadow, keys in zip(kind.models, shadows, suspects, strict=True)
-                for difference in _compare(kind.name, live, shadow.name, keys)
+                for (live, shadow), keys in zip(tables, suspects, strict=True)
+                for difference in _compare(kind.name, live, shadow, keys)
             ]
     if settings.PROJECTIONS == "inline":
-        projecting.catch_up(kind.service)  # requests that found the checkpoint held have left it this
+        projecting.catch_up(kind.service)  # requests that met the locked checkpoint have left their events to this
     return found
 
 
 @contextmanager
-def _any_text(service: str) -> Iterator[None]:
-    """On SQLite, where a column takes any value, read also text that is not UTF-8."""
+def _reading_any_text(service: str) -> Iterator[None]:
+    """On SQLite a column takes any value, so also read text that is not UTF-8."""
     connection = connections[service]
     connection.ensure_connection()
     if _sqlite(service):
@@ -76,23 +80,24 @@ def _any_text(service: str) -> Iterator[None]:
             connection.connection.text_factory = str
 
 
-def _differing(live: type[Model], shadow: Shadow) -> list[Any]:
-    """The keys of rows that are not the same in both tables."""
+def _keys_that_differ(live: type[Model], shadow: str) -> list[Any]:
+    """The keys of the rows that are not the same in the live table and in the shadow table of this name."""
     columns = ", ".join(f'"{field.column}"' for field in live._meta.concrete_fields)
     one = f'SELECT {columns} FROM "{live._meta.db_table}"'  # noqa: S608
-    other = f'SELECT {columns} FROM "{shadow.name}"'  # noqa: S608
+    other = f'SELECT {columns} FROM "{shadow}"'  # noqa: S608
     key = live._meta.pk.column
     either = f'SELECT "{key}" FROM ({one} EXCEPT {other}) a UNION SELECT "{key}" FROM ({other} EXCEPT {one}) b'  # noqa: S608
     return sorted((value for (value,) in statements.rows(live._meta.app_label, either)), key=str)
 
 
 def _compare(name: str, live: type[Model], shadow: str, keys: Sequence[Any]) -> Iterator[Difference]:
+    """The differences between the rows of two tables that have these keys."""
     table, pk = live._meta.db_table, live._meta.pk
-    for start in range(0, len(keys), AT_ONCE):
-        part = keys[start : start + AT_ONCE]
-        rows, truth = (_rows(live, each, part) for each in (table, shadow))
-        for key in part:
-            row, other, shown = rows.get(key), truth.get(key), str(_read(pk, key))
+    for start in range(0, len(keys), PAGE):
+        page = keys[start : start + PAGE]
+        rows, rows_by_log = (_rows(live, each, page) for each in (table, shadow))
+        for key in page:
+            row, other, shown = rows.get(key), rows_by_log.get(key), str(_read(pk, key))
             if row is None or other is None:
                 if row is not other:
                     yield Difference(name, table, shown, "", *["" if each else MISSING for each in (row, other)])
@@ -103,14 +108,15 @@ def _compare(name: str, live: type[Model], shadow: str, keys: Sequence[Any]) -> 
 
 
 def _rows(live: type[Model], table: str, keys: Sequence[Any]) -> dict[Any, tuple[Any, ...]]:
-    """Rows by key, as the database has them, past the drivers, which cannot read every value.
+    """The rows of these keys, by key, with each value as the database has it.
 
-    On PostgreSQL a column comes as a JSON text; on SQLite `+` keeps it from what is registered for its type.
+    Not every stored value can be read through the driver's converters, so go round them: on PostgreSQL a column comes
+    as a JSON text; on SQLite `+` before a column makes it an expression, to which no converter applies.
     """
     service, pk = live._meta.app_label, live._meta.pk.column
     form = '+"{}"' if _sqlite(service) else 'to_json("{}")::text'
     columns = ", ".join(form.format(field.column) for field in live._meta.concrete_fields)
-    texts = [key for key in keys if not (isinstance(key, str) and _unreadable(key))]
+    texts = [key for key in keys if not (isinstance(key, str) and _not_utf8(key))]
     found = (
         statements.rows(
             service,
@@ -120,20 +126,20 @@ def _rows(live: type[Model], table: str, keys: Sequence[Any]) -> dict[Any, tuple
         if texts
         else []
     )
-    # A key that is not UTF-8 cannot be asked for, and only an edit has made it.
+    # A query cannot ask for a key that is not UTF-8. No projector writes one, so its row exists in the live table only.
     edits = set(keys) - set(texts) if table == live._meta.db_table else ()
     return {key: tuple(row) for key, *row in found} | {key: (key,) for key in edits}
 
 
 def _shown(field: Any, values: Sequence[Any]) -> list[Any]:
-    """Two values as their field reads them; where that makes them look the same, as they stand."""
+    """Two values as their field reads them, or as they are stored if the field reads both the same."""
     as_json = isinstance(field, JSONField) or not _sqlite(field.model._meta.app_label)
     shown = [_read(field, value, as_json=as_json) for value in values]
     return shown if shown[0] != shown[1] else [repr(value) for value in values]
 
 
 def _read(field: Any, raw: Any, *, as_json: bool = False) -> Any:
-    """A value as its field reads it, or as it stands where the field cannot."""
+    """A value as its field reads it, or as it is stored if the field cannot read it."""
     try:
         value = field.to_python(json.loads(raw) if as_json and raw is not None else raw)
     except (ValueError, TypeError, ArithmeticError, RecursionError, ValidationError):
@@ -143,7 +149,8 @@ def _read(field: Any, raw: Any, *, as_json: bool = False) -> Any:
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
 
 
-def _unreadable(text: str) -> bool:
+def _not_utf8(text: str) -> bool:
+    """Has `_reading_any_text` put a surrogate for some byte of this text?"""
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 

@@ -1,12 +1,13 @@
-"""The canonical form of a stored event: the same bytes for the same row, whatever engine holds it.
+"""The canonical form of a stored event: the same bytes for the same row on every engine.
 
-It is a JSON array of the row's columns in the order of `Row`, written in the manner of RFC 8785:
-UTF-8 without spaces, the keys of objects sorted, no escape that need not be. Two things differ from
-that standard. Keys are sorted by code points. Numbers keep their exact decimal value, where the
-standard's doubles would make 2**53 and 2**53 + 1 the same: an integral number below 10**400 is
-written as an integer, any other as the "reduce"d scientific string of the General Decimal
-Arithmetic specification, which is what Python's `str(Decimal.normalize())` gives. So `1e2`, `1.0`
-and `-0.0`, which jsonb rewrites and SQLite keeps, are 100, 1 and 0 on both.
+It is a JSON array of the row's columns in the order of `Row`, written as RFC 8785 says: UTF-8 without spaces, the keys
+of objects sorted, and no unnecessary escapes. It differs from that standard in two ways:
+
+- Keys are sorted by code points.
+- Numbers keep their exact decimal value; as the standard's doubles, 2**53 and 2**53 + 1 would be the same. An integral
+  number below 10**400 is written as an integer. Any other number is written as Python's `str(Decimal.normalize())`
+  writes it, which is the scientific string of the General Decimal Arithmetic specification after its operation
+  "reduce". So `1e2`, `1.0` and `-0.0` are 100, 1 and 0 on both engines, though jsonb rewrites them and SQLite does not.
 """
 
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
@@ -48,10 +49,10 @@ encode = _encoder.encode
 
 
 def rows(page: str | bytes) -> tuple[list[int], list[bytes]]:
-    """The positions and the canonical forms of a page of rows, which is a JSON list of their columns.
+    """The positions and the canonical forms of a page of rows. The page is a JSON list of lists of columns.
 
     Raises one of `UNREADABLE`.
     """
     found = _decode(page)
-    # No canonical form holds a line feed: in strings it is escaped.
+    # A line feed separates the forms, because no form contains one: strings escape it.
     return [row.position for row in found], _encoder.encode_lines(found).split(b"\n")[:-1]

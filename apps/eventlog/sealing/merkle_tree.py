@@ -1,4 +1,4 @@
-"""Merkle trees of the shape of RFC 6962, section 2.1: SHA-256, leaves and nodes told apart by a first byte."""
+"""Merkle trees as RFC 6962, section 2.1, defines them: SHA-256, with a first byte that tells leaves from nodes."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -12,8 +12,8 @@ def leaf(data: bytes) -> bytes:
 def root(leaves: Sequence[bytes]) -> bytes:
     """The hash over leaf hashes, in their order.
 
-    Joining pairs level by level, an odd last one moving up as it is, gives the tree that the RFC
-    describes by splitting at the largest power of two.
+    The RFC splits the leaves at the largest power of two. Joining pairs level by level, and moving an odd last one up
+    unchanged, gives the same tree.
     """
     level = list(leaves)
     if not level:

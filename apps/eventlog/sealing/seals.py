@@ -1,28 +1,27 @@
-"""Seals over the log: each holds the Merkle root of a batch of events and continues the seal before."""
+"""Seals over the log: each has the Merkle root of a batch of events and continues the seal before it."""
 
-import logging
+import math
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
-from django.db import IntegrityError
+from django.db import DatabaseError, IntegrityError, connections
 from django.utils import timezone
 
 from apps.eventlog import store
+from apps.eventlog.database import statements
 from apps.eventlog.models import Seal
-from apps.eventlog.sealing import canonical_form, merkle_tree, signatures, stored_rows
-from apps.eventlog.sealing.stored_rows import Leaf
+from apps.eventlog.sealing import canonical_form, leaves, merkle_tree, signatures
+from apps.eventlog.sealing.leaves import Leaf
 
-BATCH = 1000  # events a seal, at most
+BATCH = 1000  # events in a seal, at most
 INTERVAL = 1.0  # seconds between two seals that are not full
-STOPPED = 60.0  # seconds to the next try where an event cannot be read
-FORM = 1  # of what a digest is over, should it ever change
-
-logger = logging.getLogger(__name__)
+FORM = 1  # the version of what a digest covers, in case that ever changes
+NOT_YET, NOT_ALLOWED = "55000", "42501"  # PostgreSQL's codes: beyond the safe position; no right to the function
 
 
 class Anchor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,32 +39,68 @@ class Anchor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: str
 
 
-# What the first seal continues.
+# The first seal continues this.
 GENESIS = Anchor(0, 0, 0, [], 0, "", "0" * 64, datetime.min.replace(tzinfo=UTC), "0" * 64, "")
-_SEALED = ("number", "after", "until", "gaps", "events", "root", "previous", "sealed_at")
+_CONTENT = ("number", "after", "until", "gaps", "events", "root", "previous", "sealed_at")
 
 
-class Unreadable(Exception):
+class CannotSeal(Exception):
+    """Sealing stops here; `pause` is how many seconds a worker waits until it tries again."""
+
+    pause: ClassVar[float] = 60.0
+
+
+class Unreadable(CannotSeal):
     """A stored event cannot be read, so it cannot be sealed: somebody has changed it."""
 
 
-def seal_next() -> int:
-    """Seal the next batch of events up to the safe position; returns how many they are, at most `BATCH`.
+class BeyondTheLog(CannotSeal):
+    """The last seal reaches further than the log: the log went back, or somebody forged the seal."""
 
-    Holds no lock that an append waits for. Where another sealer is faster, its seal counts: the
-    table takes only the one that continues the last. Raises `Unreadable`.
+
+class NotAllowed(CannotSeal):
+    """The role of this process may not seal."""
+
+    pause = math.inf
+
+
+def seal_next() -> int:
+    """Seal the next batch of events up to the safe position; returns how many, at most `BATCH`.
+
+    No append waits for this. If another sealer is faster, its seal counts: the table accepts only one that continues
+    the last. Raises one of `CannotSeal`.
     """
     last = Seal.objects.defer("leaves").order_by("number").last() or GENESIS
-    leaves = stored_rows.leaves(after=last.until, end=store.safe_position(), limit=BATCH)
-    if not leaves:
-        return 0
-    seal = _seal(last, leaves)
+    if last.until > (head := store.head()):
+        raise BeyondTheLog(
+            f"seal {last.number} reaches position {last.until}, but the log ends at {head}; see verify_log"
+        )
+    batch = leaves.leaves(after=last.until, end=store.safe_position(), limit=BATCH)
+    return len(batch) if batch and _write(_seal(last, batch)) else 0
+
+
+def _write(seal: Seal) -> bool:
+    """Write a seal, unless another sealer has; returns False where a writer holds the safe position back again."""
     try:
-        seal.save(force_insert=True)
-    except IntegrityError:
-        if not Seal.objects.filter(number=seal.number).exists():
+        _insert(seal)
+    except DatabaseError as error:
+        state = getattr(error.__cause__, "sqlstate", None)
+        if state == NOT_ALLOWED:
+            raise NotAllowed("the role of this process may not seal: the sealer's role does") from error
+        if state == NOT_YET:
+            return False
+        if not isinstance(error, IntegrityError) or not Seal.objects.filter(number=seal.number).exists():
             raise
-    return len(leaves)
+    return True
+
+
+def _insert(seal: Seal) -> None:
+    if connections[store.ALIAS].vendor != "postgresql":
+        seal.save(force_insert=True)
+        return
+    columns = {field.attname: getattr(seal, field.attname) for field in seal._meta.concrete_fields}
+    columns["leaves"] = f"\\x{seal.leaves.hex()}"
+    statements.run(store.ALIAS, "SELECT eventlog_seal_next(%s::jsonb)", [msgspec.json.encode(columns).decode()])
 
 
 def _seal(last: Seal | Anchor, leaves: Sequence[Leaf]) -> Seal:
@@ -92,9 +127,9 @@ def _seal(last: Seal | Anchor, leaves: Sequence[Leaf]) -> Seal:
 
 
 def digest(seal: Seal | Anchor) -> str:
-    """SHA-256 over the canonical JSON of everything that a seal says, the digest of the seal before included."""
-    said: dict[str, Any] = {name: getattr(seal, name) for name in _SEALED}
-    return sha256(canonical_form.encode(said | {"form": FORM})).hexdigest()
+    """SHA-256 over the canonical JSON of what a seal says. That includes the digest of the seal before it."""
+    content: dict[str, Any] = {name: getattr(seal, name) for name in _CONTENT}
+    return sha256(canonical_form.encode(content | {"form": FORM})).hexdigest()
 
 
 def anchor(seal: Seal) -> Anchor:
@@ -104,25 +139,24 @@ def anchor(seal: Seal) -> Anchor:
 def unsealed() -> int:
     """How many events are not sealed yet."""
     last = Seal.objects.order_by("number").values_list("until", flat=True).last() or 0
-    return store.find(position__gt=last).count()
+    return store.count(after=last)
 
 
 class Sealer:
-    """Seals from a worker's loop: a batch at a time while there is a backlog, then once in `INTERVAL`."""
+    """Seals in the loop of a worker: one batch after another while there is a backlog, then one each `INTERVAL`."""
 
     def __init__(self) -> None:
         self.due = 0.0
 
     def tick(self) -> bool:
-        """Seal if it is time to; True where more waits to be sealed."""
+        """Seal if the time has come; True if more events wait. Raises one of `CannotSeal`, once in its `pause`."""
         now = time.monotonic()
         if now < self.due:
             return False
         try:
-            if seal_next() == BATCH:
-                return True
-            self.due = now + INTERVAL
-        except Unreadable as error:
-            logger.error("Sealing has stopped: %s", error)
-            self.due = now + STOPPED
-        return False
+            full = seal_next() == BATCH
+        except CannotSeal as error:
+            self.due = now + error.pause
+            raise
+        self.due = now if full else now + INTERVAL
+        return full

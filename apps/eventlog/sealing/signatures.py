@@ -1,7 +1,7 @@
 """Ed25519 signatures of seals (RFC 8032), with keys from the environment.
 
-A key is 32 bytes in base64: `SEAL_SIGNING_KEY` signs, the keys of `SEAL_PUBLIC_KEYS` check, and so
-does the public half of the signing key.
+A key is 32 bytes in base64. `SEAL_SIGNING_KEY` signs. The keys of `SEAL_PUBLIC_KEYS` check signatures, and so does the
+public half of the signing key.
 """
 
 import base64
@@ -13,20 +13,20 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 def sign(message: bytes) -> str:
-    """The signature in base64, or "" where no key is set."""
+    """The signature in base64; "" if no signing key is set."""
     key = _signing_key()
     return _text(key.sign(message)) if key else ""
 
 
 def public_keys() -> list[Ed25519PublicKey]:
-    """The keys that a signature may be of; none where signatures are not in use."""
+    """The keys that a signature may come from; none if signatures are not in use."""
     key = _signing_key()
     known = [Ed25519PublicKey.from_public_bytes(_bytes("SEAL_PUBLIC_KEYS", text)) for text in settings.SEAL_PUBLIC_KEYS]
     return [*known, key.public_key()] if key else known
 
 
 def is_signed(message: bytes, signature: str, keys: list[Ed25519PublicKey]) -> bool:
-    """Is this the signature of the message by one of the keys?"""
+    """Has one of these keys signed the message with this signature?"""
     for key in keys:
         try:
             key.verify(base64.b64decode(signature, validate=True), message)
@@ -37,7 +37,7 @@ def is_signed(message: bytes, signature: str, keys: list[Ed25519PublicKey]) -> b
 
 
 def new_keys() -> tuple[str, str]:
-    """A new signing key and its public key."""
+    """A new signing key and its public key, in base64."""
     key = Ed25519PrivateKey.generate()
     return _text(key.private_bytes_raw()), _text(key.public_key().public_bytes_raw())
 

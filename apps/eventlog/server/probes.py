@@ -1,4 +1,4 @@
-"""What probes ask: is the process alive, and can it do its work?"""
+"""Probes: is the process alive, and do its databases answer?"""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ LIVEZ, READYZ = "/livez", "/readyz"
 
 
 class ProbeMiddleware:
-    """Answers probes before all else: they come without TLS, and by an address that ALLOWED_HOSTS cannot have."""
+    """Answers probes before anything else. They come without TLS, and for a host that is not in ALLOWED_HOSTS."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -21,12 +21,12 @@ class ProbeMiddleware:
 
 
 def livez() -> HttpResponse:
-    """The process answers; no database is asked."""
+    """200 if the process answers. No database is asked."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
 def readyz() -> HttpResponse:
-    """Each database answers; 503 names those that do not."""
+    """200 if each database answers, else 503. The body says which do."""
     state = {alias: _answers(alias) for alias in connections}
     return JsonResponse(state, status=200 if all(state.values()) else 503)
 

@@ -14,7 +14,11 @@ class OrderLineReadSerializer(serializers.Serializer[None]):
 
 
 class OrderReadSerializer(DocumentSerializer):
-    customer_name = serializers.CharField(read_only=True, allow_null=True, help_text="null until the copy is there")
+    shows_other_streams = True  # the name is the customer's
+
+    customer_name = serializers.CharField(
+        read_only=True, allow_null=True, help_text="null until the service has the name of a new customer"
+    )
     lines = OrderLineReadSerializer(many=True, read_only=True)
 
     class Meta:

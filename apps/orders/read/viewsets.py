@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.eventlog.api.access import open_to
+from apps.eventlog.api.documents import Documents
 from apps.eventlog.api.filters import InstantFilter, check_parameters
 from apps.eventlog.api.query_viewset import QueryViewSet
 from apps.orders.models import Order
@@ -30,7 +31,7 @@ class OrderFilters(django_filters.FilterSet):
 
 
 class OrderReadViewSet(QueryViewSet):
-    """GET only: all orders for staff who may see them, their own for a customer."""
+    """GET only: staff who may see orders see all of them, a customer their own."""
 
     service, category = "orders", "order"
     rows, owner = queries.orders, "customer_id"
@@ -38,9 +39,6 @@ class OrderReadViewSet(QueryViewSet):
     serializer_class = OrderReadSerializer
     filterset_class = OrderFilters
     ordering_fields = ("placed_at", "updated_at")
-
-    def unchanged(self, pk: UUID, version: int) -> bool:
-        return queries.name_is_older(pk, version)
 
     def row_at(self, pk: UUID, position: int) -> Order | None:
         return queries.order_at(pk, position)
@@ -51,4 +49,4 @@ class OrderReadViewSet(QueryViewSet):
     def summary(self, request: Request) -> Response:
         """Orders and revenue by day of placing and currency, newest first."""
         check_parameters(request, {"limit", "cursor"})
-        return self.pages(queries.summaries(), OrderSummaryReadSerializer)
+        return self.page(Documents(queries.summaries, OrderSummaryReadSerializer))

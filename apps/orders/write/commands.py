@@ -1,4 +1,4 @@
-"""What one may ask of the orders service."""
+"""The commands of the orders service."""
 
 from dataclasses import dataclass
 from typing import ClassVar

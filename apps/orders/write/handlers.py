@@ -1,4 +1,4 @@
-"""One handler a command: load the order, let it decide."""
+"""One handler for each command: load the order, let it decide."""
 
 from apps.eventlog.aggregates import RuleBroken
 from apps.eventlog.dispatch import handles

@@ -1,4 +1,4 @@
-"""Input of the commands of the orders service."""
+"""The bodies of the commands of the orders service."""
 
 import re
 from decimal import Decimal
@@ -18,13 +18,13 @@ CURRENCIES = {currency.code: currency.exponent for currency in Currency if curre
 ORDER_BYTES = 100_000  # of the lines as JSON: 500 of them with the longest SKU of ASCII have some 90,000
 
 
-# Digits with the point among them, for each number of decimals that a currency has.
+# One pattern for each number of decimals: at most 12 digits in all, with the point before the decimals.
 MONEY = "|".join(rf"^[0-9]{{1,{12 - n}}}[.][0-9]{{{n}}}$" if n else "^[0-9]{1,12}$" for n in range(5))
 
 
 @extend_schema_field({"type": "string", "pattern": MONEY})
 class MoneyField(serializers.Field[Decimal, str, str, Decimal]):
-    """A decimal string of up to 12 digits, 0 or more; a JSON number is refused, for it may have been a float."""
+    """A decimal string of up to 12 digits, 0 or more. A JSON number is refused: as a float it may be inexact."""
 
     def to_internal_value(self, data: Any) -> Decimal:
         if not isinstance(data, str) or not re.match(MONEY, data) or data.endswith("\n"):
@@ -48,7 +48,7 @@ class OrderLineSerializer(CommandSerializer):
     }
 )
 class PlaceOrderSerializer(CommandSerializer):
-    customer_id = serializers.UUIDField(required=False, help_text="oneself by default; staff name it")
+    customer_id = serializers.UUIDField(required=False, help_text="required for staff; a customer orders for oneself")
     currency = serializers.ChoiceField(choices=sorted(CURRENCIES))
     lines = OrderLineSerializer(many=True, min_length=1, max_length=500)  # type: ignore[call-arg]
 
@@ -56,23 +56,23 @@ class PlaceOrderSerializer(CommandSerializer):
         if "customer_id" not in fields:
             fields["customer_id"] = customer_id(self.context["request"])
         if fields["customer_id"] is None:
-            raise serializers.ValidationError({"customer_id": ["staff name the customer"]})
-        places = CURRENCIES[fields["currency"]]
-        errors = [self._too_exact(line, fields["currency"], places) for line in fields["lines"]]
+            raise serializers.ValidationError({"customer_id": ["staff must name the customer"]})
+        decimals = CURRENCIES[fields["currency"]]
+        errors = [self._too_exact(line, fields["currency"], decimals) for line in fields["lines"]]
         if any(errors):
             raise serializers.ValidationError({"lines": errors})
         if len(msgspec.json.encode(fields["lines"])) > ORDER_BYTES:
             raise serializers.ValidationError({"lines": [f"more than {ORDER_BYTES} bytes"]})
-        exact = Decimal(1).scaleb(-places)
+        exact = Decimal(1).scaleb(-decimals)
         fields["lines"] = tuple(
             OrderLine(line["sku"], line["quantity"], line["unit_price"].quantize(exact)) for line in fields["lines"]
         )
         return fields
 
-    def _too_exact(self, line: dict[str, Any], currency: str, places: int) -> dict[str, list[str]]:
-        if -line["unit_price"].normalize().as_tuple().exponent <= places:
+    def _too_exact(self, line: dict[str, Any], currency: str, decimals: int) -> dict[str, list[str]]:
+        if -line["unit_price"].normalize().as_tuple().exponent <= decimals:
             return {}
-        return {"unit_price": [f"{currency} has {places} decimals"]}
+        return {"unit_price": [f"{currency} has {decimals} decimals"]}
 
 
 @example({"payment_reference": "INV-2026-0042"})

@@ -1,4 +1,4 @@
-"""Commands of the orders service by POST."""
+"""The commands of the orders service over HTTP."""
 
 from uuid import UUID
 
@@ -19,13 +19,13 @@ from apps.orders.write.serializers import (
 
 
 class OrderWriteViewSet(CommandViewSet):
-    """POST only."""
+    """The commands, by POST only."""
 
     problems = {"create": (404,)}
 
     @takes(PlaceOrderSerializer, PlaceOrder)
     def create(self, request: Request) -> Response:
-        """Place an order, for oneself or by staff for a customer."""
+        """Place an order for oneself, or as staff for a customer."""
         return self.send(PlaceOrder(uuids.uuid7(), **self.fields()), created=True)
 
     @takes(PayOrderSerializer, PayOrder)
@@ -43,11 +43,11 @@ class OrderWriteViewSet(CommandViewSet):
     @takes(NothingSerializer, DeliverOrder)
     @action(detail=True, methods=["post"])
     def deliver(self, request: Request, pk: UUID) -> Response:
-        """Say that a shipped order has arrived; for staff."""
+        """Record that a shipped order has arrived; for staff."""
         return self.send(DeliverOrder(pk, **self.fields()))
 
     @takes(CancelOrderSerializer, CancelOrder)
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: UUID) -> Response:
-        """Cancel an order that was not shipped."""
+        """Cancel an order that is not shipped yet."""
         return self.send(CancelOrder(pk, **self.fields()))

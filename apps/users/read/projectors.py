@@ -1,4 +1,4 @@
-"""Users' events become the users' rows."""
+"""From the events of users: the rows of users."""
 
 from apps.eventlog.events import ERASED, RecordedEvent
 from apps.eventlog.projectors import RowProjector, on
@@ -14,7 +14,7 @@ from apps.users.models import User
 
 
 class UserProjector(RowProjector):
-    """One row a user."""
+    """One row for each user."""
 
     model, category = User, "user"
 

@@ -17,7 +17,7 @@ from apps.users.read.serializers import UserReadSerializer
 
 
 class UserReadViewSet(QueryViewSet):
-    """GET only: all users for staff who may see them, oneself for a customer."""
+    """GET only: staff who may see users see all of them, a customer only themselves."""
 
     service, category = "users", "user"
     rows, owner = queries.users, "id"
@@ -30,9 +30,9 @@ class UserReadViewSet(QueryViewSet):
     @extend_schema(responses=PersonalDataSerializer, parameters=PAGING)
     @action(detail=True, url_path="personal-data")
     def personal_data(self, request: Request, pk: UUID) -> Response:
-        """Everything that is held about the person, each value with its source, page by page."""
+        """All data about the person, each value with its source, page by page."""
         check_parameters(request, {"limit", "cursor"})
-        self.row(pk)
+        self.document(pk)
         return personal_data(request, pk)
 
     def row_at(self, pk: UUID, position: int) -> User | None:

@@ -1,4 +1,4 @@
-"""The user: who may be who, decided on the user's own history."""
+"""The user: registered, active or inactive, erased in the end. One e-mail address has one active user."""
 
 import unicodedata
 from uuid import UUID
@@ -17,7 +17,7 @@ EMAIL = "users.email"
 
 
 def email_key(email: str) -> str:
-    """The form under which an address is unique: NFKC, case-folded, without a trailing dot."""
+    """The form in which an address must be unique: NFKC, case-folded, without a dot at the end."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", email).casefold()).strip().rstrip(".")
 
 

@@ -1,4 +1,4 @@
-"""What one may ask of the users service."""
+"""The commands of the users service."""
 
 from dataclasses import dataclass
 from typing import ClassVar

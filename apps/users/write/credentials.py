@@ -1,4 +1,4 @@
-"""What a login is let in with: tokens and sessions, how many there are, and when they end."""
+"""The tokens and sessions of a login: how many there are, and when they end."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ from apps.users.write.aggregates import EMAIL, email_key
 
 
 def issue(login: Any) -> tuple[AuthToken, str] | None:
-    """A new token and its secret. With more than TOKENS_PER_LOGIN the oldest ends.
+    """A new token and its secret. If the login then has more than TOKENS_PER_LOGIN, the oldest ends.
 
-    The row of the login is locked, so that parallel logins do not have more together. None if the login was deactivated
-    or got another password since its password was checked.
+    Locks the row of the login, or parallel requests could make more. None if the login was deactivated or got another
+    password after its password was checked.
     """
     with transaction.atomic(using=AuthToken.objects.db):
         same = get_user_model()._default_manager.filter(pk=login.pk, is_active=True, password=login.password)
@@ -40,7 +40,7 @@ def end_tokens(login: Any) -> None:
 def end_sessions(login: Any) -> None:
     """Delete every session of a login.
 
-    Only what a session keeps says whose it is, so each is looked at. Customers have none: they carry tokens.
+    Reads every session, because only its data says whose it is. They are few: customers use tokens.
     """
     rows = Session.objects.filter(expire_date__gt=timezone.now()).iterator()
     mine = [row.pk for row in rows if row.get_decoded().get(SESSION_KEY) == str(login.pk)]
@@ -48,10 +48,10 @@ def end_sessions(login: Any) -> None:
 
 
 class PasswordRule:
-    """A validator among Django's, which its forms, its commands and `set_password` all know.
+    """A password validator for Django. Its forms, its commands and `set_password` call it.
 
-    Refuses the e-mail address of a user as password. Ends the tokens of a login whose password has changed; sessions
-    end by themselves, for each carries a hash of the password.
+    Refuses a user's own e-mail address as password. Ends the tokens of a login when its password has changed. Sessions
+    end by themselves, because each has a hash of the password.
     """
 
     def validate(self, password: str, user: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""Failed logins are counted in the shared cache: of an account, of an address, and of both together."""
+"""Failed logins are counted in the shared cache: of an account, of a network address, and of both together."""
 
 import logging
 from collections.abc import Callable
@@ -18,36 +18,36 @@ LINE = "%s: name %s, address %s; tries: %d of the address, %d of the account, %d
 def counted(name: str, account: str, address: str, check: Callable[[], Any]) -> Any:
     """What `check` answers: the login, or None for a failure, which then counts. Raises Throttled after too many.
 
-    Each try takes its places before the password is looked at, so parallel guesses cannot be more than the limits.
+    Takes the slots before it checks the password, or parallel guesses could exceed the limits.
     """
     network = network_of(address)
-    places = [
+    slots = [
         Slots("login_address", network),
         Slots("login_account", account),
         Slots("login", f"{account}:{network}"),
     ]
     login = None
     try:
-        for place in places:
-            place.take()
+        for slot in slots:
+            slot.take()
         login = check()
     except Throttled:
-        _give_back(places)
-        _log("login refused after too many failures", name, address, places)
+        _give_back(slots)
+        _log("login refused after too many failures", name, address, slots)
         raise
     if login is None:
-        _log("login failed", name, address, places)
+        _log("login failed", name, address, slots)
     else:
-        _give_back(places)
+        _give_back(slots)
     return login
 
 
-def _give_back(places: list[Slots]) -> None:
-    for place in places:
-        place.give_back()
+def _give_back(slots: list[Slots]) -> None:
+    for slot in slots:
+        slot.give_back()
 
 
-def _log(what: str, name: str, address: str, places: list[Slots]) -> None:
-    """The name as a keyed hash: the `key` of the reservation, if it is the address of a user."""
+def _log(what: str, name: str, address: str, slots: list[Slots]) -> None:
+    """Log the name as a keyed hash. If it is the address of a user, the hash is the `key` of its reservation."""
     hashed = reservations.keyed_hash(EMAIL, email_key(name))
-    logger.warning(LINE, what, hashed, address, *(place.count for place in places))
+    logger.warning(LINE, what, hashed, address, *(slot.count for slot in slots))

@@ -1,4 +1,4 @@
-"""One handler a command: load the user, let it decide."""
+"""One handler for each command: load the user, let it decide."""
 
 from apps.eventlog.dispatch import handles
 from apps.eventlog.repository import creating, editing

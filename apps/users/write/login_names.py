@@ -1,7 +1,7 @@
-"""One namespace of login names: the address of an active user is no name of a login in Django's auth, nor the reverse.
+"""One namespace of login names: the e-mail address of an active user is never the name of a login in Django's auth.
 
-The two stand in two databases, so at one instant two requests may take one name each; and a shell can make any login.
-Then neither is locked out: a name that means two logins is tried with both.
+The two are in two databases, so two requests at the same instant may each take the same name, and a shell can make any
+login. Then nobody is locked out: if a name means two logins, the password is tried with both.
 """
 
 from typing import Any
@@ -15,8 +15,8 @@ from apps.eventlog import reservations
 from apps.eventlog.reservations import Reserved
 from apps.users.write.aggregates import EMAIL, email_key
 
-# Customers' logins are called by their ids. The few others are found by an index of the names with an `@` in them:
-# among a million logins that takes 0.03 ms, a look at every name 137 ms (SQLite).
+# The names of customers' logins are their ids. An index of the names with an `@` finds the few others: among a million
+# logins that takes 0.03 ms, and to look at every name takes 137 ms (SQLite).
 HAS_AT = {"sqlite": "instr({}, '@') > 0", "postgresql": "strpos({}, '@') > 0"}
 
 
@@ -31,7 +31,7 @@ def require_free(email: str) -> None:
 
 
 def meant_by(name: str) -> list[str]:
-    """The usernames in Django's auth that a name can mean, one of staff first; the name itself where there is none."""
+    """The usernames in Django's auth that a name can mean, that of staff first; the name itself if there is none."""
     holder = reservations.reserved_by(EMAIL, email_key(name)) or ""
     names = [name, holder.removeprefix("user-")]
     known = set(get_user_model()._default_manager.filter(username__in=names).values_list("username", flat=True))
@@ -39,16 +39,16 @@ def meant_by(name: str) -> list[str]:
 
 
 def require_no_address(name: str) -> None:
-    """Raise `ValidationError` if an active user has this name as address.
+    """Raise `ValidationError` if this name is the e-mail address of an active user.
 
-    A validator of the username, so that it holds for the forms of the admin and for `createsuperuser`.
+    This is a validator of the username, so the forms of the admin and `createsuperuser` call it.
     """
     if "@" in name and reservations.reserved_by(EMAIL, email_key(name)):
         raise ValidationError("an active user has this e-mail address")
 
 
 def add_index(using: str, **_: Any) -> None:
-    """The index that `require_free` looks into, after a migration of Django's auth."""
+    """Add the index that `require_free` uses, after a migration of Django's auth."""
     login, connection = get_user_model(), connections[using]
     table = login._meta.db_table
     if using == router.db_for_write(login) and table in connection.introspection.table_names():

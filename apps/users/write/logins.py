@@ -1,7 +1,7 @@
-"""Logins: a password is not history, so it lives in Django's auth, in `default`.
+"""Logins. A password is not history, so it is not in the log but in Django's auth, in the database `default`.
 
-A customer's auth username is the user id; the e-mail address leads there by the reservation that
-keeps it unique, which is never late.
+The username of a customer's login is the user id. The reservation that keeps an e-mail address unique leads from the
+address to the id, and unlike a read model it is never late.
 """
 
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ from apps.users.write.login_names import meant_by
 
 @contextmanager
 def opening(user_id: UUID, password: str | None) -> Iterator[None]:
-    """A login for a user who registers in this block; taken away again where that is refused.
+    """Make a login for the user who registers in this block, and delete it if the registration is refused.
 
-    Without a password nobody can log in as this user. Where a database fails, the login stays: the
-    event may be committed all the same, and without one the login leads nowhere.
+    If `password` is None, nobody can log in as this user. If a database fails, the login stays: the event may be
+    committed nevertheless, and if it is not, the login is of no use to anybody.
     """
     login, _ = get_user_model().objects.get_or_create(username=str(user_id))
     login.set_password(password)
@@ -44,22 +44,22 @@ def opening(user_id: UUID, password: str | None) -> Iterator[None]:
 
 
 def set_open(user_id: UUID, open: bool) -> None:
-    """Allow or end the login of a user; ending it revokes every token."""
+    """Open or close the login of a user. Closing it revokes every token."""
     get_user_model().objects.filter(username=str(user_id)).update(is_active=open)
     if not open:
         AuthToken.objects.filter(user__username=str(user_id)).delete()
 
 
 def remove(user_id: UUID) -> None:
-    """Take the login of a user away, and every token with it."""
+    """Delete the login of a user and every token."""
     get_user_model().objects.filter(username=str(user_id)).delete()
 
 
 def authenticate(username: str, password: str, address: str) -> AbstractBaseUser | None:
-    """The login of an e-mail address (or of a member of staff) and its password, or None.
+    """The login of an e-mail address (or of a member of staff) if the password is right, otherwise None.
 
-    An unknown name costs as much as a wrong password. Raises Throttled after too many failures of this account, from
-    this address, or of both together.
+    An unknown name takes as long as a wrong password. Raises Throttled after too many failures of this account, from
+    this network address, or of both together.
     """
     names = meant_by(username)
 
@@ -71,10 +71,10 @@ def authenticate(username: str, password: str, address: str) -> AbstractBaseUser
 
 
 class PageBackend(ModelBackend):
-    """Checks passwords; what a page sends (the admin's login) is counted with what the API is sent."""
+    """Checks the passwords that a page sends, as the admin's login does, and counts their failures with the API's."""
 
     def authenticate(self, request: Any, username: Any = None, password: Any = None, **more: Any) -> Any:
-        """The login, or None; raises PermissionDenied after too many failures, a refusal like any other."""
+        """The login, or None. After too many failures raises PermissionDenied, which looks like a wrong password."""
         check = partial(super().authenticate, request, username, password, **more)
         if request is None or username is None:
             return check()

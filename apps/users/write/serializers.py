@@ -1,4 +1,4 @@
-"""Input of the commands of the users service."""
+"""The bodies of the commands of the users service."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ class RegisterUserSerializer(CommandSerializer):
         trim_whitespace=False,
         write_only=True,
         required=False,
-        help_text="only staff may leave it out; not a common one, nor digits alone, nor like the address or the name",
+        help_text="only staff may leave it out; refused are common passwords, digits alone, and any like the address",
     )
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
@@ -68,11 +68,11 @@ class DeactivateUserSerializer(CommandSerializer):
 
 @example({"reason": "asked for in writing"})
 class EraseUserSerializer(CommandSerializer):
-    """Staff give a reason, the person the password once more."""
+    """Staff give a reason; the person gives the password again."""
 
     password = serializers.CharField(max_length=128, trim_whitespace=False, write_only=True, required=False)
     reason = serializers.CharField(
-        max_length=500, required=False, help_text="of staff; it stays for ever, so nothing personal"
+        max_length=500, required=False, help_text="from staff only; it stays for ever, so it must say nothing personal"
     )
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class EraseUserSerializer(CommandSerializer):
         if needed not in fields:
             raise serializers.ValidationError({needed: ["This field is required."]})
         if other in fields:
-            raise serializers.ValidationError({other: [f"not with your login: give the {needed}"]})
+            raise serializers.ValidationError({other: [f"not allowed for your login: give the {needed}"]})
         return fields
 
 
@@ -91,7 +91,7 @@ class LoginSerializer(CommandSerializer):
 
 
 class TokenSerializer(serializers.Serializer[Any]):
-    """What a login answers."""
+    """The answer to a login."""
 
     token = serializers.CharField()
     expires_at = serializers.DateTimeField()

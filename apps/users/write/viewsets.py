@@ -1,4 +1,4 @@
-"""Commands of the users service by POST, and logging in and out."""
+"""The commands of the users service over HTTP, and logging in and out."""
 
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,6 @@ from apps.eventlog.api.command_viewset import CommandViewSet, takes
 from apps.eventlog.api.filters import check_parameters
 from apps.eventlog.api.throttles import Slots, address_of, network_of
 from apps.eventlog.commands import Actor
-from apps.eventlog.permissions import actor_of
 from apps.users.write import credentials, logins
 from apps.users.write.commands import ChangeEmail, DeactivateUser, EraseUser, ReactivateUser, RegisterUser, RenameUser
 from apps.users.write.serializers import (
@@ -36,7 +35,7 @@ from apps.users.write.serializers import (
 
 
 class WrongCredentials(APIException):
-    """One answer for an unknown user and a wrong password."""
+    """The same answer for an unknown user and a wrong password."""
 
     status_code = 401
     default_detail = "unknown user or wrong password"
@@ -44,7 +43,7 @@ class WrongCredentials(APIException):
 
 
 class UserWriteViewSet(CommandViewSet):
-    """POST only."""
+    """The commands, by POST only."""
 
     problems = dict.fromkeys(("rename", "change_email", "deactivate", "reactivate"), (410,))
 
@@ -56,14 +55,14 @@ class UserWriteViewSet(CommandViewSet):
 
     @takes(RegisterUserSerializer, RegisterUser, anyone=True)
     def create(self, request: Request) -> Response:
-        """Register a user, oneself or by staff, with a login."""
+        """Register oneself, or as staff another user, with a login."""
         fields = self.fields()
         password, user_id = fields.pop("password"), uuids.uuid7()
         if self.answered:
             return self.answer(self.answered, created=True)
         if not request.user.is_staff:
             Slots("registration", network_of(address_of(request))).take()
-        actor = actor_of(request.user) if request.user.is_staff else Actor.customer(user_id)
+        actor = Actor.of(request.user) if request.user.is_staff else Actor.customer(user_id)
         with logins.opening(user_id, password):
             return self.send(RegisterUser(user_id, **fields), actor=actor, created=True)
 
@@ -76,19 +75,18 @@ class UserWriteViewSet(CommandViewSet):
     @takes(ChangeEmailSerializer, ChangeEmail)
     @action(detail=True, methods=["post"], url_path="change-email")
     def change_email(self, request: Request, pk: UUID) -> Response:
-        """Give a user another address, which is also what they log in with; the person gives the password once more."""
+        """Give a user another e-mail address, with which the user also logs in. The person sends the password too."""
         fields = self.fields()
         if "password" in fields and not self.answered:
-            authenticated(request, request.user.get_username(), fields.pop("password"))
-            Slots(
-                "change_email", request.user.get_username()
-            ).take()  # for the answer tells whether an address is taken
+            username = request.user.get_username()
+            authenticated(request, username, fields["password"])
+            Slots("change_email", username).take()  # because the answer tells whether an address is taken
         return self.send(ChangeEmail(pk, fields["email"]))
 
     @takes(DeactivateUserSerializer, DeactivateUser)
     @action(detail=True, methods=["post"])
     def deactivate(self, request: Request, pk: UUID) -> Response:
-        """End a user's login and every token; unpaid orders are cancelled."""
+        """Close a user's login and revoke every token; unpaid orders are cancelled."""
         return self.send(DeactivateUser(pk, **self.fields()))
 
     @takes(NothingSerializer, ReactivateUser)
@@ -100,7 +98,7 @@ class UserWriteViewSet(CommandViewSet):
     @takes(EraseUserSerializer, EraseUser)
     @action(detail=True, methods=["post"])
     def erase(self, request: Request, pk: UUID) -> Response:
-        """Forget the person for good: what the log and the rows say of them becomes `[erased]`, orders stay."""
+        """Forget the person for ever: their personal data in the log and the rows becomes `[erased]`, orders stay."""
         fields = self.fields()
         if "password" in fields and not self.answered:
             authenticated(request, request.user.get_username(), fields["password"])
@@ -108,7 +106,7 @@ class UserWriteViewSet(CommandViewSet):
 
 
 def authenticated(request: Request, username: str, password: str) -> AbstractBaseUser:
-    """The login of a name and its password; raises `WrongCredentials` and `Throttled`."""
+    """The login with this name and password. Raises `WrongCredentials` and `Throttled`."""
     login = logins.authenticate(username, password, address_of(request))
     if login is None:
         raise WrongCredentials
@@ -116,7 +114,7 @@ def authenticated(request: Request, username: str, password: str) -> AbstractBas
 
 
 class LoginViewSet(ViewSet):
-    """Bearer tokens, and the end of them and of sessions: POST only."""
+    """Bearer tokens, and the end of them and of sessions, by POST only."""
 
     permission_classes = [DeclaredAccess]
     problems = {"login": (429,)}
@@ -129,7 +127,7 @@ class LoginViewSet(ViewSet):
     @extend_schema(request=LoginSerializer, responses={200: TokenSerializer})
     @action(detail=False, methods=["post"], authentication_classes=[])
     def login(self, request: Request) -> Response:
-        """A token for an address (or the name of a member of staff) and its password."""
+        """Get a token for an e-mail address (or the name of a member of staff) and its password."""
         body = LoginSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         issued = credentials.issue(authenticated(request, **body.validated_data))
@@ -143,7 +141,7 @@ class LoginViewSet(ViewSet):
     @extend_schema(request=None, responses={204: None})
     @action(detail=False, methods=["post"])
     def logout(self, request: Request) -> Response:
-        """End what the request carries: the token, the session of the sender, or both."""
+        """Revoke the token of this request, and end its session."""
         if isinstance(request.auth, AuthToken):
             request.auth.delete()
         if request.session.get(SESSION_KEY) == str(request.user.pk):
@@ -154,7 +152,7 @@ class LoginViewSet(ViewSet):
     @extend_schema(request=None, responses={204: None})
     @action(detail=False, methods=["post"], url_path="logout-all")
     def logout_all(self, request: Request) -> Response:
-        """End every token and every session of the sender."""
+        """Revoke every token of this login, and end every session."""
         credentials.end_tokens(request.user)
         credentials.end_sessions(request.user)
         return Response(status=204)

@@ -20,7 +20,8 @@ from apps.eventlog.api.filters import check_parameters
 from apps.eventlog.api.pagination import KeysetPagination
 from apps.eventlog.api.problems import ProblemMiddleware, exception_handler, problem
 from apps.eventlog.read.viewsets import EventStreamRenderer
-from apps.eventlog.server import asgi, request_head
+from apps.eventlog.server import request_head
+from apps.eventlog.server.client import Client
 from apps.eventlog.server.wsgi_environ import environ_of
 from apps.orders.write.serializers import PlaceOrderSerializer
 from apps.users.write.serializers import RegisterUserSerializer, RenameUserSerializer
@@ -29,8 +30,8 @@ from tests.support.bodies import SHAPES, Shape, register
 pytestmark = pytest.mark.django_db(databases=[])  # nothing here asks a database
 
 SIZES = 1, 2, 4, 8
-# What is so quick or so small that a machine's mood decides: seconds and bytes.
-QUICK, SMALL = 0.01, 1_000_000
+# Seconds and bytes that are too few to tell growth from noise.
+QUICK, SMALL = 0.03, 1_000_000
 ANSWER = 5000
 COMMANDS = {"order": PlaceOrderSerializer, "register": RegisterUserSerializer, "rename": RenameUserSerializer}
 
@@ -48,7 +49,7 @@ def read(chunks: list[bytes], command: str, headers: dict[str, str], query: str 
         "query_string": query.encode(),
         "headers": [(name.strip().encode(), value.encode()) for name, value in names.items()],
     }
-    body = asyncio.run(asgi._read(receiver(chunks)))
+    body = asyncio.run(Client(receiver(chunks), never).body())
     assert body is not None
     if fault := request_head.fault_of(scope):
         return problem(*fault).content
@@ -64,6 +65,10 @@ def receiver(chunks: list[bytes]) -> Callable[[], Any]:
         return {"type": "http.request", "body": body, "more_body": more}
 
     return receive
+
+
+async def never(message: dict[str, Any]) -> None:
+    raise AssertionError("nothing is sent before a body is read")
 
 
 def checked(http: WSGIRequest, command: str) -> Any:
@@ -87,12 +92,15 @@ def checked(http: WSGIRequest, command: str) -> Any:
 
 
 def seconds(work: Work, tries: int, enough: float = 0.0) -> float:
-    """The quickest of some tries, which end once one is quick enough: a busy machine slows some, not all."""
+    """The processor's time for the quickest of some tries, which end once one is quick enough.
+
+    A busy machine makes this thread wait, which does not count, and slows some of the tries.
+    """
     best = math.inf
     while tries and best > enough:
-        began = time.perf_counter()
+        began = time.thread_time()
         answer = work()
-        best, tries = min(best, time.perf_counter() - began), tries - 1
+        best, tries = min(best, time.thread_time() - began), tries - 1
         assert len(answer) <= ANSWER
     return best
 
@@ -126,7 +134,7 @@ def works_of(shape: Shape) -> list[Work]:
 def test_a_body_is_read_in_proportion_to_its_size(name: str) -> None:
     works = works_of(SHAPES[name])
     hold(works)
-    assert peak(works[-1]) <= 20 * len(SHAPES[name].body(SIZES[-1])) + 6 * SMALL  # 500 lines have 1,500 errors
+    assert peak(works[-1]) <= 20 * len(SHAPES[name].body(SIZES[-1])) + 10 * SMALL  # 500 lines have 1,500 errors
 
 
 def test_a_body_of_many_chunks_is_read_in_proportion_to_their_number() -> None:
@@ -171,7 +179,7 @@ def test_the_measure_finds_a_parser_that_counts_each_key(monkeypatch: pytest.Mon
     def counting(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         if any(keys.count(key) > 1 for key in keys):
-            raise ValueError("a key stands twice")
+            raise ValueError("a key is there twice")
         return dict(pairs)
 
     works = works_of(SHAPES["a key twice"])

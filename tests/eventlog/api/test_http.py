@@ -1,12 +1,11 @@
 """The API's edges: problems, the feed, the catalog, and who may see them."""
 
-from io import StringIO
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.core.management import call_command
+from django.db import connections
 from django.test import Client
 
 from apps.eventlog import store
@@ -36,31 +35,6 @@ def test_a_fault_of_ours_is_a_problem_too(api: Api, monkeypatch: pytest.MonkeyPa
     answer = ann.post(f"users/{ann.user_id}/rename/", {"name": "Anna"})
     assert (answer.status, answer.headers["Content-Type"]) == (500, "application/problem+json")
     assert "ZeroDivisionError" not in str(answer.json)
-
-
-STAFF_ONLY = ["events/", "events/catalog/", "orders/summary/"]
-SIGNED_IN = ["users/", "orders/", "events/stream/"]
-
-
-@pytest.mark.parametrize("path", STAFF_ONLY + SIGNED_IN)
-def test_who_may_read(api: Api, path: str) -> None:
-    ann, staff = api.customer(), api.staff
-    assert api.get(path).status == 401
-    there = 503 if "stream" in path else 200  # the test client is no ASGI server
-    assert ann.get(path).status == (403 if path in STAFF_ONLY else there)
-    assert staff.get(path).status == there
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        *["users/{id}/rename/", "users/{id}/change-email/", "users/{id}/deactivate/", "users/{id}/reactivate/"],
-        *["orders/", "orders/{id}/pay/", "orders/{id}/ship/", "orders/{id}/deliver/", "orders/{id}/cancel/"],
-        *["auth/logout/", "auth/logout-all/"],
-    ],
-)
-def test_nobody_commands_anonymously(api: Api, path: str) -> None:
-    assert api.post(path.format(id=uuid4())).status == 401
 
 
 def test_a_session_needs_the_csrf_token(api: Api) -> None:
@@ -115,7 +89,7 @@ def test_the_catalog_has_every_event_with_its_schema(api: Api) -> None:
 
 def test_probes_answer() -> None:
     assert Client().get("/livez").status_code == 200
-    assert Answer(Client().get("/readyz")).json == {"default": True, "users": True, "orders": True, "eventlog": True}
+    assert Answer(Client().get("/readyz")).json == dict.fromkeys(connections, True)
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
@@ -132,12 +106,3 @@ def test_another_host_is_refused_with_the_reason(path: str, settings: Any, caplo
     assert answer.status == 400
     assert "Host" in answer["detail"]
     assert not any(record.exc_info for record in caplog.records)
-
-
-@pytest.mark.parametrize("path", ["/", "/admin/login/", "/api/docs/", "/api/schema/"])
-def test_pages_answer(path: str) -> None:
-    assert Client().get(path).status_code == 200
-
-
-def test_the_schema_is_made_without_a_warning() -> None:
-    call_command("spectacular", "--validate", "--fail-on-warn", stdout=StringIO())

@@ -10,8 +10,9 @@ from django.test import Client
 from apps.eventlog import store
 from apps.eventlog.api import command_rate
 from apps.eventlog.api.command_rate import Bucket
-from apps.eventlog.live.messages import Entry
+from apps.eventlog.live.messages import Message
 from apps.eventlog.models import IdempotencyRecord
+from apps.eventlog.privacy import subject_report
 from apps.orders.write.serializers import ORDER_BYTES
 from tests.support.api import PASSWORD, Api
 
@@ -77,7 +78,9 @@ def test_an_order_has_a_bound_in_bytes(api: Api, sku: str, status: int) -> None:
         ]
 
 
-def test_personal_data_come_page_by_page_both_ways(api: Api) -> None:
+@pytest.mark.parametrize("chunk", [2, 100])
+def test_personal_data_come_page_by_page_both_ways(api: Api, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(subject_report, "CHUNK", chunk)
     ann = api.customer()
     for _ in range(3):
         ann.place()
@@ -160,7 +163,7 @@ def test_the_live_stream_says_staff_to_customers_as_histories_do(api: Api) -> No
     ann, staff = api.customer(), api.staff
     order = ann.place()
     staff.post(f"orders/{order}/cancel/", {"reason": "a test"})
-    first, last = [Entry.of(recorded, UUID(ann.user_id)) for recorded in store.read_stream(f"order-{order}")]
+    first, last = [Message.of(recorded, UUID(ann.user_id)) for recorded in store.read_stream(f"order-{order}")]
     assert first.own is first.text
     assert b'"actor":"admin"' in last.text
     assert b"admin" not in last.own

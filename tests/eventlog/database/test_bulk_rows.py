@@ -16,6 +16,7 @@ MOMENTS = [
     datetime(2026, 11, 26, 9, 0, 0, 1, tzinfo=UTC),
     datetime(2026, 11, 26, tzinfo=timezone(timedelta(hours=5, minutes=30))),
     datetime(1, 1, 1, tzinfo=UTC),
+    datetime(2026, 11, 26, tzinfo=timezone(timedelta(minutes=19, seconds=32))),
 ]
 
 

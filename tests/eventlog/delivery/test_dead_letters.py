@@ -98,14 +98,14 @@ def end_the_process(*arguments: object) -> None:
     raise ProcessEnds
 
 
-def test_a_handler_that_ends_the_process_is_found_out_and_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_handler_that_ends_the_process_is_found_out_and_set_aside(
+    worker_mode: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = [uuid4() for _ in range(3)]
-    monkeypatch.setattr(projecting, "catch_up", lambda service: None)  # so that all events come in one batch
     for id in ids:
         dispatch(RegisterUser(id, f"{id}@example.org", "A"))
         dispatch(RenameUser(id, "Bad" if id == ids[1] else "Good"))
-    dispatch(ChangeEmail(ids[1], "later@example.org"))
-    monkeypatch.undo()
+    dispatch(ChangeEmail(ids[1], "later@example.org"))  # all of it comes in one batch
 
     def renamed(self: UserProjector, row: User, event: UserRenamed, recorded: Any) -> None:
         if event.name == "Bad":

@@ -5,7 +5,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from itertools import count, takewhile
 from typing import Any
@@ -16,29 +15,13 @@ from django.db import DatabaseError, connections
 
 from apps.eventlog import store
 from apps.eventlog.events import RecordedEvent
-from apps.eventlog.models import StoredEvent
 from tests.eventlog.events import Counted
 from tests.journeys.deployment import eventually
 from tests.support import checker
 from tests.support.checker import History
+from tests.support.threads import in_threads, open_append
 
 WRITERS = 8
-
-
-def in_threads(number: int, work: Callable[[int], Any]) -> list[Any]:
-    """Run `work(index)` in so many threads, started together; connections are closed behind them."""
-    barrier = threading.Barrier(number)
-
-    def run(index: int) -> Any:
-        try:
-            connections["eventlog"].ensure_connection()
-            barrier.wait(timeout=30)
-            return work(index)
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(number) as pool:
-        return list(pool.map(run, range(number)))
 
 
 def test_of_fifty_writers_with_one_expected_version_one_wins() -> None:
@@ -72,7 +55,7 @@ def test_many_writers_and_a_follower_keep_every_promise() -> None:
 @pytest.mark.postgres
 def test_the_same_check_catches_a_naive_follower() -> None:
     def naive(after: int) -> Iterator[RecordedEvent]:
-        return iter(store.recorded(StoredEvent.objects.filter(position__gt=after).order_by("position")))
+        return iter(store.read_page(after=after, end=2**62, limit=store.PAGE))
 
     history, log = follow_writers(naive, seconds=2.0)
     assert checker.followed(history, log)
@@ -105,7 +88,7 @@ def follow_writers(
         done.set()
         follower.join()
     history.followers["follower"] = [seen[1:]]
-    return history, store.recorded(StoredEvent.objects.order_by("position"))
+    return history, store.read_page(after=0, end=2**62, limit=10**6)
 
 
 def write(history: History, index: int, deadline: float) -> None:
@@ -133,24 +116,10 @@ def write(history: History, index: int, deadline: float) -> None:
 @pytest.mark.postgres
 def test_an_open_append_holds_the_safe_position_and_its_end_frees_it() -> None:
     store.append("thing-1", [Counted(1)], expected_version=0)
-    appended, release = threading.Event(), threading.Event()
-
-    def slow(_: int) -> None:
-        with store.unit():
-            store.append("thing-2", [Counted(2)], expected_version=0)
-            appended.set()
-            release.wait(timeout=30)
-
-    thread = threading.Thread(target=lambda: in_threads(1, slow))
-    thread.start()
-    assert appended.wait(timeout=30)
-    try:
+    with open_append("thing-2", Counted(2)):
         store.append("thing-3", [Counted(3)], expected_version=0)
         assert (store.head(), store.safe_position()) == (3, 1)
         assert [recorded.position for recorded in store.read_all()] == [1]
-    finally:
-        release.set()
-        thread.join()
     assert store.safe_position() == 3
     assert [recorded.position for recorded in store.read_all()] == [1, 2, 3]
 

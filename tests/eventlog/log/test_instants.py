@@ -62,7 +62,7 @@ def test_blocks_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refuse_to_summarize(execute, sql, params, many, context):  # type: ignore[no-untyped-def]
-    assert "MIN(" not in sql
+    assert "min(" not in sql
     return execute(sql, params, many, context)
 
 

@@ -130,7 +130,7 @@ class Log(RuleBasedStateMachine):
         connections.close_all()
         projecting._busy.clear()
 
-    @rule(service=st.sampled_from(["users", "orders"]), batch=st.integers(1, 5))
+    @rule(service=st.sampled_from(services()), batch=st.integers(1, 5))
     def deliver(self, service: str, batch: int) -> None:
         projecting.catch_up(service, batch)
         assert checkpoints.reached(service, store.head())
@@ -142,8 +142,8 @@ class Log(RuleBasedStateMachine):
     @rule(at=st.floats(0, 1), batch=st.integers(1, 5))
     def replay_into_the_past(self, at: float, batch: int) -> None:
         prefix = self.history[: int(at * len(self.history))]
-        with rebuild.beside(UserProjector, batch) as (replay, [shadow]):
-            replay.drain(prefix[-1].position if prefix else 0)
+        with rebuild.building_shadow_tables(UserProjector, batch) as (replay, [shadow]):
+            replay.project_rest(prefix[-1].position if prefix else 0)
             rows = {str(row.pop("id")): row for row in shadow.model._default_manager.values()}
         assert rows == folded(prefix)["users"]
 
@@ -157,9 +157,12 @@ class Log(RuleBasedStateMachine):
 
     @invariant()
     def rows_are_the_fold_of_what_was_delivered(self) -> None:
-        rows, places = projected(), checkpoints.positions("users") | checkpoints.positions("orders")
+        rows = projected()
+        reached = {
+            name: position for service in services() for name, position in checkpoints.positions(service).items()
+        }
         for table, kind in (("users", "UserProjector"), ("customers", "CustomerProjector")):
-            assert rows[table] == folded(e for e in self.history if e.position <= places[kind])[table]
+            assert rows[table] == folded(e for e in self.history if e.position <= reached[kind])[table]
 
 
 def test_the_log_does_what_a_list_in_memory_does() -> None:

@@ -39,8 +39,8 @@ def test_a_check_finds_what_a_rebuild_mends(browser: Client) -> None:
     User.objects.filter(pk=forged.pk).update(name="Forged")
     check, rebuild, again = (asked(kind) for kind in ("verify", "rebuild", "verify"))
     for job in (check, rebuild, again):
-        jobs.carry_out(job)
-    events = store.find(category="user").count()
+        jobs.run(job)
+    events = store.count(category="user")
     assert check.outcome == "1 differences"
     assert rebuild.outcome == f"Rebuilt from {events} events"
     assert (rebuild.done, rebuild.total) == (events, events)
@@ -59,7 +59,7 @@ def test_a_job_that_fails_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(jobs, "rebuild", fail)
     job = asked("rebuild")
-    jobs.carry_out(job)
+    jobs.run(job)
     job.refresh_from_db()
     assert job.outcome == "Failed: ZeroDivisionError: planted"
     assert not jobs.running().exists()
@@ -90,7 +90,7 @@ def test_signs_of_life_tell_how_far_a_job_is(monkeypatch: pytest.MonkeyPatch) ->
         return 7
 
     monkeypatch.setattr(jobs, "rebuild", watched)
-    jobs.carry_out(asked("rebuild"))
+    jobs.run(asked("rebuild"))
     assert Job.objects.get().outcome == "Rebuilt from 7 events"
 
 

@@ -10,8 +10,8 @@ import pytest
 from django.db import connections, models, transaction
 
 from apps.eventlog.dispatch import dispatch
-from apps.eventlog.replay import rebuild, shadow_table
-from apps.eventlog.replay.shadow_table import TableInUse
+from apps.eventlog.replay import rebuild, shadow_postgresql
+from apps.eventlog.replay.shadow_table import ShadowTable, TableInUse
 from apps.orders.models import Order
 from apps.orders.read.projectors import OrderProjector
 from apps.users.models import User
@@ -132,14 +132,14 @@ def test_a_switch_that_never_gets_the_table_leaves_the_old_rows(monkeypatch: pyt
 def test_a_vacuum_of_either_table_holds_up_the_switch_and_nothing_else(
     table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shadow_table, "GIVE_UP_MAINTENANCE", "50ms")
+    monkeypatch.setattr(shadow_postgresql, "MAINTENANCE_TIMEOUT", "50ms")
     dispatch(RegisterUser(uuid4(), "ann@example.org", "Ann"))
     User.objects.update(name="the old row")
     with ExitStack() as vacuuming:
         tries: list[float] = []
-        index = shadow_table.Shadow.index
+        index = ShadowTable.build_indexes
 
-        def index_and_vacuum(new: shadow_table.Shadow) -> None:
+        def index_and_vacuum(new: ShadowTable) -> None:
             index(new)
             vacuuming.enter_context(vacuum(table))
             monkeypatch.setattr(rebuild.time, "sleep", try_again)
@@ -151,7 +151,7 @@ def test_a_vacuum_of_either_table_holds_up_the_switch_and_nothing_else(
             dispatch(RegisterUser(uuid4(), f"b{len(tries)}@example.org", "Bob"))
             assert set(User.objects.values_list("name", flat=True)) == {"the old row", "Bob"}
 
-        monkeypatch.setattr(shadow_table.Shadow, "index", index_and_vacuum)
+        monkeypatch.setattr(ShadowTable, "build_indexes", index_and_vacuum)
         rebuild.rebuild(UserProjector)
     assert len(tries) >= 3
     assert projected() == folded()
@@ -166,7 +166,7 @@ def indexes_waited_for() -> int:
 
 @pytest.mark.postgres
 def test_ctrl_c_does_not_wait_for_an_index() -> None:
-    new = shadow_table.Shadow(User)
+    new = ShadowTable(User)
     new.create()
     main = threading.get_ident()
 
@@ -179,7 +179,7 @@ def test_ctrl_c_does_not_wait_for_an_index() -> None:
     with somebody_else(f'LOCK TABLE "{new.name}" IN ROW EXCLUSIVE MODE'):
         thread.start()
         with pytest.raises(KeyboardInterrupt):
-            new.index()
+            new.build_indexes()
         assert indexes_waited_for() == 0
     thread.join()
     new.drop()
@@ -195,7 +195,7 @@ def waits_for_a_row() -> bool:
 
 @pytest.mark.postgres
 def test_the_switch_waits_for_a_slow_batch_of_live_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shadow_table, "GIVE_UP_MAINTENANCE", "50ms")
+    monkeypatch.setattr(shadow_postgresql, "MAINTENANCE_TIMEOUT", "50ms")
     monkeypatch.setattr(rebuild, "PATIENCE", 0.0)
     dispatch(RegisterUser(uuid4(), "ann@example.org", "Ann"))
     with rebuilding() as ended:

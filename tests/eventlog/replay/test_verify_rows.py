@@ -35,7 +35,7 @@ def test_rows_that_are_as_the_log_says_pass() -> None:
     rows, head = projected(), store.head()
     output, failed = run()
     assert not failed
-    assert output.count("as the log says") == 4
+    assert output.count("as the log says") == len(Projector.registry)
     assert (projected(), store.head()) == (rows, head)
 
 
@@ -48,7 +48,7 @@ def test_rows_that_lag_behind_the_log_are_no_difference(worker_mode: None) -> No
 def test_each_of_many_edits_is_found(edits: int) -> None:
     make_history(users=8, commands=120)
     chance = random.Random(5)
-    models = [model for kind in Projector.registry.values() for model in kind.models]
+    models = [m for kind in Projector.registry.values() for m in kind.models if m._default_manager.exists()]
     for _ in range(edits):
         edited = edit(chance.choice(models), chance)
         found = [(d.table, d.key) for kind in Projector.registry.values() for d in verify(kind)]

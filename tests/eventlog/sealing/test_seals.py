@@ -3,7 +3,8 @@
 import json
 import random
 import threading
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,15 @@ from uuid import UUID
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, DataError, connections, transaction
 
 from apps.eventlog import store
+from apps.eventlog.log.stored_rows import page as page_as_stored
 from apps.eventlog.models import Seal, StoredEvent
-from apps.eventlog.sealing import canonical_form, merkle_tree, seals, signatures
+from apps.eventlog.sealing import canonical_form, leaves, merkle_tree, seals, signatures
 from tests.eventlog.events import Counted
-from tests.eventlog.log.test_concurrency import in_threads
 from tests.support import tamper
+from tests.support.threads import in_threads, open_append
 
 LOG = connections["eventlog"]
 # The leaves and roots that implementations of RFC 6962 are tested with.
@@ -79,7 +81,7 @@ def stored(data: dict[str, Any]) -> bytes:
     document = {"position": 5, "event_id": UUID(int=10), "stream": "thing-1", "stream_version": 1, "data": data}
     document |= {"type": "eventlog.Counted", "schema_version": 1, "recorded_at": datetime(2026, 1, 2, 3, tzinfo=UTC)}
     store.restore([document | {"metadata": {"correlation_id": str(UUID(int=11))}}])
-    _, [form] = canonical_form.rows(store.page_as_stored(after=0, end=5, limit=1))
+    _, [form] = canonical_form.rows(page_as_stored(after=0, end=5, limit=1))
     return form
 
 
@@ -156,6 +158,70 @@ def test_the_database_itself_takes_only_the_next_seal(statement: str) -> None:
     assert "3 events are as they were sealed (1 seals" in verify()
 
 
+def next_seal() -> Seal:
+    """What a sealer would write next."""
+    last = Seal.objects.order_by("number").last() or seals.GENESIS
+    return seals._seal(last, leaves.leaves(after=last.until, end=store.head(), limit=seals.BATCH))
+
+
+FORGED: list[tuple[str, Callable[[Any], Any]]] = [
+    ("number", lambda number: number + 1),
+    ("number", lambda number: number - 1),
+    ("after", lambda after: after - 1),
+    ("after", lambda after: after + 1),
+    ("previous", lambda previous: "0" * 64),
+    ("until", lambda until: until + 1),
+    ("until", lambda until: until - 1),
+    ("until", lambda until: 2**62),
+    ("until", lambda until: 0),
+    ("gaps", lambda gaps: []),
+    ("gaps", lambda gaps: gaps[1:]),
+    ("gaps", lambda gaps: {}),
+    ("events", lambda events: events - 1),
+    ("events", lambda events: events + 1),
+    ("leaves", lambda leaves: leaves[32:]),
+    ("leaves", lambda leaves: leaves + b"0"),
+    ("leaves", lambda leaves: b""),
+    ("root", str.upper),
+    ("root", lambda root: root[1:]),
+    ("digest", lambda digest: "g" * 64),
+    ("digest", lambda digest: ""),
+    ("signature", lambda signature: "forged"),
+    ("signature", lambda signature: "A" * 88),
+    ("sealed_at", lambda at: at + timedelta(days=2)),
+    ("sealed_at", lambda at: at.replace(year=1999)),
+]
+
+
+@pytest.mark.parametrize(("column", "forge"), FORGED)
+def test_a_forged_seal_is_refused_by_the_database(column: str, forge: Callable[[Any], Any]) -> None:
+    positions = tamper.fill(60)
+    seals._insert(seals._seal(seals.GENESIS, leaves.leaves(after=0, end=positions[30], limit=100)))
+    forged = next_seal()
+    setattr(forged, column, forge(getattr(forged, column)))
+    with pytest.raises(DatabaseError, match=r"append-only|a seal "), transaction.atomic(using="eventlog"):
+        seals._insert(forged)
+    assert Seal.objects.count() == 1
+    assert seals._write(next_seal())  # the true one fits
+    assert "60 events are as they were sealed (2 seals" in verify()
+
+
+def test_a_seal_beyond_the_log_stops_sealing_and_is_said() -> None:
+    positions = tamper.fill(60)
+    tamper.seal_all()
+    said = f"seal 1 reaches position {positions[-1]}, but the log ends at {positions[40]}"
+    with tamper.unguarded():
+        StoredEvent.objects.filter(position__gt=positions[40]).delete()
+        for options in ({}, {"follow": True}):
+            with pytest.raises(CommandError, match=said):
+                call_command("seal_events", stderr=StringIO(), **options)
+        out, err = StringIO(), StringIO()
+        call_command("run_projectors", once=True, stderr=err)
+        assert said in err.getvalue()
+        assert refusal(out=out) == (1, f"The log was changed. The first bad position is {positions[41]}.")
+        assert said in out.getvalue()
+
+
 def test_several_sealers_and_writers_at_once_make_one_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seals, "BATCH", 7)
     written = threading.Event()
@@ -187,25 +253,37 @@ def test_several_sealers_and_writers_at_once_make_one_chain(monkeypatch: pytest.
 
 @pytest.mark.postgres
 def test_what_a_slow_writer_may_still_commit_is_not_sealed_over() -> None:
-    appended, release = threading.Event(), threading.Event()
-
-    def slow(_: int) -> None:
-        with store.unit():
-            store.append("thing-1", [Counted(1)], expected_version=0)
-            appended.set()
-            release.wait(timeout=30)
-
-    thread = threading.Thread(target=lambda: in_threads(1, slow))
-    thread.start()
-    assert appended.wait(timeout=30)
-    try:
+    with open_append("thing-1", Counted(1)):
         store.append("thing-2", [Counted(2)], expected_version=0)
         assert seals.seal_next() == 0
-    finally:
-        release.set()
-        thread.join()
+        assert not seals._write(next_seal())  # by a sealer who looked before the writer began
+        assert not Seal.objects.exists()
     assert seals.seal_next() == 2
     assert "2 events are as they were sealed" in verify()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("data", "metadata"),
+    [
+        ("[" * 3000 + "]" * 3000, "{}"),
+        ('{"a":' * 1001 + "1" + "}" * 1001, "{}"),
+        ("{}", "[" * 3000 + "]" * 3000),
+        ("9" * 5000, "{}"),
+        ("-1e5000", "{}"),
+        ("1e131000", "{}"),
+        (json.dumps("a" * 2**21), "{}"),
+    ],
+)
+def test_an_event_that_no_sealer_could_read_is_refused_by_the_database(data: str, metadata: str) -> None:
+    document = f'[{{"event_id": "{UUID(int=9)}", "type": "a.B", "schema_version": 1, "data": %s}}]'
+    append = "SELECT outcome FROM eventlog_append('thing-1', 0, %s::jsonb, %s::jsonb)"
+    with pytest.raises(DataError, match="an event takes at most"), transaction.atomic(using="eventlog"):
+        LOG.cursor().execute(append, [document % data, metadata])
+    wide = json.dumps({"long": "é" * 10**6, "deep": json.loads("[" * 90 + "]" * 90), "number": 10**4000 - 1})
+    assert LOG.cursor().execute(append, [document % wide, "{}"]).fetchall() == [("appended",)]
+    assert seals.seal_next() == 1
+    assert "1 events are as they were sealed" in verify()
 
 
 @pytest.fixture

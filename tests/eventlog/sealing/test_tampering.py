@@ -10,7 +10,7 @@ import pytest
 from django.db import connections
 
 from apps.eventlog.models import Seal, StoredEvent
-from apps.eventlog.sealing import seals, stored_rows
+from apps.eventlog.sealing import leaves, seals
 from tests.eventlog.sealing.test_seals import export, refusal, verify
 from tests.support import tamper
 
@@ -96,7 +96,7 @@ def test_an_event_that_was_changed_with_its_leaf_is_found_by_the_root(positions:
     seal = Seal.objects.get(number=3)
     with tamper.unguarded():
         StoredEvent.objects.filter(position=seal.until).update(type="forged")
-        [leaf] = stored_rows.leaves(after=seal.until - 1, end=seal.until, limit=1)
+        [leaf] = leaves.leaves(after=seal.until - 1, end=seal.until, limit=1)
         Seal.objects.filter(number=3).update(leaves=bytes(seal.leaves)[:-32] + leaf.hash)
         assert refusal() == (1, BAD.format(seal.after + 1))
 

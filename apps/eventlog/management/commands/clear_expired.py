@@ -1,4 +1,4 @@
-"""`manage.py clear_expired`: delete what has had its time."""
+"""`manage.py clear_expired`: delete what has expired."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from apps.eventlog.management.log_command import LogCommand
 
 class Command(LogCommand):
     help = (
-        "Deletes the answers kept for Idempotency-Keys after IDEMPOTENCY_HOURS, and expired tokens and sessions. "
+        "Deletes expired tokens and sessions, and answers kept for Idempotency-Keys for longer than IDEMPOTENCY_HOURS. "
         "run_projectors does the same once an hour."
     )
 

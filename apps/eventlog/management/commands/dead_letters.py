@@ -1,4 +1,4 @@
-"""`manage.py dead_letters`: events that a projector could not take in."""
+"""`manage.py dead_letters`: list, retry and skip events that a projector or reactor could not take."""
 
 import getpass
 from argparse import ArgumentParser
@@ -16,18 +16,18 @@ READERS: dict[str, retry.Reader] = {**Projector.registry, **Reactor.registry}
 
 
 class Command(LogCommand):
-    help = "Lists the events that were set aside, tries them again, or skips one for good with a reason."
+    help = "Lists dead letters (events that were set aside), retries them, or skips one for ever with a reason."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         acts = parser.add_subparsers(dest="act", required=True)
-        acts.add_parser("list", help="what is set aside")
-        retry = acts.add_parser("retry", help="take in what waits, stream by stream, in order")
-        retry.add_argument("--projector", help="only of this projector")
-        retry.add_argument("--stream", help="only of this stream")
-        skip = acts.add_parser("skip", help="leave one failed event out, in replays too")
-        skip.add_argument("--projector", required=True)
-        skip.add_argument("--position", required=True, type=int)
-        skip.add_argument("--reason", required=True, help="kept on record")
+        acts.add_parser("list", help="list the open dead letters")
+        retry = acts.add_parser("retry", help="try them again, each stream in order")
+        retry.add_argument("--projector", help="only dead letters of this projector or reactor")
+        retry.add_argument("--stream", help="only dead letters of this stream")
+        skip = acts.add_parser("skip", help="leave one event out for ever, also in replays")
+        skip.add_argument("--projector", required=True, help="the projector or reactor")
+        skip.add_argument("--position", required=True, type=int, help="of the event")
+        skip.add_argument("--reason", required=True, help="why; it stays on record")
 
     def handle(self, *args: Any, **options: Any) -> None:
         name = options.get("projector")
@@ -37,10 +37,10 @@ class Command(LogCommand):
 
     def _list(self, options: dict[str, Any]) -> None:
         for service in services():
-            for letter in open_dead_letters(service):
+            for each in open_dead_letters(service):
                 self.stdout.write(
-                    f"{letter.projector}  position {letter.position}  {letter.stream}  {letter.status}"
-                    f"  attempts {letter.attempts}  {letter.error}"
+                    f"{each.projector}  position {each.position}  {each.stream}  {each.status}"
+                    f"  attempts {each.attempts}  {each.error}"
                 )
 
     def _retry(self, options: dict[str, Any]) -> None:

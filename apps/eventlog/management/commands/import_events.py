@@ -21,20 +21,20 @@ from apps.eventlog.management.progress import progress_bar
 BATCH = 500
 
 
-# One event of an export: an object with the fields of a recorded event, all and no others.
+# One line of an export: a JSON object with exactly the fields of a recorded event.
 Line = msgspec.defstruct("Line", list(FIELDS.items()), forbid_unknown_fields=True)
 
 
 class Command(LogCommand):
     help = (
-        "Reads events from a file that export_events wrote (JSON Lines, gzipped where the name ends in .gz) into the "
-        "log, as they were recorded. Events already there are passed over, so an interrupted import is run again. "
+        "Reads events from a file that export_events wrote (JSON Lines, gzipped if the name ends in .gz) into the log, "
+        "as they were recorded. Passes over events that the log already has, so run it again after an interruption. "
         "Reactors do not answer imported events. On PostgreSQL, run it as the owner of the log."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path, help="- for standard input")
-        parser.add_argument("--rows-later", action="store_true", help="leave the read models to replay_events")
+        parser.add_argument("--rows-later", action="store_true", help="do not project; run replay_events later")
         parser.add_argument("--no-progress", action="store_true", help="no progress bar")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -47,7 +47,7 @@ class Command(LogCommand):
                     written, read = written + store.restore(batch), read + len(batch)
                     advance(len(batch))
         except KeyboardInterrupt:
-            raise CommandError(f"interrupted after {written} new events; run it again to go on") from None
+            raise CommandError(f"interrupted after {written} new events; run it again to import the rest") from None
         except IntegrityError as error:
             raise CommandError(f"{written} new events, then one that does not fit: {error}") from error
         store.refresh_statistics()

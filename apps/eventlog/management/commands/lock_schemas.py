@@ -1,4 +1,4 @@
-"""`manage.py lock_schemas`: remember the schemas of all events; refuse a change that recorded ones do not bear."""
+"""`manage.py lock_schemas`: record the schemas of all events, and refuse changes that break recorded events."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -12,12 +12,12 @@ from apps.eventlog.management.log_command import LogCommand
 
 class Command(LogCommand):
     help = (
-        "Writes the schemas of every service's events into its events.lock.json. Refuses a change of a version that "
-        "is locked, unless it is a new field with a default: that takes a new schema_version and an upcaster."
+        "Writes the schemas of each service's events to its events.lock.json. Refuses to change a locked version, "
+        "except by a new field with a default; any other change takes a new schema_version and an upcaster."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--check", action="store_true", help="write nothing, exit 1 where something is not locked")
+        parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a schema is not locked")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if problems := [problem for service in settings.SERVICES for problem in schema_lock.problems(service)]:

@@ -1,4 +1,4 @@
-"""`manage.py reapply_erasures`: erase again whom a restored backup of the data keys has brought back."""
+"""`manage.py reapply_erasures`: after restoring an old backup of the data keys, erase again who was erased since."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from apps.eventlog.privacy import undone_erasures
 
 
 class Command(LogCommand):
-    help = "Carries out every erasure of the ledger again that a restored, older backup of the data keys has undone."
+    help = "Carries out again every erasure that an older, restored backup of the data keys has undone."
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

@@ -27,16 +27,17 @@ from apps.eventlog.replay.target_databases import is_suffix
 from apps.eventlog.replay.verify_rows import Difference, verify
 
 INTO = (
-    "build beside the live data. A plain name in lower case that no file or directory has (then) is a suffix: "
-    "databases named like the live ones (orders_then), on the same server or in the same directory; missing ones are "
-    "made, one that is not empty is refused. Anything else (./then, then/) is a new directory for SQLite databases"
+    "build other databases and leave the live ones alone. A plain name in lower case that no file or directory has "
+    "(then) is a suffix: the databases are named like the live ones (orders_then) and are on the same server or in the "
+    "same directory; missing ones are made, one that is not empty is refused. Anything else (./then, then/) is a new "
+    "directory for SQLite databases"
 )
 
 
 class Command(LogCommand):
     help = (
-        "Rebuilds the read models from the event log. Readers see the old rows until the new ones are whole; "
-        "interrupted at any moment, the old rows stand. Reactors do not run."
+        "Rebuilds the read models from the event log. Readers see the old rows until the new ones are complete. If "
+        "this is interrupted, the old rows stay. Reactors do not run."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -45,28 +46,35 @@ class Command(LogCommand):
         add("--projector", metavar="NAME", help="only this projector, as in OrderProjector")
         add("--until", type=instant, metavar="WHEN", help="as of this instant (ISO 8601) or position; needs --into")
         add("--into", metavar="DIR|SUFFIX", help=INTO)
-        add("--verify", action="store_true", help="change nothing: compare with the log, exit 1 on any difference")
-        add("--dry-run", action="store_true", help="say what would be done, over how many events")
-        add("--workers", type=int, default=1, metavar="N", help="processes that share the streams (default 1)")
-        add("--batch", type=int, default=BATCH, metavar="N", help=f"events a batch (default {BATCH})")
+        add(
+            "--verify",
+            action="store_true",
+            help="change nothing; compare the rows with the log, and exit 1 if they differ",
+        )
+        add("--dry-run", action="store_true", help="change nothing; say what would be done, with how many events")
+        add("--workers", type=int, default=1, metavar="N", help="processes that share the work (default 1)")
+        add("--batch", type=int, default=BATCH, metavar="N", help=f"events in a batch (default {BATCH})")
         add("--no-progress", action="store_true", help="no progress bar")
         add(
-            "--format", choices=["text", "json"], default="text", help="of --list and --verify; json: one object a line"
+            "--format",
+            choices=["text", "json"],
+            default="text",
+            help="of --list and --verify; json is one object in each line",
         )
         listing = parser.add_argument_group("print events instead")
         listing.add_argument("--list", action="store_true", help="print events, oldest first, up to --until")
-        listing.add_argument("--type", help="only of this type, as in orders.OrderPlaced")
-        listing.add_argument("--stream", help="only of this stream, as in order-<uuid>")
-        listing.add_argument("--since", type=instant, help="only recorded at or after this instant (ISO 8601)")
+        listing.add_argument("--type", help="only events of this type, as in orders.OrderPlaced")
+        listing.add_argument("--stream", help="only events of this stream, as in order-<uuid>")
+        listing.add_argument("--since", type=instant, help="only events recorded at or after this instant (ISO 8601)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["list"]:
             self._list(options)
             return
         _check(options)
-        kinds = self._chosen(options)
+        kinds = _chosen(options)
         if options["dry_run"]:
-            self._say(kinds, options)
+            self._describe(kinds, options)
         elif options["into"] is not None:
             self._build_past(kinds, options)
         elif options["verify"]:
@@ -75,53 +83,43 @@ class Command(LogCommand):
             for kind in kinds:
                 self._rebuild(kind, options)
 
-    def _chosen(self, options: dict[str, Any]) -> list[type[Projector]]:
-        name, service = options["projector"], options["service"]
-        if name and name not in Projector.registry:
-            raise CommandError(f"no projector {name!r}; there are {', '.join(sorted(Projector.registry))}")
-        return [
-            kind
-            for kind in Projector.registry.values()
-            if name in (None, kind.name) and service in (None, kind.service)
-        ]
-
-    def _say(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
+    def _describe(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         until = _end(options["until"])
         into = options["into"]
-        where = f"databases {'with the suffix' if is_suffix(into) else 'in'} {into}" if into else ""
+        target = f"databases {'with the suffix' if is_suffix(into) else 'in'} {into}" if into else ""
         for kind in kinds:
-            total = store.find(category__in=kind.categories, position__lte=until).count()
+            total = store.count(category=kind.categories, until=until)
             position = checkpoints.positions(kind.service)[kind.name]
             self.stdout.write(
-                f"{kind.name}: would replay {total} events into {where or _tables(kind)}; live at {position}"
+                f"{kind.name}: would replay {total} events into {target or _tables(kind)}; live at {position}"
             )
 
     def _rebuild(self, kind: type[Projector], options: dict[str, Any]) -> None:
         batch, workers = options["batch"], options["workers"]
-        with self._working(kind, options) as advance:
+        with self._progress(kind, options) as advance:
             done = rebuild(kind, batch=batch, workers=workers, progress=advance)
-        parked = open_dead_letters(kind.service).filter(projector=kind.name).count()
-        note = f", {parked} set aside: see dead_letters list" if parked else ""
+        set_aside = open_dead_letters(kind.service).filter(projector=kind.name).count()
+        note = f", {set_aside} set aside: see dead_letters list" if set_aside else ""
         self.stdout.write(self.style.SUCCESS(f"{kind.name}: {done} events replayed into {_tables(kind)}{note}"))
 
     def _verify(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         found = 0
         for kind in kinds:
-            with self._working(kind, options) as advance:
+            with self._progress(kind, options) as advance:
                 differences = verify(kind, batch=options["batch"], progress=advance)
             for difference in differences:
-                self.stdout.write(_json(difference) if options["format"] == "json" else _told(difference))
+                self.stdout.write(_json(difference) if options["format"] == "json" else _line(difference))
             found += len(differences)
             if options["format"] == "text":
                 rows = len({(difference.table, difference.key) for difference in differences})
-                said = f"{len(differences)} differences in {rows} rows" if differences else "as the log says"
-                self.stdout.write(f"{kind.name}: {said}")
+                result = f"{len(differences)} differences in {rows} rows" if differences else "as the log says"
+                self.stdout.write(f"{kind.name}: {result}")
         if found:
-            raise CommandError(f"{found} differences between the rows and the log; replay_events mends them")
+            raise CommandError(f"{found} differences between the rows and the log; replay_events rebuilds the rows")
 
     def _build_past(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         until = _end(options["until"])
-        total = store.find(position__lte=until).count()
+        total = store.count(until=until)
         with progress_bar("log", total, hidden=options["no_progress"]) as advance:
             opened = build_past(options["into"], until, kinds, advance)
         names = ", ".join(kind.name for kind in kinds)
@@ -129,9 +127,9 @@ class Command(LogCommand):
         self.stdout.write(f"Open it: {opened}")
 
     @contextmanager
-    def _working(self, kind: type[Projector], options: dict[str, Any]) -> Iterator[Progress]:
-        """A progress bar over the projector's events, and what may stop the work, explained."""
-        total = store.find(category__in=kind.categories).count()
+    def _progress(self, kind: type[Projector], options: dict[str, Any]) -> Iterator[Progress]:
+        """A progress bar over the projector's events. Turns what may stop the work into a CommandError."""
+        total = store.count(category=kind.categories)
         try:
             with progress_bar(kind.name, total, hidden=options["no_progress"]) as advance:
                 yield advance
@@ -141,18 +139,11 @@ class Command(LogCommand):
             raise CommandError(f"{kind.name}: interrupted; the old rows stand, run it again") from None
 
     def _list(self, options: dict[str, Any]) -> None:
-        where = {"type": options["type"], "stream": options["stream"]}
-        since, until = options["since"], options["until"]
+        since, types = options["since"], None if options["type"] is None else [options["type"]]
         if isinstance(since, int):
             raise CommandError("--since takes an instant")
-        rows = store.find(**{name: value for name, value in where.items() if value is not None})
-        rows = rows.filter(position__lte=_end(until))
-        if since is not None:
-            rows = rows.filter(recorded_at__gte=since)
-        while page := store.recorded(rows[: store.PAGE]):
-            for recorded in page:
-                self.stdout.write(_json(recorded.document()) if options["format"] == "json" else _text(recorded))
-            rows = rows.filter(position__gt=page[-1].position)
+        for recorded in store.read_all(until=options["until"], types=types, stream=options["stream"], since=since):
+            self.stdout.write(_json(recorded.document()) if options["format"] == "json" else _text(recorded))
 
 
 def _check(options: dict[str, Any]) -> None:
@@ -163,11 +154,21 @@ def _check(options: dict[str, Any]) -> None:
         if options[name] < 1:
             raise CommandError(f"--{name} must be 1 or more")
     if options["until"] is not None and options["into"] is None:
-        raise CommandError("--until needs --into: the live rows are as of now")
+        raise CommandError("--until needs --into: the live rows are always as of now")
+
+
+def _chosen(options: dict[str, Any]) -> list[type[Projector]]:
+    """The projectors that the options name; all if they name none."""
+    name, service = options["projector"], options["service"]
+    if name and name not in Projector.registry:
+        raise CommandError(f"no projector {name!r}; there are {', '.join(sorted(Projector.registry))}")
+    return [
+        kind for kind in Projector.registry.values() if name in (None, kind.name) and service in (None, kind.service)
+    ]
 
 
 def instant(text: str) -> datetime | int:
-    """A position, a day or an ISO 8601 instant; without an offset it is UTC."""
+    """Parse a position, a day or an ISO 8601 instant. Without an offset it is in UTC. Raises ValueError."""
     if text.isdigit():
         return int(text)
     value = parse_datetime(text)
@@ -187,9 +188,9 @@ def _tables(kind: type[Projector]) -> str:
     return ", ".join(model._meta.db_table for model in kind.models)
 
 
-def _told(difference: Difference) -> str:
-    where = f"{difference.table} {difference.key} {difference.field}".rstrip()
-    return f"{where}: live {difference.live!s}, log {difference.log!s}"
+def _line(difference: Difference) -> str:
+    location = f"{difference.table} {difference.key} {difference.field}".rstrip()
+    return f"{location}: live {difference.live!s}, log {difference.log!s}"
 
 
 def _json(document: Any) -> str:
@@ -198,5 +199,5 @@ def _json(document: Any) -> str:
 
 def _text(recorded: RecordedEvent) -> str:
     when = recorded.recorded_at.isoformat(sep=" ", timespec="milliseconds")
-    where = f"{recorded.stream} #{recorded.stream_version}"
-    return f"{recorded.position:>8}  {when}  {where}  {recorded.type}  {_json(recorded.data)}"
+    version = f"{recorded.stream} #{recorded.stream_version}"
+    return f"{recorded.position:>8}  {when}  {version}  {recorded.type}  {_json(recorded.data)}"

@@ -1,4 +1,4 @@
-"""`manage.py rotate_keys`: wrap the data keys of personal fields by the current key-encryption key."""
+"""`manage.py rotate_keys`: encrypt the data keys with the current key-encryption key."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -12,8 +12,9 @@ from apps.eventlog.management.progress import progress_bar
 
 class Command(LogCommand):
     help = (
-        "Wraps every data key by KEY_ENCRYPTION_KEY. Set it to the new key and PREVIOUS_KEY_ENCRYPTION_KEYS to the old "
-        "one, restart, run this, and take the old one away. Events are not touched; safe to interrupt and run again."
+        "Encrypts every data key with KEY_ENCRYPTION_KEY. Set KEY_ENCRYPTION_KEY to the new key and "
+        "PREVIOUS_KEY_ENCRYPTION_KEYS to the old one, restart, run this, then remove the old one. Events are not "
+        "touched. Safe to interrupt and to run again."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -26,5 +27,5 @@ class Command(LogCommand):
         except data_keys.WrongKey as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
-            raise CommandError("interrupted; run it again to go on") from None
+            raise CommandError("interrupted; run it again to do the rest") from None
         self.stdout.write(self.style.SUCCESS(f"{count} data keys wrapped by the current key-encryption key"))

@@ -1,4 +1,4 @@
-"""`manage.py run_job`: what the admin starts for a rebuild or a check."""
+"""`manage.py run_job`: the process of a rebuild or a check that was started in the admin."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -12,13 +12,13 @@ from apps.eventlog.replay import jobs
 
 
 class Command(LogCommand):
-    help = "Runs a rebuild or a check that was asked for in the admin; replay_events is for people."
+    help = "Runs a rebuild or a check that was started in the admin. To start one by hand, use replay_events."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("id", type=UUID)
+        parser.add_argument("id", type=UUID, help="the id of the job")
 
     def handle(self, *args: Any, **options: Any) -> None:
         job = Job.objects.filter(pk=options["id"], finished_at=None).first()
         if job is None:
             raise CommandError(f"no job {options['id']} waits")
-        jobs.carry_out(job)
+        jobs.run(job)

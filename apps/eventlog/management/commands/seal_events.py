@@ -1,17 +1,15 @@
 """`manage.py seal_events`: seal the log, and export the seals as anchors."""
 
-import signal
-import sys
-import threading
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 from django.core.management.base import CommandError
 from django.db import Error, close_old_connections
 
-from apps.eventlog.management.log_command import LogCommand
+from apps.eventlog.management.log_command import LogCommand, stopped_by_signals
+from apps.eventlog.management.output_file import STDOUT, output_file
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.models import Seal
 from apps.eventlog.sealing import seals, signatures
@@ -19,20 +17,20 @@ from apps.eventlog.sealing import seals, signatures
 
 class Command(LogCommand):
     help = (
-        "Seals the events that are not sealed yet, so that verify_log finds any later change of them, and leaves. "
-        "run_projectors seals as it goes; this is for a deployment without it, and for --export. Several sealers may "
-        "run at once. Signs where SEAL_SIGNING_KEY is set."
+        "Seals the events that are not sealed yet, so that verify_log finds any later change of them. run_projectors "
+        "also seals: this command is for deployments without it, and for --export. Several may run at once. Signs the "
+        "seals if SEAL_SIGNING_KEY is set."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument
         add("--follow", action="store_true", help="go on sealing until SIGTERM or Ctrl-C")
-        add("--once", action="store_true", help="seal what is there and leave (what it does without --follow)")
+        add("--once", action="store_true", help="seal what waits, then stop (this is what it does without --follow)")
         add(
             "--export",
             type=Path,
             metavar="FILE",
-            help="then write every seal to a file to keep elsewhere; - for stdout",
+            help="then write all seals to a file, to be kept elsewhere; - for standard output",
         )
         add("--new-key", action="store_true", help="only print a new signing key and its public key")
         add("--no-progress", action="store_true", help="no progress bar")
@@ -43,7 +41,7 @@ class Command(LogCommand):
             self.stdout.write(f"SEAL_SIGNING_KEY={signing}\nSEAL_PUBLIC_KEYS={public}")
             return
         if options["follow"] and (options["once"] or options["export"]):
-            raise CommandError("--follow goes on, --once and --export leave: one or the other")
+            raise CommandError("--follow never ends, so it does not go with --once or --export")
         try:
             if options["follow"]:
                 self._follow()
@@ -51,7 +49,7 @@ class Command(LogCommand):
             self._seal(options)
             if options["export"]:
                 self._export(options["export"])
-        except (seals.Unreadable, OSError) as error:
+        except (seals.CannotSeal, OSError) as error:
             raise CommandError(str(error)) from error
 
     def _seal(self, options: dict[str, Any]) -> None:
@@ -61,13 +59,11 @@ class Command(LogCommand):
                 done += sealed
                 advance(sealed)
         last = Seal.objects.defer("leaves").last()
-        upto = f"seal {last}" if last else "no event yet"
-        self.stderr.write(f"{done} events sealed; {upto}")
+        last_seal = f"seal {last}" if last else "no event yet"
+        self.stderr.write(f"{done} events sealed; {last_seal}")
 
     def _follow(self) -> None:
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        stop = stopped_by_signals()
         sealer, pause = seals.Sealer(), 0.0
         while not stop.wait(pause):
             try:
@@ -78,22 +74,10 @@ class Command(LogCommand):
                 pause = 1.0
 
     def _export(self, file: Path) -> None:
-        if str(file) == "-":
-            _write(sys.stdout.buffer)
-            return
-        part = file.with_name(f"{file.name}.part")  # so that FILE is whole or not there
-        try:
-            with part.open("wb") as out:
-                count = _write(out)
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
-        self.stderr.write(f"{count} seals written to {file}; keep it where nobody can change it")
-
-
-def _write(out: IO[bytes]) -> int:
-    count = 0
-    for seal in Seal.objects.defer("leaves").order_by("number").iterator():
-        out.write(msgspec.json.encode(seals.anchor(seal)) + b"\n")
-        count += 1
-    return count
+        count = 0
+        with output_file(file) as out:
+            for seal in Seal.objects.defer("leaves").order_by("number").iterator():
+                out.write(msgspec.json.encode(seals.anchor(seal)) + b"\n")
+                count += 1
+        if file != STDOUT:
+            self.stderr.write(f"{count} seals written to {file}; keep it where nobody can change it")

@@ -1,4 +1,4 @@
-"""`manage.py subject_report ID`: everything that is held about one person, as JSON."""
+"""`manage.py subject_report ID`: everything that is stored about one person, as JSON."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -11,12 +11,14 @@ from apps.eventlog.privacy import subject_report
 
 
 class Command(LogCommand):
-    help = "Prints everything that is held about one person, from the log and every read model, with its source."
+    help = (
+        "Prints everything that is stored about one person, in the log, the read models and the login, with its source."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("subject", type=UUID, metavar="ID", help="the person's id")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        held = [value for _, value in subject_report.held_about(options["subject"])]
-        report = {"subject": options["subject"], "held": held}
+        entries = [entry for _, entry in subject_report.stored_about(options["subject"])]
+        report = {"subject": options["subject"], "held": entries}
         self.stdout.write(msgspec.json.format(msgspec.json.encode(report, enc_hook=str)).decode())

@@ -13,16 +13,16 @@ from django.db.models import Sum
 from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.models import Seal
-from apps.eventlog.sealing import seals, signatures, stored_rows, verify_log
-from apps.eventlog.sealing.stored_rows import Finding
+from apps.eventlog.sealing import leaves, seal_chain, seals, signatures, verify_log
+from apps.eventlog.sealing.leaves import Finding
 
 
 class Command(LogCommand):
     help = (
-        "Recomputes every seal from the events, checks signatures where a key is set, and that each stream has "
+        "Recomputes every seal from the events, checks signatures if a key is set, and checks that each stream has "
         "versions 1, 2, 3 ... in the order of positions and of time. Changes nothing, and may run while the "
-        "application does. Exit status: 0 all is well (events that are not sealed yet are said); 1 something was "
-        "changed, with the first bad position; 2 it cannot be checked."
+        "application does. Exit status: 0 nothing was changed (prints how many events are not sealed yet); 1 something "
+        "was changed (prints the first bad position); 2 the log cannot be checked."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -30,8 +30,8 @@ class Command(LogCommand):
             "--against",
             type=Path,
             metavar="FILE",
-            help="also check against seals that seal_events --export wrote: finds a tail that was cut off together "
-            "with its seals, and a log that was sealed anew",
+            help="also check the log against seals that seal_events --export wrote: this finds an end of the log that "
+            "was cut off with its seals, and a log that was changed and sealed anew",
         )
         parser.add_argument("--no-progress", action="store_true", help="no progress bar")
 
@@ -39,7 +39,7 @@ class Command(LogCommand):
         self.first: int | None = None
         try:
             self._verify(options["against"], hidden=options["no_progress"])
-        except (verify_log.Unusable, Error, OSError, ImproperlyConfigured) as error:
+        except (seal_chain.Unusable, Error, OSError, ImproperlyConfigured) as error:
             if self.first is None:
                 raise CommandError(f"cannot be checked: {error}", returncode=2) from error
             self.stderr.write(f"cannot be checked further: {error}")
@@ -52,18 +52,19 @@ class Command(LogCommand):
         last = Seal.objects.values_list("number", flat=True).last() or 0
         sealed = Seal.objects.filter(number__lte=last).aggregate(sum=Sum("events"))["sum"] or 0
         with progress_bar("sealed events", sealed, hidden=hidden) as advance:
-            self._tell(verify_log.changed_events(last, advance))
+            self._report(verify_log.changed_events(last, advance))
+            self._report(verify_log.seals_beyond_the_log(last))
         with progress_bar("streams", None, hidden=hidden):
-            self._tell(stored_rows.broken_streams())
+            self._report(leaves.broken_streams())
         if file is not None:
             with progress_bar("anchors", None, hidden=hidden):
-                self._tell(verify_log.differing_anchors(verify_log.read_anchors(file)))
+                self._report(verify_log.differing_anchors(verify_log.read_anchors(file)))
         if self.first is None:
-            signed = "signed" if signatures.public_keys() else "signatures not checked, for no key is set"
+            signed = "signed" if signatures.public_keys() else "signatures not checked, because no key is set"
             self.stdout.write(self.style.SUCCESS(f"{sealed} events are as they were sealed ({last} seals, {signed})"))
             self.stdout.write(f"{seals.unsealed()} events are not sealed yet")
 
-    def _tell(self, findings: Iterable[Finding]) -> None:
+    def _report(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
             self.stdout.write(f"position {finding.position}: {finding.what}")
             self.first = min(finding.position, self.first or finding.position)

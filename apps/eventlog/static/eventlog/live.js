@@ -1,16 +1,16 @@
-// The live page: the stream as a list, its rate as a plot, and how far the projectors are.
+// The live page: a list of events as they arrive, a plot of their rate, and how far the projectors have come.
 "use strict";
 
 const SHOWN = 100; // rows kept on the page
-const place = document.getElementById("live");
+const page = document.getElementById("live");
 const byId = (id) => document.getElementById(id);
 const list = byId("events");
 const chips = [...document.querySelectorAll("#categories [data-category]")];
 const rates = new Rates(byId("plot"), chips.map((chip) => chip.dataset.category));
-const off = new Set(); // categories that are filtered out
+const off = new Set(); // categories that are not shown
 let paused = false;
-let waiting = []; // what came while paused
-let skew = 0; // the server's clock less ours, in milliseconds
+let waiting = []; // events that came while the list was paused
+let skew = 0; // how far the server's clock is ahead of this one, in milliseconds
 
 const serverNow = () => Date.now() + skew;
 const colorOf = (category) => `c${chips.findIndex((chip) => chip.dataset.category === category) % 5}`;
@@ -45,10 +45,10 @@ function open(details, event) {
   const { data, metadata } = event;
   element(details, "pre", "", JSON.stringify({ data, metadata }, null, 2));
   const links = document.createElement("p");
-  element(links, "a", "", "This event").href = `${place.dataset.admin}${event.position}/change/`;
-  element(links, "a", "", "Its stream").href = `${place.dataset.admin}?q=${encodeURIComponent(event.stream)}`;
+  element(links, "a", "", "This event").href = `${page.dataset.admin}${event.position}/change/`;
+  element(links, "a", "", "Its stream").href = `${page.dataset.admin}?q=${encodeURIComponent(event.stream)}`;
   if (metadata.correlation_id)
-    element(links, "a", "", "All its request caused").href = `${place.dataset.admin}?correlation_id=${metadata.correlation_id}`;
+    element(links, "a", "", "All its request caused").href = `${page.dataset.admin}?correlation_id=${metadata.correlation_id}`;
   details.append(links);
 }
 
@@ -86,21 +86,21 @@ function projector(each) {
   if (!each.dead_letters) element(line, "td", "number", 0);
   else {
     const link = element(element(line, "td", "number bad", ""), "a", "", each.dead_letters);
-    link.href = `${place.dataset.home}${each.service}/deadletter/?projector=${each.name}`;
+    link.href = `${page.dataset.home}${each.service}/deadletter/?projector=${each.name}`;
   }
   return line;
 }
 
 async function status() {
-  const answer = await fetch(place.dataset.status, { headers: { Accept: "application/json" } }).catch(() => null);
+  const answer = await fetch(page.dataset.status, { headers: { Accept: "application/json" } }).catch(() => null);
   if (!answer || !answer.ok) return null;
   const clock = Date.parse(answer.headers.get("Date"));
-  if (Math.abs(clock - serverNow()) > 2000) skew = clock - Date.now(); // Date is in whole seconds
+  if (Math.abs(clock - serverNow()) > 2000) skew = clock - Date.now(); // the Date header has whole seconds only
   const { head, projectors, dead_letters } = await answer.json();
   byId("head").textContent = head;
   byId("lag").textContent = projectors.reduce((sum, each) => sum + each.lag, 0);
-  byId("parked").textContent = dead_letters;
-  byId("parked").classList.toggle("bad", dead_letters > 0);
+  byId("dead-letters").textContent = dead_letters;
+  byId("dead-letters").classList.toggle("bad", dead_letters > 0);
   byId("projectors").replaceChildren(...projectors.map(projector));
   return head;
 }
@@ -115,26 +115,26 @@ function say(state) {
   byId("state").textContent = state;
 }
 
-// A browser comes back by itself from a lost connection, but not from an answer that is an error.
+// A browser reconnects by itself after a lost connection, but not after an answer with an error status.
 async function closed(after) {
-  const answer = await fetch(place.dataset.status, { headers: { Accept: "application/json" } }).catch(() => null);
+  const answer = await fetch(page.dataset.status, { headers: { Accept: "application/json" } }).catch(() => null);
   if (!answer || (answer.status !== 401 && answer.status !== 403)) {
     say("reconnecting");
     return setTimeout(() => listen(after), 2000);
   }
   say("closed");
-  element(byId("state"), "a", "", " Log in again").href = place.dataset.login;
+  element(byId("state"), "a", "", " Log in again").href = page.dataset.login;
 }
 
 function listen(after, fresh = after) {
   let last = after;
-  const source = new EventSource(`${place.dataset.stream}?after=${after}`);
+  const source = new EventSource(`${page.dataset.stream}?after=${after}`);
   source.onopen = () => say("live");
   source.onerror = () => (source.readyState === EventSource.CLOSED ? closed(last) : say("reconnecting"));
   source.onmessage = (message) => {
     const event = JSON.parse(message.data);
     last = event.position;
-    receive(event, event.position > fresh); // what was there already does not flash
+    receive(event, event.position > fresh); // only a new event flashes
   };
 }
 

@@ -14,14 +14,14 @@ class Rates {
     new ResizeObserver(() => this.plot.setSize({ width: this.place.clientWidth, height: HEIGHT })).observe(place);
   }
 
-  // `at` is the instant of recording, in milliseconds.
+  // `at` is when the event was recorded, in milliseconds.
   count(category, at) {
     const seconds = this.counts.get(category);
     const second = Math.floor(at / 1000);
     if (seconds) seconds.set(second, (seconds.get(second) || 0) + 1);
   }
 
-  // Events of the last so many seconds before `now`, in milliseconds.
+  // The number of events in the last `length` seconds before `now`, which is in milliseconds.
   recent(now, length) {
     const end = Math.floor(now / 1000);
     let sum = 0;

@@ -1,4 +1,4 @@
-// Keeps the projectors page current: fetches it again and puts in what has changed.
+// Keeps the projectors page up to date: fetches it every second and replaces the cells that have changed.
 "use strict";
 
 async function refresh() {
@@ -9,7 +9,7 @@ async function refresh() {
     const now = page.querySelector(`[data-live="${cell.dataset.live}"]`);
     if (!now) continue;
     const buttons = cell.querySelectorAll("button");
-    // Forms carry a fresh token each time, so of them only what can be pressed changes.
+    // Each copy of a form has another CSRF token, so keep the form and change only which buttons are enabled.
     if (buttons.length) now.querySelectorAll("button").forEach((button, index) => (buttons[index].disabled = button.disabled));
     else if (cell.innerHTML !== now.innerHTML) cell.replaceChildren(...now.childNodes);
   }

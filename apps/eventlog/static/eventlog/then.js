@@ -1,11 +1,11 @@
-// The time slider: a document as of a version or an instant, and what changed between two.
+// The time slider: a document as of a version or an instant, and the difference between two versions.
 "use strict";
 
 const byId = (id) => document.getElementById(id);
 const then = byId("then");
 const slider = byId("version");
 const against = byId("against");
-const documents = new Map(); // by query
+const documents = new Map(); // by query string; null if there is none
 
 async function fetched(query) {
   if (!documents.has(query)) {
@@ -41,9 +41,9 @@ async function show() {
   const [one, other] = [Number(slider.value), Number(against.value)];
   byId("version-now").textContent = one;
   const [now, before] = await Promise.all([documentAt(one), documentAt(other)]);
-  if (one !== Number(slider.value) || other !== Number(against.value)) return; // moved on meanwhile
+  if (one !== Number(slider.value) || other !== Number(against.value)) return; // the slider has moved meanwhile
   if (!now || !before) {
-    byId("then-said").textContent = "This version cannot be fetched just now.";
+    byId("then-said").textContent = "This version cannot be loaded at the moment.";
     return;
   }
   byId("then-one").textContent = `Version ${one}`;

@@ -15,15 +15,18 @@ from apps.users.write.commands import EraseUser
 
 
 class Command(BaseCommand):
-    requires_system_checks = ()  # it needs no pages
+    requires_system_checks = ()  # they would load all pages, which it does not need
     help = (
-        "Erases a user for good: the log and every row say [erased] where they named the person; orders and totals "
-        "stay. Safe to run again after an interruption. docs/personal-data.md says what remains in files until when."
+        "Erases a user for ever: personal data in the log and in every row becomes [erased]; orders and totals stay. "
+        "Safe to run again after an interruption. docs/how-to/forget-a-person.md says what remains in files, and until "
+        "when."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("user", type=UUID, metavar="ID", help="the user's id")
-        parser.add_argument("--reason", required=True, help="stays in the log for ever, so nothing personal")
+        parser.add_argument(
+            "--reason", required=True, help="why; it stays in the log for ever, so it must say nothing personal"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         user, reason = options["user"], options["reason"].strip()
@@ -34,5 +37,5 @@ class Command(BaseCommand):
         except NotFound:
             raise CommandError(f"no user {user}") from None
         if not erasures.complete(user, service="users"):
-            raise CommandError(f"{user} is erased in the log, but the data key stands yet: run this again")
+            raise CommandError(f"{user} is erased in the log, but the data key is not destroyed yet: run this again")
         self.stdout.write(self.style.SUCCESS(f"{user} is erased, at position {outcome.position}"))

@@ -49,5 +49,5 @@ def _give_back(slots: list[Slots]) -> None:
 
 def _log(what: str, name: str, address: str, slots: list[Slots]) -> None:
     """Log the name as a keyed hash. If it is the address of a user, the hash is the `key` of its reservation."""
-    hashed = reservations.keyed_hash(EMAIL, email_key(name))
+    hashed = reservations.for_log(EMAIL, email_key(name))
     logger.warning(LINE, what, hashed, address, *(slot.count for slot in slots))

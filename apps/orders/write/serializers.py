@@ -4,6 +4,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from drf_spectacular.utils import extend_schema_field
 from iso4217 import Currency
 from rest_framework import serializers
@@ -13,6 +14,8 @@ from apps.eventlog.api.command_serializer import CommandSerializer, example
 from apps.orders.events import OrderLine
 
 CURRENCIES = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
+
+ORDER_BYTES = 100_000  # of the lines as JSON: 500 of them with the longest SKU of ASCII have some 90,000
 
 
 # One pattern for each number of decimals: at most 12 digits in all, with the point before the decimals.
@@ -58,6 +61,8 @@ class PlaceOrderSerializer(CommandSerializer):
         errors = [self._too_exact(line, fields["currency"], decimals) for line in fields["lines"]]
         if any(errors):
             raise serializers.ValidationError({"lines": errors})
+        if len(msgspec.json.encode(fields["lines"])) > ORDER_BYTES:
+            raise serializers.ValidationError({"lines": [f"more than {ORDER_BYTES} bytes"]})
         exact = Decimal(1).scaleb(-decimals)
         fields["lines"] = tuple(
             OrderLine(line["sku"], line["quantity"], line["unit_price"].quantize(exact)) for line in fields["lines"]

@@ -13,7 +13,7 @@ from apps.eventlog.commands import SYSTEM, Actor, Command, Outcome, Request
 from apps.eventlog.delivery import inline
 from apps.eventlog.events import Payload, RecordedEvent
 from apps.eventlog.failpoints import failpoint
-from apps.eventlog.repository import PreconditionFailed
+from apps.eventlog.repository import Forbidden, PreconditionFailed
 
 C = TypeVar("C", bound=Command)
 Handler = Callable[[C], None]
@@ -30,6 +30,8 @@ def handles(command_type: type[C]) -> Callable[[Handler[C]], Handler[C]]:
     def register(handler: Handler[C]) -> Handler[C]:
         if command_type in _handlers:
             raise TypeError(f"{command_type.__name__} has a handler already")
+        if not command_type.permission:
+            raise TypeError(f"{command_type.__name__} declares no permission")
         _handlers[command_type] = handler
         return handler
 
@@ -55,8 +57,10 @@ def dispatch(
     With `expected_version`, raises `PreconditionFailed` if the aggregate has another version. Without it, a lost race
     is run again a few times, and then raises `store.WrongExpectedVersion`. `cause` is the event that led to the
     command. `complete` is called with the outcome in the transaction of the append. Raises what the handler raises:
-    `RuleBroken`, `NotFound`, `Forbidden`, `reservations.Reserved`.
+    `RuleBroken`, `NotFound`, `Forbidden`, `reservations.Reserved`; `Forbidden` also for staff without its permission.
     """
+    if actor.is_staff and not actor.may(command.permission):
+        raise Forbidden(f"this needs the permission {command.permission}")
     request = Request(actor, (metadata or {}) | _metadata(command, actor, cause, correlation_id), expected_version)
     outcome = copy_context().run(_handle, command, request, complete)
     failpoint("appended")

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from apps.eventlog import upcasting
+from apps.eventlog.commands import SYSTEM
 
 Payload = dict[str, Any]
 Field = TypeVar("Field")
@@ -163,9 +164,16 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
         data = upcasting.upcast(self.type, self.schema_version, known.schema_version, self.data)
         return known.from_payload(data)
 
-    def document(self) -> Payload:
-        """The event as the feed, histories and the stream show it."""
-        return msgspec.to_builtins({field: getattr(self, field) for field in FIELDS})
+    def document(self, customer: UUID | None = None) -> Payload:
+        """The event as the feed, histories and the stream show it.
+
+        A `customer` does not see the name of the member of staff who sent the command, only `staff`.
+        """
+        shown: Payload = msgspec.to_builtins({field: getattr(self, field) for field in FIELDS})
+        actor = shown["metadata"].get("actor")
+        if customer is not None and actor not in (None, str(customer), SYSTEM.name):
+            shown["metadata"]["actor"] = "staff"
+        return shown
 
 
 # What anybody is shown of an event, in the order of the columns, and the type that it is read as.

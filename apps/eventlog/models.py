@@ -135,6 +135,7 @@ class Job(models.Model):
     differences = models.JSONField(default=list)
 
     class Meta:
+        permissions = [("run_job", "Can rebuild and check read models")]
         ordering = ["-started_at"]
         indexes = [models.Index(fields=["projector", "started_at"], name="eventlog_job_projector")]
 

@@ -56,6 +56,14 @@ def keyed_hash(scope: str, key: str) -> str:
     return hmac.new(data_keys.installation_key(_in_use), f"{scope}\0{key}".encode(), "sha256").hexdigest()
 
 
+def for_log(scope: str, key: str) -> str:
+    """The keyed hash of a value, for a line in a server's log; `-` if there is no key yet or the key is missing."""
+    try:
+        return keyed_hash(scope, key) if _in_use() else "-"
+    except data_keys.MissingKey:
+        return "-"
+
+
 def _in_use() -> bool:
     """Is there any reservation, made with the key of this installation?"""
     return Reservation.objects.exists()

@@ -233,12 +233,19 @@ def _pages(after: int, end: int, limit: int | None, *, encrypted: bool, **condit
 
 
 def read_page(
-    *, after: int, end: int, limit: int, encrypted: bool = False, **conditions: Unpack[Conditions]
+    *,
+    after: int,
+    end: int,
+    limit: int,
+    backwards: bool = False,
+    encrypted: bool = False,
+    **conditions: Unpack[Conditions],
 ) -> list[RecordedEvent]:
-    """One page of `read_all`, up to an `end` that was at or before the safe position."""
-    query = queries.page(after, limit, conditions)
+    """One page of `read_all`, up to an `end` that was at or before the safe position; `backwards`, from there back."""
+    query = queries.page(after, limit, conditions, back_from=end if backwards else None)
     page = engine().read(query) if encrypted else _reveal(query)
-    # `end` is not in the query: PostgreSQL has no statistics of that range, expects few rows in it, and sorts them all.
+    # Forwards, `end` is not in the query: PostgreSQL has no statistics of that range, expects few rows in it, and sorts
+    # them all.
     return [event for event in page if event.position <= end]
 
 

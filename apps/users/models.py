@@ -26,6 +26,7 @@ class User(models.Model):
     updated_at = models.DateTimeField()
 
     class Meta:
+        permissions = [("erase_user", "Can erase user for ever")]
         ordering = ["-registered_at", "-id"]
         indexes = [
             models.Index(fields=["registered_at", "id"], name="users_user_registered"),

@@ -220,6 +220,8 @@ def test_each_condition_says_which_events_are_read() -> None:
         for after, end in ((0, log[-1].position), (log[4].position, log[11].position)):
             wanted = [each for each in log if after < each.position <= end and holds(each) and holds_too(each)]
             assert store.read_page(after=after, end=end, limit=100, **first | second) == wanted
+            back = store.read_page(after=after, end=end, limit=3, backwards=True, **first | second)
+            assert back == wanted[:-4:-1]
             assert list(store.read_all(after=after, until=end, limit=2, **first | second)) == wanted[:2]
 
 

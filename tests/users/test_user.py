@@ -8,8 +8,7 @@ from apps.eventlog.commands import Actor
 from apps.eventlog.dispatch import dispatch
 from apps.eventlog.repository import Forbidden, NotFound
 from apps.eventlog.reservations import Reserved
-from apps.users.events import UserDeactivated, UserEmailChanged, UserReactivated, UserRegistered, UserRenamed
-from apps.users.write.aggregates import email_key
+from apps.users.events import UserDeactivated, UserEmailChanged, UserReactivated, UserRegistered, UserRenamed, email_key
 from apps.users.write.commands import ChangeEmail, DeactivateUser, ReactivateUser, RegisterUser, RenameUser
 from tests.support.scenario import Scenario
 

@@ -44,19 +44,23 @@ class Conditions(TypedDict, total=False):
     naming: tuple[str, str] | None
 
 
-def page(after: int, limit: int, conditions: Conditions) -> Query:
-    """So many events beyond a position, oldest first."""
-    where, parameters = _all_of(_terms(after, conditions))
+def page(after: int, limit: int, conditions: Conditions, *, back_from: int | None = None) -> Query:
+    """So many events beyond a position, oldest first; with `back_from`, up to that position, newest first."""
+    where, parameters = _all_of(_terms(after, back_from, conditions))
     # A stream's versions are in the order of its positions, and its index is by version.
     order = "stream_version" if conditions.get("stream") is not None else "position"
+    order += "" if back_from is None else " DESC"
     return f"{SELECT} WHERE {where} ORDER BY {order} LIMIT {limit}", parameters
 
 
-def _terms(after: int, conditions: Conditions) -> Iterator[Query]:
+def _terms(after: int, back_from: int | None, conditions: Conditions) -> Iterator[Query]:
     stream, correlation_id = conditions.get("stream"), conditions.get("correlation_id")
     since, naming = conditions.get("since"), conditions.get("naming")
     # If the position were a plain column here, the planners would search a long log by it instead of by the stream.
-    yield "position > %s" if stream is None else "position + 0 > %s", [after]
+    position = "position" if stream is None else "position + 0"
+    yield f"{position} > %s", [after]
+    if back_from is not None:
+        yield f"{position} <= %s", [back_from]
     yield from _of_kind(conditions.get("category"), conditions.get("types"))
     if stream is not None:
         yield "stream = %s", [stream]

@@ -110,7 +110,7 @@ def replace(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("eventlog", "0011_readable_events")]
+    dependencies = [("eventlog", "0012_may_run_jobs")]
     operations = [
         migrations.RunPython(replace, migrations.RunPython.noop),
         migrations.AddIndex(

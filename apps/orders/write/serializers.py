@@ -4,12 +4,16 @@ import re
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.eventlog.api.authentication import customer_id
 from apps.eventlog.api.command_serializer import CommandSerializer, example
 from apps.orders.events import CURRENCIES, OrderLine, is_money
+
+ORDER_BYTES = 100_000  # of the lines as JSON: 500 of them with the longest SKU of ASCII have some 90,000
+
 
 # One pattern for each number of decimals: at most 12 digits in all, with the point before the decimals.
 MONEY = "|".join(rf"^[0-9]{{1,{12 - n}}}[.][0-9]{{{n}}}$" if n else "^[0-9]{1,12}$" for n in range(5))
@@ -54,6 +58,8 @@ class PlaceOrderSerializer(CommandSerializer):
         errors = [self._too_exact(line, currency) for line in fields["lines"]]
         if any(errors):
             raise serializers.ValidationError({"lines": errors})
+        if len(msgspec.json.encode(fields["lines"])) > ORDER_BYTES:
+            raise serializers.ValidationError({"lines": [f"more than {ORDER_BYTES} bytes"]})
         exact = Decimal(1).scaleb(-CURRENCIES[currency])
         fields["lines"] = tuple(
             OrderLine(line["sku"], line["quantity"], line["unit_price"].quantize(exact)) for line in fields["lines"]

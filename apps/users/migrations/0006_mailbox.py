@@ -20,7 +20,7 @@ def fill(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("users", "0004_keys_move_out"),
+        ("users", "0005_may_erase"),
     ]
 
     operations = [

@@ -9,8 +9,9 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.eventlog.api.access import open_to
 from apps.eventlog.api.filters import check_parameters
-from apps.eventlog.api.personal_data import PersonalDataSerializer, personal_data
+from apps.eventlog.api.personal_data import PAGING, PersonalDataSerializer, personal_data
 from apps.eventlog.api.query_viewset import QueryViewSet
 from apps.users.events import email_key
 from apps.users.models import User
@@ -27,7 +28,7 @@ class UserFilters(django_filters.FilterSet):
 
 
 class UserReadViewSet(QueryViewSet):
-    """GET only: staff see all users, a customer only themselves."""
+    """GET only: staff who may see users see all of them, a customer only themselves."""
 
     service, category = "users", "user"
     rows, owner = queries.users, "id"
@@ -36,13 +37,14 @@ class UserReadViewSet(QueryViewSet):
     filterset_class = UserFilters
     ordering_fields = ("registered_at",)
 
-    @extend_schema(responses=PersonalDataSerializer)
+    @open_to("view", customers=True)
+    @extend_schema(responses=PersonalDataSerializer, parameters=PAGING)
     @action(detail=True, url_path="personal-data")
     def personal_data(self, request: Request, pk: UUID) -> Response:
-        """All data about the person, each value with its source."""
-        check_parameters(request, set())
+        """All data about the person, each value with its source, page by page."""
+        check_parameters(request, {"limit", "cursor"})
         self.document(pk)
-        return personal_data(pk)
+        return personal_data(request, pk)
 
     def row_at(self, pk: UUID, position: int) -> User | None:
         return queries.user_at(pk, position)

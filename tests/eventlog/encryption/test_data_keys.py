@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import DatabaseError, connections, transaction
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from apps.eventlog import erasures, reservations, store
@@ -185,6 +186,7 @@ def test_the_installations_own_key_is_not_replaced_while_addresses_are_reserved_
     assert (answer.status, "this installation is missing" in answer["detail"]) == (503, True)
     login = {"username": CARLA[0], "password": PASSWORD}
     assert api.post("auth/login/", login).status == 503
+    assert Client().post("/admin/login/", {"username": "nobody", "password": "wrong"}).status_code == 200
     PersonalKey.objects.create(**lost[0])
     assert api.post("auth/login/", login).status == 200
     assert api.staff.post("users/", body).status == 201

@@ -65,7 +65,7 @@ class Command(LogCommand):
         if self.written:
             self._follow(rows_later=options["rows_later"])
         if error:
-            raise CommandError(f"{error} ({self.written} events were imported, all that come before)")
+            raise CommandError(f"{error} ({self.written} events were imported; the log ends at {store.head()})")
         known = self.read - self.written
         self.stdout.write(self.style.SUCCESS(f"{self.written} events imported, {known} were there already"))
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Unpack
 from uuid import UUID
 
+import msgspec
 import uuid_utils.compat as uuids
 from django.db import connections, transaction
 
@@ -72,9 +73,12 @@ def append(
     if type(expected_version) is not int and not isinstance(expected_version, Expected):
         raise ValueError(f"expected_version is a whole number, store.ANY or store.EXISTS, not {expected_version!r}")
     admission.check_stream(stream)
+    payloads = [admission.check_event(event) for event in events]
     about = admission.check_metadata(metadata or {}, events[0].type)
-    documents = _documents(events, event_ids, (metadata or {}).get("correlation_id"))
+    documents = _documents(events, payloads, event_ids, (metadata or {}).get("correlation_id"))
     personal_fields.conceal(stream, documents, lambda subject: has_encrypted(subject, stream))
+    for document in documents:
+        admission.check_size(len(msgspec.json.encode(document["data"])) + len(about), document["type"])
     answer = _append(stream, expected_version, documents, about)
     if answer.outcome == "conflict":
         raise WrongExpectedVersion(stream, expected_version, answer.version)
@@ -84,7 +88,9 @@ def append(
     return Appended(answer.positions[-1], answer.version, tuple(answer.positions))
 
 
-def _documents(events: Sequence[DomainEvent], ids: Sequence[UUID] | None, correlation_id: str | None) -> list[Payload]:
+def _documents(
+    events: Sequence[DomainEvent], payloads: list[Payload], ids: Sequence[UUID] | None, correlation_id: str | None
+) -> list[Payload]:
     ids = [uuids.uuid7() for _ in events] if ids is None else list(ids)
     admission.check_ids(ids)
     return [
@@ -92,10 +98,10 @@ def _documents(events: Sequence[DomainEvent], ids: Sequence[UUID] | None, correl
             "event_id": id,
             "type": event.type,
             "schema_version": event.schema_version,
-            "data": admission.check_event(event),
+            "data": payload,
             "correlation_id": correlation_id,
         }
-        for event, id in zip(events, ids, strict=True)
+        for event, payload, id in zip(events, payloads, ids, strict=True)
     ]
 
 
@@ -325,6 +331,8 @@ def import_events(events: Sequence[ExportedEvent]) -> int:
 
     Raises `InvalidEvent`, `EventIdTaken`, and what `append` raises about data keys.
     """
+    if not events:
+        return 0
     with unit():
         before = engine().lock()
         known = engine().read(queries.with_ids([event.event_id for event in events]))

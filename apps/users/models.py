@@ -19,7 +19,7 @@ class User(models.Model):
     id = models.UUIDField(primary_key=True)
     version = models.PositiveIntegerField()
     email = models.CharField(max_length=254)
-    mailbox = models.CharField(max_length=600, db_default="", help_text="the address as it is compared and searched")
+    mailbox = models.CharField(max_length=800, db_default="", help_text="the address as it is compared and searched")
     name = models.CharField(max_length=200)
     status = models.CharField(max_length=10, choices=Status)
     registered_at = models.DateTimeField()

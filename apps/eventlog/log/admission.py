@@ -4,9 +4,11 @@ The log is for ever, so an event that cannot be read back, or that no reader can
 engines refuse the same, because the rules are here and not in a database.
 """
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +19,8 @@ from apps.eventlog.events import ERASED, DomainEvent, InvalidEvent, Payload, is_
 
 LONGEST_NAME = 200  # characters of a stream, of a type and of a correlation id
 LONGEST_CATEGORY = 100  # characters
-LARGEST = 1024 * 1024  # bytes of an event, its metadata included
+LARGEST = 1024 * 1024  # bytes of an event as it is stored, its metadata included
+MOST_DIGITS = 400  # of a number that is written out; a float has up to 341
 DEEPEST = 20  # levels of lists and objects
 NEWEST_VERSION = 32_767
 
@@ -25,6 +28,7 @@ CATEGORY = re.compile(r"\w+")
 # Every spelling that UUID() takes: with or without dashes and braces, in any case.
 UUID_LIKE = re.compile(r"(?:urn:uuid:)?\{?[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\}?", re.IGNORECASE)
 NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+NOT_JSON = (TypeError, ValueError, OverflowError, RecursionError)  # what says that a value cannot be written as JSON
 
 
 def check_stream(stream: str) -> None:
@@ -76,19 +80,28 @@ def _check_correlation(metadata: Payload, event: str) -> None:
 def check_event(event: DomainEvent) -> Payload:
     """The payload of an event that is to be appended. Raises `InvalidEvent` unless the payload reads back as it."""
     kind = type(event)
-    if kind.types.get(kind.type) is not kind:
-        raise InvalidEvent(kind.__name__, "type", f"is not the class that {kind.type} is read as")
-    check_type(kind.type, kind.schema_version)
+    if not isinstance(event, DomainEvent) or kind.types.get(kind.type) is not kind:
+        raise InvalidEvent(kind.__name__, "type", "is a class of events, and the one that its events are read as")
+    check_type(kind.type, kind.schema_version, kind.type)
     try:
         payload = event.payload()
-    except TypeError as error:  # a value that JSON cannot have
+    except NOT_JSON as error:
         raise InvalidEvent(kind.type, "data", f"is JSON: {error}") from None
     text = _json(payload, kind.type, "data")
-    if _read(kind, text, kind.type) != event:
-        raise InvalidEvent(kind.type, ", ".join(_differing(kind, text, event)), "does not read back as it was given")
+    read = _read(kind, text, kind.type)
+    if not _same(read, event):
+        raise InvalidEvent(kind.type, ", ".join(_differing(read, event)), "does not read back as it was given")
+    if msgspec.json.encode(read) != text:
+        _check_types(text, read, kind.type)  # 5 equals Decimal(5), and is stored as another type
     _check_rules(event, kind.type)
     _refuse_erased(kind, payload, kind.type)
     return payload
+
+
+def check_size(size: int, event: str) -> None:
+    """Raise `InvalidEvent` if an event is too large; `size` is the bytes of its data and metadata as stored."""
+    if size > LARGEST:
+        raise InvalidEvent(event, "data and metadata", f"have at most {LARGEST:,} bytes as stored, not {size:,}")
 
 
 def check_recorded(type: str, schema_version: int, data: bytes, event: str) -> None:
@@ -97,7 +110,7 @@ def check_recorded(type: str, schema_version: int, data: bytes, event: str) -> N
     An event of an unknown type or of a newer version may enter: it stops only its own stream. `data` is JSON, with
     personal fields encrypted or in clear text; `event` is how to name the event.
     """
-    check_type(type, schema_version)
+    check_type(type, schema_version, event)
     payload = _decoded(data, event, "data")
     if not isinstance(payload, dict):
         raise InvalidEvent(event, "data", "is an object")
@@ -112,20 +125,21 @@ def check_recorded(type: str, schema_version: int, data: bytes, event: str) -> N
         upcast = payload if current else upcasting.upcast(type, schema_version, kind.schema_version, payload)
     except (LookupError, TypeError, ValueError) as error:
         raise InvalidEvent(event, "data", f"cannot be brought to version {kind.schema_version}: {error!r}") from error
-    read = _read(kind, msgspec.json.encode(upcast), event)
+    text = msgspec.json.encode(upcast)
+    read = _read(kind, text, event)
     _check_rules(read, event)
-    if current and (field := next(_other_types(payload, msgspec.json.decode(msgspec.json.encode(read.payload()))), "")):
-        raise InvalidEvent(event, field, "has another JSON type than this event is stored with")
+    if current:
+        _check_types(text, read, event)
 
 
-def check_type(type: str, schema_version: int) -> None:
+def check_type(type: str, schema_version: int, event: str) -> None:
     """Raise `InvalidEvent` unless the type has a name and the version a number that the log can hold."""
     if not isinstance(type, str) or not 0 < len(type) <= LONGEST_NAME or not type.isprintable():
-        raise InvalidEvent(repr(type)[:60], "type", f"has 1 to {LONGEST_NAME} printable characters")
+        raise InvalidEvent(event, "type", f"has 1 to {LONGEST_NAME} printable characters")
     if isinstance(schema_version, bool) or not isinstance(schema_version, int):
-        raise InvalidEvent(type, "schema_version", "is a whole number")
+        raise InvalidEvent(event, "schema_version", "is a whole number")
     if not 1 <= schema_version <= NEWEST_VERSION:
-        raise InvalidEvent(type, "schema_version", f"is a number from 1 to {NEWEST_VERSION:,}")
+        raise InvalidEvent(event, "schema_version", f"is a number from 1 to {NEWEST_VERSION:,}")
 
 
 def _read(kind: type[DomainEvent], text: bytes, event: str) -> DomainEvent:
@@ -143,19 +157,36 @@ def _check_rules(event: DomainEvent, name: str) -> None:
         raise InvalidEvent(name, "data", f"is not valid: {error}") from error
 
 
+def _same(read: Any, given: Any) -> bool:
+    try:
+        return read == given
+    except ArithmeticError:  # a signalling NaN
+        return False
+
+
+def _differing(read: DomainEvent, event: DomainEvent) -> Iterator[str]:
+    for field in dataclasses.fields(event):  # type: ignore[arg-type]
+        if not _same(getattr(read, field.name), getattr(event, field.name)):
+            yield field.name
+
+
+def _check_types(text: bytes, read: DomainEvent, name: str) -> None:
+    if field := next(_other_types(msgspec.json.decode(text), msgspec.json.decode(msgspec.json.encode(read))), ""):
+        raise InvalidEvent(name, field, "has another JSON type than this event is stored with")
+
+
 def _json(value: Any, event: str, field: str) -> bytes:
     try:
         text = msgspec.json.encode(value)
-    except (TypeError, UnicodeEncodeError, RecursionError) as error:
+    except NOT_JSON as error:
         raise InvalidEvent(event, field, f"is JSON in UTF-8: {error}") from None
+    check_size(len(text), event)
     _check_text(text, event, field)
     return text
 
 
 def _check_text(text: bytes, event: str, field: str) -> None:
-    """Size, depth, and the characters that an engine or a reader cannot hold."""
-    if len(text) > LARGEST:
-        raise InvalidEvent(event, field, f"has at most {LARGEST:,} bytes, not {len(text):,}")
+    """Depth, and the characters that an engine or a reader cannot hold."""
     # Few brackets cannot nest deeply, and without an escape there is no NUL and no lone surrogate.
     if text.count(b"{") + text.count(b"[") > DEEPEST and _depth(text) > DEEPEST:
         raise InvalidEvent(event, field, f"is nested at most {DEEPEST} levels deep")
@@ -166,9 +197,24 @@ def _check_text(text: bytes, event: str, field: str) -> None:
 def _decoded(text: bytes, event: str, field: str) -> Any:
     try:
         _check_text(text, event, field)
-        return msgspec.json.decode(text)
+        return _decode(text)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise InvalidEvent(event, field, f"is JSON in UTF-8: {error}") from None
+
+
+def _float(digits: str) -> float:
+    """The float of a number in JSON. Raises ValueError if it cannot be written out, as PostgreSQL and exports do."""
+    try:
+        number = Decimal(digits)
+        written = max(number.adjusted(), 0) - min(int(number.as_tuple().exponent), 0)
+    except ArithmeticError:
+        written = MOST_DIGITS
+    if written >= MOST_DIGITS:
+        raise ValueError(f"a number has at most {MOST_DIGITS} digits when it is written out")
+    return float(digits)
+
+
+_decode = msgspec.json.Decoder(float_hook=_float).decode
 
 
 def _depth(text: bytes) -> int:
@@ -207,17 +253,10 @@ def _refuse_erased(kind: type[DomainEvent], payload: Payload, event: str) -> Non
             raise InvalidEvent(event, field, f"cannot be {ERASED}: that is how a forgotten person's fields read")
 
 
-def _differing(kind: type[DomainEvent], text: bytes, event: DomainEvent) -> Iterator[str]:
-    read = kind.from_json(text)
-    for field in kind.__annotations__:
-        if getattr(read, field) != getattr(event, field):
-            yield field
-
-
 def _other_types(given: Any, stored: Any, path: str = "") -> Iterator[str]:
     """The fields that the payload has with another JSON type than the event is stored with, as 5.5 for "5.50"."""
     if isinstance(given, dict) and isinstance(stored, dict):
-        for key in given.keys() & stored.keys():
+        for key in [key for key in given if key in stored]:
             yield from _other_types(given[key], stored[key], f"{path}.{key}" if path else key)
     elif isinstance(given, list) and isinstance(stored, list):
         for number, (one, other) in enumerate(zip(given, stored, strict=False)):

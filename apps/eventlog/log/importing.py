@@ -38,7 +38,7 @@ class ExportedEvent(msgspec.Struct, forbid_unknown_fields=True):
     recorded_at: datetime
 
     def __str__(self) -> str:
-        return f"{self.type[:60]} {self.event_id}"
+        return f"{repr(self.type[:60])[1:-1]} {self.event_id}"  # on one line, whatever the type is
 
 
 def exported(recorded: RecordedEvent) -> bytes:
@@ -122,6 +122,8 @@ def _row(event: ExportedEvent, position: int, conceal: Callable[[str, Payload], 
     document: Payload = {"event_id": event.event_id, "type": event.type, "data": _decode(event.data)}
     conceal(event.stream, document)
     metadata = _decode(event.metadata)
+    data, about = msgspec.json.encode(document["data"]), msgspec.json.encode(metadata)
+    admission.check_size(len(data) + len(about), str(event))
     return Row(
         position,
         event.event_id,
@@ -129,8 +131,8 @@ def _row(event: ExportedEvent, position: int, conceal: Callable[[str, Payload], 
         event.stream_version,
         event.type,
         event.schema_version,
-        msgspec.json.encode(document["data"]),
-        msgspec.json.encode(metadata),
+        data,
+        about,
         metadata.get("correlation_id"),
         event.recorded_at,
     )

@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
             model_name="user",
             name="mailbox",
             field=models.CharField(
-                db_default="", help_text="the address as it is compared and searched", max_length=600
+                db_default="", help_text="the address as it is compared and searched", max_length=800
             ),
         ),
         migrations.RunPython(fill, migrations.RunPython.noop),

@@ -111,7 +111,7 @@ def test_an_import_says_so_too_and_names_the_line(change: Any, field: str, rule:
     line = document(**change)
     with pytest.raises(CommandError, match=rf"(?s)log\.jsonl, line 2: .*({field}) .*({rule})") as refusal:
         import_lines(tmp_path, document(), line)
-    assert "(1 events were imported, all that come before)" in str(refusal.value)
+    assert "(1 events were imported; the log ends at 1)" in str(refusal.value)
     assert len(str(refusal.value).splitlines()) == 1
     assert str(line["event_id"]) in str(refusal.value)
     assert store.head() == 1

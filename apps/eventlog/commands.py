@@ -67,7 +67,7 @@ class Request:
     """How a command was sent: who sent it, what its events carry along, and the version that makes it conditional."""
 
     actor: Actor
-    metadata: dict[str, str]
+    metadata: dict[str, Any]
     expected_version: int | None = None
 
 

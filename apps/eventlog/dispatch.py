@@ -11,7 +11,7 @@ from django.db import transaction
 from apps.eventlog import commands, store
 from apps.eventlog.commands import SYSTEM, Actor, Command, Outcome, Request
 from apps.eventlog.delivery import inline
-from apps.eventlog.events import RecordedEvent
+from apps.eventlog.events import Payload, RecordedEvent
 from apps.eventlog.failpoints import failpoint
 from apps.eventlog.repository import Forbidden, PreconditionFailed
 
@@ -45,6 +45,8 @@ def dispatch(
     expected_version: int | None = None,
     cause: RecordedEvent | None = None,
     complete: Callable[[Outcome], None] | None = None,
+    correlation_id: str | None = None,
+    metadata: Payload | None = None,
     wait: bool = True,
 ) -> Outcome:
     """Run a command and return its outcome; its events are committed when this returns.
@@ -59,7 +61,7 @@ def dispatch(
     """
     if actor.is_staff and not actor.may(command.permission):
         raise Forbidden(f"this needs the permission {command.permission}")
-    request = Request(actor, _metadata(command, actor, cause), expected_version)
+    request = Request(actor, (metadata or {}) | _metadata(command, actor, cause, correlation_id), expected_version)
     outcome = copy_context().run(_handle, command, request, complete)
     failpoint("appended")
     # Nothing waits inside a reaction: the caller who has its cause delivered waits for what follows from it.
@@ -88,11 +90,12 @@ def _handle(command: Command, request: Request, complete: Callable[[Outcome], No
     raise AssertionError("the last try returns or raises")
 
 
-def _metadata(command: Command, actor: Actor, cause: RecordedEvent | None) -> dict[str, str]:
+def _metadata(command: Command, actor: Actor, cause: RecordedEvent | None, correlation_id: str | None) -> Payload:
     command_id = str(uuids.uuid7())
+    inherited = cause.metadata.get("correlation_id") if cause else None
     return {
         "actor": actor.name,
         "command": type(command).__name__,
-        "correlation_id": cause.metadata.get("correlation_id", command_id) if cause else command_id,
+        "correlation_id": correlation_id or inherited or command_id,
         "causation_id": str(cause.event_id) if cause else command_id,
     }

@@ -83,6 +83,7 @@ class Reservation(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["scope", "key"], name="eventlog_reservation_once")]
+        indexes = [models.Index(fields=["stream"], name="eventlog_reservation_stream")]
 
     def __str__(self) -> str:
         return f"{self.scope} {self.key}"

@@ -1,5 +1,7 @@
 """The users service in the admin."""
 
+from typing import Any
+
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import UserAdmin as AuthUserAdmin
@@ -11,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from apps.eventlog.admin.actions import act_with_reason, sending
 from apps.eventlog.admin.documents import DocumentAdmin
 from apps.eventlog.admin.readers import CheckpointAdmin, DeadLetterAdmin
+from apps.users.events import email_key, is_email
 from apps.users.models import Checkpoint, DeadLetter, User
 from apps.users.write import credentials
 from apps.users.write.commands import DeactivateUser, EraseUser
@@ -27,6 +30,12 @@ class UserAdmin(DocumentAdmin):
 
     def has_erase_permission(self, request: HttpRequest) -> bool:
         return self.may(request, "erase")
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[User], search_term: str) -> Any:
+        """A whole address finds its user in whatever form it is written."""
+        if is_email(term := search_term.strip()):
+            return queryset.filter(mailbox=email_key(term)), False
+        return super().get_search_results(request, queryset, search_term)
 
     @admin.action(description="Deactivate, with a reason", permissions=["act"])
     def deactivate(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponse | None:

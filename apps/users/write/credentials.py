@@ -11,7 +11,8 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from apps.eventlog import reservations
-from apps.users.write.aggregates import EMAIL, email_key
+from apps.users.events import email_key
+from apps.users.write.aggregates import EMAIL
 
 
 def issue(login: Any) -> tuple[AuthToken, str] | None:

@@ -8,7 +8,8 @@ from rest_framework.exceptions import Throttled
 
 from apps.eventlog import reservations
 from apps.eventlog.api.throttles import Slots, network_of
-from apps.users.write.aggregates import EMAIL, email_key
+from apps.users.events import email_key
+from apps.users.write.aggregates import EMAIL
 
 logger = logging.getLogger(__name__)
 

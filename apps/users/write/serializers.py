@@ -8,13 +8,32 @@ from django.core.exceptions import ValidationError as InvalidPassword
 from rest_framework import serializers
 
 from apps.eventlog.api.command_serializer import CommandSerializer, example
-from apps.users.write.aggregates import email_key
+from apps.users.events import LONGEST_EMAIL, email_key, is_email
+from apps.users.write.aggregates import is_name
+
+
+def email_field() -> serializers.CharField:
+    return serializers.CharField(max_length=LONGEST_EMAIL, validators=[_email])
+
+
+def name_field() -> serializers.CharField:
+    return serializers.CharField(max_length=200, validators=[_name])
+
+
+def _email(value: str) -> None:
+    if not is_email(value):
+        raise serializers.ValidationError("Enter a valid email address.")
+
+
+def _name(value: str) -> None:
+    if not is_name(value):
+        raise serializers.ValidationError("A name has something to read, and no control characters.")
 
 
 @example({"email": "ann@example.org", "name": "Ann", "password": "correct horse battery"})
 class RegisterUserSerializer(CommandSerializer):
-    email = serializers.EmailField(max_length=254)
-    name = serializers.CharField(max_length=200)
+    email = email_field()
+    name = name_field()
     password = serializers.CharField(
         min_length=8,
         max_length=128,
@@ -38,14 +57,14 @@ class RegisterUserSerializer(CommandSerializer):
 
 @example({"name": "Anna"})
 class RenameUserSerializer(CommandSerializer):
-    name = serializers.CharField(max_length=200)
+    name = name_field()
 
 
 @example({"email": "anna@example.org", "password": "correct horse battery"})
 class ChangeEmailSerializer(CommandSerializer):
     """The person gives the password once more, staff do not."""
 
-    email = serializers.EmailField(max_length=254)
+    email = email_field()
     password = serializers.CharField(
         max_length=128, trim_whitespace=False, write_only=True, required=False, help_text="of the person"
     )

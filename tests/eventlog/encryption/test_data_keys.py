@@ -20,6 +20,7 @@ from apps.users.models import User
 from tests.eventlog.events import ParcelSent
 from tests.support.api import PASSWORD, Api
 from tests.support.erase import forget_erasures, lifted
+from tests.support.exported import import_documents
 
 KEYS = connections[data_keys.ALIAS]
 CARLA = ("carla@example.net", "Carla Önder")
@@ -129,7 +130,7 @@ def test_events_from_before_a_field_was_marked_are_in_nobodys_way() -> None:
     kind = {"type": UserRegistered.type, "schema_version": 1, "data": {"email": CARLA[0], "name": CARLA[1]}}
     store.append("thing-1", [ParcelSent(uuid4(), "x")], expected_version=0)
     at = next(store.read_all()).recorded_at
-    store.restore([recorded | kind | {"position": 2, "recorded_at": at}])
+    import_documents([recorded | kind | {"position": 2, "recorded_at": at}])
     store.append(f"user-{carla}", [UserRenamed("Carla Berg")], expected_version=1)
     assert [recorded.data["name"] for recorded in store.read_stream(f"user-{carla}")] == [CARLA[1], "Carla Berg"]
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote
@@ -59,6 +60,11 @@ if PROJECTIONS not in ("inline", "worker"):
 IDEMPOTENCY_KEPT = timedelta(hours=max(24, env.int("IDEMPOTENCY_HOURS", default=48)))
 # How many live streams a customer may have open at one process. Staff may have any number.
 STREAMS_PER_CUSTOMER = env.int("STREAMS_PER_CUSTOMER", default=10)
+# How many commands a login may send to one process in a minute.
+COMMANDS_PER_MINUTE = max(1, env.int("COMMANDS_PER_MINUTE", default=600))
+STAFF_COMMANDS_PER_MINUTE = max(1, env.int("STAFF_COMMANDS_PER_MINUTE", default=120_000))
+# How many tokens a login may have. One more ends the oldest.
+TOKENS_PER_LOGIN = max(1, env.int("TOKENS_PER_LOGIN", default=20))
 # A client is cut off after it has taken nothing of what it is sent for this many seconds.
 CLIENT_PATIENCE = env.float("CLIENT_PATIENCE", default=30)
 # Kills the process at a named point of a command; for crash tests only.
@@ -178,7 +184,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "CommonPasswordValidator",
         "NumericPasswordValidator",
     )
-]
+] + [{"NAME": "apps.users.write.credentials.PasswordRule"}]
 AUTHENTICATION_BACKENDS = ["apps.users.write.logins.PageBackend"]
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
@@ -189,12 +195,32 @@ NUM_PROXIES = env.int(
     "NUM_PROXIES", default=0
 )  # proxies in front that are trusted to report a client's address, and whether it uses TLS
 
+# How many tries there may be in a period: failed logins of an account from one network address, of an account, and from
+# one network address; registrations from one network address; changes of one's own e-mail address. `login_account` is
+# larger than `login_address`, so that no single address can lock an account out.
+RATES = {
+    "login": "10/minute",
+    "login_account": "200/hour",
+    "login_address": "100/hour",
+    "registration": "20/hour",
+    "change_email": "10/hour",
+}
+
+
+def rate(scope: str, default: str) -> str:
+    name = f"{scope.upper()}_RATE"
+    text = env.str(name, default=default)
+    if not re.fullmatch(r"[1-9][0-9]{0,5}/(second|minute|hour|day)", text):
+        raise ImproperlyConfigured(f"{name} is like 10/minute or 200/hour, not {text!r}")
+    return text
+
+
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "apps.eventlog.api.authentication.BearerAuthentication",
         "apps.eventlog.api.authentication.CookieAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAdminUser"],
+    "DEFAULT_PERMISSION_CLASSES": ["apps.eventlog.api.access.DeclaredAccess"],
     "DEFAULT_PARSER_CLASSES": ["apps.eventlog.api.strict_json.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": [
         "apps.eventlog.api.strict_json.JSONRenderer",
@@ -204,7 +230,7 @@ REST_FRAMEWORK = {
     "DEFAULT_FILTER_BACKENDS": ["apps.eventlog.api.filters.StrictFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "apps.eventlog.api.openapi.ApiSchema",
     "EXCEPTION_HANDLER": "apps.eventlog.api.problems.exception_handler",
-    "DEFAULT_THROTTLE_RATES": {"login": "10/minute", "registration": "20/hour"},
+    "DEFAULT_THROTTLE_RATES": {scope: rate(scope, default) for scope, default in RATES.items()},
     "URL_FORMAT_OVERRIDE": None,
     "NUM_PROXIES": NUM_PROXIES,
 }

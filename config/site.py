@@ -10,6 +10,8 @@ from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver, path, reverse
 
 from apps.eventlog.admin.lookups import CheckedLookups
+from apps.eventlog.admin.pages import SEE_JOBS
+from apps.eventlog.commands import Actor
 
 OWN_DATABASES = (*settings.SERVICES, settings.EVENTLOG, settings.KEYS)
 
@@ -43,7 +45,7 @@ class Site(AdminSite):
             app["database"] = label if label in OWN_DATABASES else "default"
             for model in app["models"]:
                 model["about"] = _about(model["model"])
-        if settings.EVENTLOG in listed:
+        if settings.EVENTLOG in listed and Actor.of(request.user).may(SEE_JOBS):
             listed[settings.EVENTLOG]["models"].insert(1, _projectors())
         return [listed[label] for label in sorted(listed, key=[*OWN_DATABASES, *listed].index)]
 

@@ -83,6 +83,7 @@ class Reservation(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["scope", "key"], name="eventlog_reservation_once")]
+        indexes = [models.Index(fields=["stream"], name="eventlog_reservation_stream")]
 
     def __str__(self) -> str:
         return f"{self.scope} {self.key}"
@@ -134,6 +135,7 @@ class Job(models.Model):
     differences = models.JSONField(default=list)
 
     class Meta:
+        permissions = [("run_job", "Can rebuild and check read models")]
         ordering = ["-started_at"]
         indexes = [models.Index(fields=["projector", "started_at"], name="eventlog_job_projector")]
 

@@ -35,7 +35,7 @@ def creating(kind: type[Kind], id: UUID) -> Iterator[Kind]:
     _require_version(aggregate)
     yield aggregate
     require_owner(aggregate.owner)
-    _append(aggregate)
+    _append(aggregate, held=set())
 
 
 def require_owner(owner: UUID | None) -> None:
@@ -62,8 +62,9 @@ def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False, even_erased
     if aggregate.erased and not even_erased:
         raise Erased("the person was erased")
     _require_version(aggregate)
+    held = aggregate.holds()
     yield aggregate
-    _append(aggregate)
+    _append(aggregate, held)
 
 
 def _load(kind: type[Kind], id: UUID, *, keys_required: bool) -> Kind:
@@ -87,17 +88,21 @@ def _require_version(aggregate: Aggregate) -> None:
         raise PreconditionFailed(f"{aggregate.stream} is at version {aggregate.version}")
 
 
-def _append(aggregate: Aggregate) -> None:
-    if not aggregate.pending_claims:
+def _append(aggregate: Aggregate, held: set[tuple[str, str]]) -> None:
+    """Append what the aggregate recorded, together with the difference between what it held and what it holds now."""
+    holds = aggregate.holds()
+    if holds == held:
         _append_events(aggregate)
         return
     with store.unit():
         if aggregate.erased:
-            # By the stream, for without its data key nobody can say what it holds.
+            # By the stream: without the data key, nobody can say which values the aggregate held.
             reservations.release_all(aggregate.stream)
-        else:
-            for scope, key, taken in aggregate.pending_claims:
-                (reservations.reserve if taken else reservations.release)(scope, key, aggregate.stream)
+            held = holds
+        for scope, value in held - holds:
+            reservations.release(scope, value, aggregate.stream)
+        for scope, value in holds - held:
+            reservations.reserve(scope, value, aggregate.stream)
         _append_events(aggregate)
 
 

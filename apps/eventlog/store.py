@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Unpack
 from uuid import UUID
 
+import msgspec
 import uuid_utils.compat as uuids
 from django.db import connections, transaction
 
@@ -15,15 +16,18 @@ from apps.eventlog.aggregates import Aggregate
 from apps.eventlog.database import statements
 from apps.eventlog.encryption import personal_fields
 from apps.eventlog.events import DomainEvent, Payload, RecordedEvent
-from apps.eventlog.log import instants, queries
+from apps.eventlog.log import admission, importing, instants, queries
 from apps.eventlog.log.engine import ALIAS, engine
+from apps.eventlog.log.importing import ExportedEvent
 from apps.eventlog.log.queries import Conditions
+from apps.eventlog.log.records import Answer, EventIdTaken, Expected
 from apps.eventlog.models import Import
 
 PAGE = 1000  # events that an iterator holds at a time
 STREAMS_PAGE = 4000
 NEWEST = 2**31  # beyond every stream version
 
+ANY, EXISTS = Expected.ANY, Expected.EXISTS
 Events = Iterator[RecordedEvent]
 Until = int | datetime | None
 
@@ -31,55 +35,85 @@ Until = int | datetime | None
 class WrongExpectedVersion(Exception):
     """The stream is not at the version that the caller saw; `actual` is the version it is at."""
 
-    def __init__(self, stream: str, expected: int, actual: int) -> None:
-        super().__init__(f"{stream} is at version {actual}, not {expected}")
+    def __init__(self, stream: str, expected: int | Expected, actual: int) -> None:
+        wanted = "1 or more" if expected is EXISTS else expected
+        super().__init__(f"{stream} is at version {actual}, not {wanted}")
         self.stream, self.expected, self.actual = stream, expected, actual
-
-
-class EventIdTaken(Exception):
-    """An event with this id, but another content or in another stream, is already in the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """Where an append ended: the position and the stream version of its last event."""
+    """Where an append ended: the position and the stream version of its last event, and the positions of all."""
 
     position: int
     version: int
+    positions: tuple[int, ...]
 
 
 def append(
     stream: str,
     events: Sequence[DomainEvent],
     *,
-    expected_version: int,
+    expected_version: int | Expected,
     metadata: Payload | None = None,
     event_ids: Sequence[UUID] | None = None,
 ) -> Appended:
     """Append events to a stream, all or none; inside `unit()`, together with everything else there.
 
-    `stream` is `<category>-<id>`. `expected_version` is the version that the caller saw, 0 for a new stream.
-    `metadata` (JSON values) is stored with each event. With `event_ids`, one for each event, a repeated append is
-    recognised: it answers as the first did and writes nothing. Personal fields are stored encrypted.
+    `stream` is `<category>-<id>`. `expected_version` is the version that the caller saw, 0 for a new stream; `ANY`
+    takes whatever version the stream has, `EXISTS` any but 0. `metadata` (JSON values) is stored with each event. With
+    `event_ids`, one for each event, the same append sent again is recognised: it answers as the first did and writes
+    nothing. Personal fields are stored encrypted.
 
-    Raises `WrongExpectedVersion`, `EventIdTaken`, `aggregates.Erased` if personal fields are about somebody who was
-    erased, and `data_keys.MissingKey`.
+    Raises `InvalidEvent` before anything is written (see `log/admission.py`), `WrongExpectedVersion`, `EventIdTaken`,
+    `aggregates.Erased` if personal fields are about somebody who was erased, and `data_keys.MissingKey`.
     """
     if not events:
         raise ValueError("append needs at least one event")
-    if not all(stream.partition("-")):
-        raise ValueError(f"{stream!r} is not <category>-<id>")
-    documents: list[Payload] = [
-        {"event_id": id, "type": event.type, "schema_version": event.schema_version, "data": event.payload()}
-        for event, id in zip(events, event_ids or [uuids.uuid7() for _ in events], strict=True)
+    if type(expected_version) is not int and not isinstance(expected_version, Expected):
+        raise ValueError(f"expected_version is a whole number, store.ANY or store.EXISTS, not {expected_version!r}")
+    admission.check_stream(stream)
+    payloads = [admission.check_event(event) for event in events]
+    about = admission.check_metadata(metadata or {}, events[0].type)
+    documents = _documents(events, payloads, event_ids, (metadata or {}).get("correlation_id"))
+    personal_fields.conceal(stream, documents, lambda subject: has_encrypted(subject, stream))
+    for document in documents:
+        admission.check_size(len(msgspec.json.encode(document["data"])) + len(about), document["type"])
+    answer = _append(stream, expected_version, documents, about)
+    if answer.outcome == "conflict":
+        raise WrongExpectedVersion(stream, expected_version, answer.version)
+    if answer.taken is not None:
+        [holder] = engine().read(queries.with_ids([answer.taken]))
+        raise EventIdTaken(answer.taken, holder)
+    return Appended(answer.positions[-1], answer.version, tuple(answer.positions))
+
+
+def _documents(
+    events: Sequence[DomainEvent], payloads: list[Payload], ids: Sequence[UUID] | None, correlation_id: str | None
+) -> list[Payload]:
+    ids = [uuids.uuid7() for _ in events] if ids is None else list(ids)
+    admission.check_ids(ids)
+    return [
+        {
+            "event_id": id,
+            "type": event.type,
+            "schema_version": event.schema_version,
+            "data": payload,
+            "correlation_id": correlation_id,
+        }
+        for event, payload, id in zip(events, payloads, ids, strict=True)
     ]
-    personal_fields.conceal(stream, events, documents, lambda subject: has_encrypted(subject, stream))
-    outcome, position, version = engine().append(stream, expected_version, documents, metadata or {})
-    if outcome == "conflict":
-        raise WrongExpectedVersion(stream, expected_version, version)
-    if outcome == "taken":
-        raise EventIdTaken(f"an event id of this append to {stream} belongs to another event")
-    return Appended(position, version)
+
+
+def _append(stream: str, expected: int | Expected, documents: list[Payload], metadata: bytes) -> Answer:
+    """With `ANY`, again until nobody else is faster."""
+    if not isinstance(expected, Expected) and not 0 <= expected < NEWEST:
+        newest = last(stream)
+        return Answer("conflict", [], newest.stream_version if newest else 0)
+    while True:
+        answer = engine().append(stream, expected, documents, metadata)
+        if answer.outcome != "conflict" or expected is not ANY:
+            return answer
 
 
 def unit() -> AbstractContextManager[None]:
@@ -205,12 +239,19 @@ def _pages(after: int, end: int, limit: int | None, *, encrypted: bool, **condit
 
 
 def read_page(
-    *, after: int, end: int, limit: int, encrypted: bool = False, **conditions: Unpack[Conditions]
+    *,
+    after: int,
+    end: int,
+    limit: int,
+    backwards: bool = False,
+    encrypted: bool = False,
+    **conditions: Unpack[Conditions],
 ) -> list[RecordedEvent]:
-    """One page of `read_all`, up to an `end` that was at or before the safe position."""
-    query = queries.page(after, limit, conditions)
+    """One page of `read_all`, up to an `end` that was at or before the safe position; `backwards`, from there back."""
+    query = queries.page(after, limit, conditions, back_from=end if backwards else None)
     page = engine().read(query) if encrypted else _reveal(query)
-    # `end` is not in the query: PostgreSQL has no statistics of that range, expects few rows in it, and sorts them all.
+    # Forwards, `end` is not in the query: PostgreSQL has no statistics of that range, expects few rows in it, and sorts
+    # them all.
     return [event for event in page if event.position <= end]
 
 
@@ -241,6 +282,11 @@ def any_after(
     column, values = ("category", category) if category else ("type", types)
     each = [engine().next_of_kind(column, value, position, until) for value in values]
     return bool(each) and bool(statements.rows(ALIAS, *queries.any_of(each)))
+
+
+def read_whole(streams: Collection[str]) -> list[RecordedEvent]:
+    """All events of these streams, stream by stream, each oldest first."""
+    return _reveal(queries.of_streams(streams)) if streams else []
 
 
 def read_streams(category: str, *, until: int, first: str = "", end: str = "", ahead: bool = True) -> Events:
@@ -276,19 +322,36 @@ def stream_ranges(category: str, events: int) -> Iterator[tuple[str, str]]:
         first = end
 
 
-def restore(documents: list[Payload]) -> int:
-    """Write exported events (documents with typed ids and instants) as they were recorded.
+def import_events(events: Sequence[ExportedEvent]) -> int:
+    """Write exported events as they were recorded, all or none; returns how many were not in the log already.
 
-    An event whose id is already in the log is passed over. An event keeps its position if that lies beyond the last
-    position of this log; otherwise it takes the next one. `Import` records which positions were written. Returns how
-    many. On PostgreSQL this needs the rights of the log's owner.
-    Raises IntegrityError if an event is not the next of its stream.
+    An event keeps its position if that lies beyond the last position of this log; otherwise it takes the next one.
+    `Import` records which positions were written. Personal fields in clear text are encrypted. On PostgreSQL this
+    needs the rights of the log's owner.
+
+    Raises `InvalidEvent`, `EventIdTaken`, and what `append` raises about data keys.
     """
+    if not events:
+        return 0
     with unit():
-        written, before, last = engine().restore(documents)
-        if written and not Import.objects.filter(last=before).update(last=last):
-            Import.objects.create(first=before + 1, last=last)
-    return written
+        before = engine().lock()
+        known = engine().read(queries.with_ids([event.event_id for event in events]))
+        newest = engine().read(queries.last_of({event.stream for event in events}))
+        rows = importing.rows(
+            events,
+            before,
+            {recorded.event_id: recorded for recorded in known},
+            {recorded.stream: recorded for recorded in newest},
+            lambda stream, document: personal_fields.conceal(
+                stream, [document], lambda subject: has_encrypted(subject, stream)
+            ),
+        )
+        if rows:
+            engine().write(rows)
+            last = rows[-1].position
+            if not Import.objects.filter(last=before).update(last=last):
+                Import.objects.create(first=before + 1, last=last)
+    return len(rows)
 
 
 def refresh_statistics() -> None:

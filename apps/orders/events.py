@@ -1,14 +1,33 @@
 """The published language of the orders service."""
 
+import math
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
+import iso4217
+
 from apps.eventlog.events import DomainEvent
 from apps.eventlog.upcasting import upcasts
 
 Cause = Literal["requested", "customer_deactivated"]
+
+# The decimals of each currency of ISO 4217 that has amounts, and one unit of its last decimal.
+CURRENCIES = {each.code: each.exponent for each in iso4217.Currency if each.exponent is not None}
+_UNITS = {code: Decimal(1).scaleb(-places) for code, places in CURRENCIES.items()}
+
+
+def is_money(amount: Decimal, currency: str) -> bool:
+    """Is this an amount of the currency: finite, 0 or more, in digits, with no more decimals than the currency has?"""
+    # Most amounts have all decimals of the currency; to look at the exponent takes several times as long.
+    exact = amount.same_quantum(_UNITS[currency])
+    return (exact or -CURRENCIES[currency] <= _exponent(amount) <= 0) and not amount.is_signed()
+
+
+def _exponent(amount: Decimal) -> float:
+    exponent = amount.as_tuple().exponent
+    return exponent if isinstance(exponent, int) else math.inf  # NaN and the infinities have none
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +48,16 @@ class OrderPlaced(DomainEvent):
     customer_id: UUID
     currency: str
     lines: tuple[OrderLine, ...]
+
+    def check(self) -> None:
+        if self.currency not in CURRENCIES:
+            raise ValueError("a currency is one of ISO 4217, as in EUR")
+        for line in self.lines:
+            if line.quantity < 1:
+                raise ValueError("a quantity is 1 or more")
+            if not is_money(line.unit_price, self.currency):
+                places = CURRENCIES[self.currency]
+                raise ValueError(f"a price in {self.currency} is 0 or more, in digits with at most {places} decimals")
 
     @property
     def total(self) -> Decimal:

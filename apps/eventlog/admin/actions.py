@@ -77,7 +77,7 @@ def _ask(page: Any, request: HttpRequest, rows: list[Any], verb: str, form: Reas
 
 def sending(request: HttpRequest, command: Callable[[Any, str], Command]) -> Callable[[Any, str], None]:
     """An `act` for `act_with_reason`: it sends `command(id, reason)` as the member of staff who is logged in."""
-    actor = Actor(request.user.get_username(), is_staff=True)
+    actor = Actor.of(request.user)
 
     def act(row: Any, reason: str) -> None:
         try:

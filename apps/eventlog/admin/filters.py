@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from apps.eventlog.events import DomainEvent
+from apps.eventlog.log.columns import correlation_key
 from apps.eventlog.models import StoredEvent
 from apps.eventlog.projectors import Projector
 
@@ -116,7 +117,7 @@ class TimeFilter(_TypedFilter):
 
 
 class CorrelationForm(forms.Form):
-    correlation_id = forms.UUIDField(required=False, label="")
+    correlation_id = forms.CharField(required=False, label="", max_length=200)
 
 
 class CorrelationFilter(_TypedFilter):
@@ -124,4 +125,4 @@ class CorrelationFilter(_TypedFilter):
 
     def queryset(self, request: HttpRequest, events: Events) -> Events:
         id = self.form.cleaned_data.get("correlation_id")
-        return events.filter(correlation_id=id) if id else events
+        return events.filter(correlation_id=correlation_key(id)) if id else events

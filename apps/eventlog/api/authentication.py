@@ -15,7 +15,6 @@ from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
-from apps.eventlog.commands import Actor
 from apps.eventlog.database import prepared
 from apps.eventlog.live.credentials import Credential
 
@@ -71,11 +70,6 @@ class CookieScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
-
-
-def actor_of(request: Request) -> Actor:
-    """The sender of an authenticated request. A customer's name is their user id."""
-    return Actor(request.user.get_username(), is_staff=request.user.is_staff)
 
 
 def customer_id(request: Request) -> UUID | None:

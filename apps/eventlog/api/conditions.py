@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 from django.utils.http import parse_etags
 from rest_framework.exceptions import ValidationError
@@ -33,6 +34,12 @@ def has_it_already(request: Request, version: int) -> bool:
     """Does `If-None-Match` name this version, or any version (`*`)?"""
     known = parse_etags(request.headers.get("If-None-Match", ""))
     return "*" in known or etag(version) in [tag.removeprefix("W/") for tag in known]
+
+
+def not_stored(response: Any) -> Any:
+    """Tell every cache on the way not to keep this response: it may be about a person."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
 
 
 def await_position(request: Request, what: str, shows: Callable[[int], bool]) -> None:

@@ -11,7 +11,6 @@ from django.utils import timezone
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 
-from apps.eventlog.api.authentication import actor_of
 from apps.eventlog.commands import Outcome
 from apps.eventlog.models import IdempotencyRecord
 
@@ -69,7 +68,7 @@ def begin(request: Request) -> Once | None:
         return None
     if not (0 < len(key) <= 255 and key.isprintable()):
         raise ValidationError({"Idempotency-Key": ["1 to 255 printable characters"]})
-    principal = actor_of(request).name if request.user.is_authenticated else ""
+    principal = request.user.get_username()  # empty for nobody
     path = request.path.lower()  # an id in capitals is the same id
     digest = _digest([principal, request.method, path, key])
     body = _digest(

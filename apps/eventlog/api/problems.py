@@ -16,7 +16,7 @@ from rest_framework.exceptions import APIException, PermissionDenied, Validation
 
 from apps.eventlog.aggregates import Erased, RuleBroken
 from apps.eventlog.encryption.data_keys import MissingKey, WrongKey
-from apps.eventlog.events import UnknownEvent
+from apps.eventlog.events import InvalidEvent, UnknownEvent
 from apps.eventlog.repository import Forbidden, NotFound, PreconditionFailed
 from apps.eventlog.reservations import Reserved
 from apps.eventlog.store import WrongExpectedVersion
@@ -29,6 +29,7 @@ STATUS = {
     NotFound: 404,
     PermissionDenied: 403,
     Forbidden: 403,
+    InvalidEvent: 400,
     RuleBroken: 409,
     Reserved: 409,
     WrongExpectedVersion: 409,
@@ -91,6 +92,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     elif isinstance(error, Reserved):
         field = error.scope.rpartition(".")[2]
         response = problem(409, str(error), errors=[{"pointer": f"/{field}", "detail": "already taken"}])
+    elif isinstance(error, InvalidEvent):
+        response = problem(
+            400, str(error), errors=[{"pointer": pointer_of(error.field.split(".")), "detail": error.rule}]
+        )
     else:
         response = problem(STATUS[kind], "not found" if STATUS[kind] == 404 else str(error))
     _set_headers(response, None, RETRY_AFTER.get(kind))

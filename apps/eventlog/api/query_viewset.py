@@ -14,14 +14,14 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from apps.eventlog import store
+from apps.eventlog.api.access import DeclaredAccess, open_to
 from apps.eventlog.api.authentication import customer_id
-from apps.eventlog.api.conditions import await_position, etag, has_it_already
+from apps.eventlog.api.conditions import await_position, etag, has_it_already, not_stored
 from apps.eventlog.api.documents import Documents, DocumentSerializer
 from apps.eventlog.api.event_serializers import EventReadSerializer
 from apps.eventlog.api.filters import InstantParameter, StrictFilterBackend, check_parameters, filters_of
@@ -48,7 +48,7 @@ class WhenSerializer(serializers.Serializer[None]):
 
 
 class QueryViewSet(GenericViewSet[Any]):
-    """Base of the read viewsets: GET only. Staff see all rows, a customer only their own.
+    """Base of the read viewsets: GET only. Staff who may see the model see all rows, a customer only their own.
 
     A subclass names its service, the category of its documents' streams, a query function that answers all `rows`, and
     the column of the rows that has the id of the customer (`owner`).
@@ -59,13 +59,16 @@ class QueryViewSet(GenericViewSet[Any]):
     owner: ClassVar[str]
     rows: ClassVar[Callable[[], QuerySet[Any]]]
     serializer_class: type[DocumentSerializer]
-    permission_classes = [IsAuthenticated]
+    permission_classes = [DeclaredAccess]
     lookup_value_converter = "uuid"
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if request.method in ("GET", "HEAD"):
             await_position(request, self.service, partial(checkpoints.reached, self.service))
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        return not_stored(super().finalize_response(request, response, *args, **kwargs))
 
     @property
     def documents(self) -> Documents:
@@ -76,11 +79,13 @@ class QueryViewSet(GenericViewSet[Any]):
         """The rows that the user may see."""
         return self.documents.of(customer_id(self.request))
 
+    @open_to("view", customers=True)
     def list(self, request: Request) -> Response:
         """All documents for staff, their own for a customer, page by page."""
         filters, ordering = StrictFilterBackend().wanted(request, self)
         return self.page(self.documents, customer_id(request), filters, ordering)
 
+    @open_to("view", customers=True)
     @extend_schema(parameters=[WhenSerializer])
     def retrieve(self, request: Request, pk: UUID) -> Response | HttpResponseNotModified:
         """The document as it is now. With `at` or `version`: as it was then, folded from the log."""
@@ -107,14 +112,15 @@ class QueryViewSet(GenericViewSet[Any]):
         """The row as it was at a position of the log; None before its creation."""
         raise NotImplementedError
 
+    @open_to("view", customers=True)
     @extend_schema(responses=EventReadSerializer(many=True))
     @action(detail=True, filter_backends=[])
     def history(self, request: Request, pk: Any) -> Response:
         """The events of this stream, oldest first."""
         check_parameters(request, {"limit", "cursor"})
-        pagination = KeysetPagination()
+        pagination, customer = KeysetPagination(), customer_id(request)
         events = pagination.page(request, ["stream_version"], partial(_part_of, self.stream_of(pk)), _version)
-        return pagination.get_paginated_response([recorded.document() for recorded in events])
+        return pagination.get_paginated_response([recorded.document(customer) for recorded in events])
 
     def document(self, pk: UUID) -> tuple[msgspec.Raw, int]:
         """The document and its version. Raises `OutOfDate`, and NotFound also if the user may not see it."""

@@ -11,7 +11,7 @@ from django.db.utils import InterfaceError, OperationalError
 from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints, claims
 from apps.eventlog.delivery.claims import claim
-from apps.eventlog.events import RecordedEvent
+from apps.eventlog.events import DomainEvent, RecordedEvent
 from apps.eventlog.models import DeadLetter, Import
 from apps.eventlog.reactors import Reactor
 
@@ -61,15 +61,19 @@ def _drain(reactor: Reactor, position: int, stopped: Callable[[], bool]) -> tupl
     """React to the events that the rows show already.
 
     Returns the position reached, and the position of the first event that the rows do not show yet, or 0. Imported
-    events are passed over: they are history.
+    events are passed over, because they are history; but an imported erasure is carried out here as well.
     """
     shown = checkpoints.lowest(reactor.service)  # which was a safe position
     types = _types(type(reactor))
     known = store.read_page(after=position, end=shown, limit=store.PAGE, types=types) if shown > position else []
-    for recorded in known or store.read_all(after=position, types=types):
+    for each in known or store.read_all(after=position, types=types):
+        recorded = each
         if last := Import.end_at(recorded.position):
-            claims.move(reactor.service, [reactor.name], last)
-            return last, 0
+            erasing = store.read_page(after=position, end=last, limit=1, types=_erasing(types))
+            if not erasing:
+                claims.move(reactor.service, [reactor.name], last)
+                return last, 0
+            [recorded] = erasing
         if stopped() or not (recorded.position <= shown or checkpoints.reached(reactor.service, recorded.position)):
             return position, recorded.position
         _react(reactor, recorded)
@@ -80,6 +84,10 @@ def _drain(reactor: Reactor, position: int, stopped: Callable[[], bool]) -> tupl
 
 def _types(kind: type[Reactor]) -> list[str]:
     return [event_type.type for event_type in kind.methods]
+
+
+def _erasing(types: list[str]) -> list[str]:
+    return [name for name in types if DomainEvent.types[name].erases]
 
 
 def _position(kind: type[Reactor]) -> int:

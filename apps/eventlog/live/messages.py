@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 import msgspec
@@ -23,7 +23,10 @@ def message_id(position: int) -> str:
 
 
 class Message(NamedTuple):
-    """An event in the form in which every client gets it, and what a filter looks at."""
+    """An event in the form in which clients get it, and what a filter looks at.
+
+    Staff get its `text`. A customer gets `own`, which does not name staff.
+    """
 
     position: int
     category: str
@@ -31,14 +34,21 @@ class Message(NamedTuple):
     stream: str
     owner: UUID | None
     text: bytes
+    own: bytes
 
     @classmethod
     def of(cls, recorded: RecordedEvent, owner: UUID | None) -> Self:
-        data = msgspec.json.encode(recorded.document()).decode()
-        for character, escape in BREAKS.items():
-            data = data.replace(character, escape)
-        text = sse_encode_event("message", data, event_id=message_id(recorded.position)).encode()
-        return cls(recorded.position, recorded.category, recorded.type, recorded.stream, owner, text)
+        whole, shown = recorded.document(), recorded.document(owner)
+        text = _encoded(whole)
+        own = text if shown == whole else _encoded(shown)
+        return cls(recorded.position, recorded.category, recorded.type, recorded.stream, owner, text, own)
+
+
+def _encoded(document: dict[str, Any]) -> bytes:
+    data = msgspec.json.encode(document).decode()
+    for character, escape in BREAKS.items():
+        data = data.replace(character, escape)
+    return sse_encode_event("message", data, event_id=message_id(document["position"])).encode()
 
 
 class Filter(NamedTuple):

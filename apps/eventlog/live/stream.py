@@ -38,7 +38,7 @@ async def event_stream(position: int, filter: Filter, credential: Credential) ->
         while not listener.error:
             heartbeat = listeners.clear(listener)  # before the look for new events, or one in between would be missed
             messages, position, more = await _after(position, filter)
-            for chunk in _chunks(messages):
+            for chunk in _chunks(message.text if filter.owner is None else message.own for message in messages):
                 yield chunk
             if messages:
                 known = messages[-1].position
@@ -96,13 +96,13 @@ def _heartbeat(position: int | None) -> bytes:
     return f": heartbeat\n{id}\n".encode()
 
 
-def _chunks(messages: Iterable[Message]) -> Iterator[bytes]:
+def _chunks(messages: Iterable[bytes]) -> Iterator[bytes]:
     """The texts of the messages, many small ones in one chunk."""
     texts: list[bytes] = []
     size = 0
-    for message in messages:
-        texts.append(message.text)
-        size += len(message.text)
+    for text in messages:
+        texts.append(text)
+        size += len(text)
         if size > CHUNK:
             yield b"".join(texts)
             texts, size = [], 0

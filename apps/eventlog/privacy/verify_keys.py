@@ -66,7 +66,7 @@ def verify_keys(progress: Callable[[int], None]) -> Report:
 def _needed(progress: Callable[[int], None]) -> Iterator[UUID]:
     """Whose keys the events need, one event after the other."""
     for recorded in store.read_all(encrypted=True):
-        yield from personal_fields.sealed_subjects(recorded)
+        yield from personal_fields.encrypted_subjects(recorded)
         progress(1)
 
 

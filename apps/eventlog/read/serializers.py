@@ -14,7 +14,7 @@ class FeedQuerySerializer(serializers.Serializer[None]):
     type = serializers.CharField(required=False)
     stream = serializers.CharField(required=False)
     category = serializers.CharField(required=False)
-    correlation_id = serializers.UUIDField(required=False)
+    correlation_id = serializers.CharField(required=False, max_length=200)
     since = InstantParameter(required=False)
     until = InstantParameter(required=False)
 

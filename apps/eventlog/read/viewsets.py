@@ -9,21 +9,21 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound, Throttled, ValidationError
-from rest_framework.permissions import IsAdminUser, IsAuthenticated
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from apps.eventlog import store
+from apps.eventlog.api.access import DeclaredAccess, open_to
 from apps.eventlog.api.authentication import credential_of, customer_id
-from apps.eventlog.api.conditions import await_position
+from apps.eventlog.api.conditions import await_position, not_stored
 from apps.eventlog.api.event_serializers import CatalogSerializer, EventReadSerializer, FeedSerializer, StatusSerializer
 from apps.eventlog.api.filters import check_parameters
 from apps.eventlog.api.problems import Unavailable
 from apps.eventlog.events import DomainEvent
 from apps.eventlog.live import stream_owners
-from apps.eventlog.live.credentials import Credential
+from apps.eventlog.live.credentials import SEE_LOG, Credential
 from apps.eventlog.live.messages import CHANNEL, Filter
 from apps.eventlog.live.stream import event_stream, open_streams
 from apps.eventlog.log import schema_lock
@@ -33,7 +33,7 @@ from apps.eventlog.server.asgi import AsyncResponse
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)  # no event is older
 LAST_SEEN = OpenApiParameter("Last-Event-ID", str, "header", description="the id of the last event that was seen")
-STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class EventStreamRenderer(BaseRenderer):
@@ -46,7 +46,7 @@ class EventStreamRenderer(BaseRenderer):
 class EventReadViewSet(GenericViewSet[Any]):
     """GET only."""
 
-    permission_classes = [IsAdminUser]
+    permission_classes = [DeclaredAccess]
     serializer_class = EventReadSerializer
     filter_backends, pagination_class = [], None
     problems = {"stream": (404, 429)}
@@ -55,6 +55,10 @@ class EventReadViewSet(GenericViewSet[Any]):
         super().initial(request, *args, **kwargs)
         await_position(request, "the log", lambda position: store.safe_position() >= position)
 
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        return not_stored(super().finalize_response(request, response, *args, **kwargs))
+
+    @open_to(SEE_LOG)
     @extend_schema(parameters=[FeedQuerySerializer], responses=FeedSerializer)
     def list(self, request: Request) -> Response:
         """Events by position. `next` is the `after` of the next page, null at the end."""
@@ -73,6 +77,7 @@ class EventReadViewSet(GenericViewSet[Any]):
         results = [recorded.document() for recorded in events]
         return Response({"results": results, "next": events[-1].position if more else None})
 
+    @open_to(SEE_LOG)
     @extend_schema(responses=CatalogSerializer)
     @action(detail=False)
     def catalog(self, request: Request) -> Response:
@@ -89,6 +94,7 @@ class EventReadViewSet(GenericViewSet[Any]):
         ]
         return Response({"results": results, "next": None, "previous": None})
 
+    @open_to(SEE_LOG)
     @extend_schema(responses=StatusSerializer)
     @action(detail=False)
     def status(self, request: Request) -> Response:
@@ -96,14 +102,15 @@ class EventReadViewSet(GenericViewSet[Any]):
         check_parameters(request, set())
         return Response(queries.status())
 
+    @open_to(SEE_LOG, customers=True)
     @extend_schema(
         parameters=[StreamPlaceSerializer, LAST_SEEN], responses={(200, "text/event-stream"): OpenApiTypes.STR}
     )
-    @action(detail=False, renderer_classes=[EventStreamRenderer], permission_classes=[IsAuthenticated])
+    @action(detail=False, renderer_classes=[EventStreamRenderer])
     def stream(self, request: Request) -> AsyncResponse:
         """Events as they are appended, as Server-Sent Events; `Last-Event-ID` or `after` resume from the log.
 
-        Staff see every event, customers those of their own streams.
+        Staff who may see the log see every event, customers those of their own streams.
         """
         check_parameters(request, set(StreamPlaceSerializer().fields))
         if not request.META.get("asgi"):

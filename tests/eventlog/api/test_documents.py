@@ -34,7 +34,7 @@ def test_the_database_writes_what_the_serializer_declares(serializer: type[Docum
     assert [list(document) for document in short] == [list(serializer.Meta.fields)] * len(short)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", ['"quoted" \\ back', "Žluťoučký 🐎", "line\nfeed\t\u0001", "</script>"])
+@pytest.mark.parametrize("name", ['"quoted" \\ back', "Žluťoučký 🐎", "line\u2028separator", "</script>"])
 def test_any_text_comes_back_as_it_was_sent(api: Api, name: str) -> None:
     ann = api.customer(name=name)
     assert ann.get(f"users/{ann.user_id}/")["name"] == ann.get("users/")["results"][0]["name"] == name

@@ -182,7 +182,17 @@ PARAMETERS = {
     f"orders/{NOBODY}/history/": ["status=paid", "at=now"],
     "events/": [
         *["after=-1", "after=1" + "0" * 30, "after=x", "limit=0", "limit=1001", "limit=x", "since=yesterday"],
-        *["until=1", "correlation_id=1", "type=%00", "type=", "stream=%ff", "category=%00", "colour=red", "cursor=a"],
+        *[
+            "until=1",
+            "correlation_id=",
+            f"correlation_id={'a' * 201}",
+            "type=%00",
+            "type=",
+            "stream=%ff",
+            "category=%00",
+            "colour=red",
+            "cursor=a",
+        ],
     ],
     "events/catalog/": ["type=a"],
     "events/status/": ["a=b"],

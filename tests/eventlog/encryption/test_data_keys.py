@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import DatabaseError, connections, transaction
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from apps.eventlog import erasures, reservations, store
@@ -19,6 +20,7 @@ from apps.users.models import User
 from tests.eventlog.events import ParcelSent
 from tests.support.api import PASSWORD, Api
 from tests.support.erase import forget_erasures, lifted
+from tests.support.exported import import_documents
 
 KEYS = connections[data_keys.ALIAS]
 CARLA = ("carla@example.net", "Carla Önder")
@@ -128,7 +130,7 @@ def test_events_from_before_a_field_was_marked_are_in_nobodys_way() -> None:
     kind = {"type": UserRegistered.type, "schema_version": 1, "data": {"email": CARLA[0], "name": CARLA[1]}}
     store.append("thing-1", [ParcelSent(uuid4(), "x")], expected_version=0)
     at = next(store.read_all()).recorded_at
-    store.restore([recorded | kind | {"position": 2, "recorded_at": at}])
+    import_documents([recorded | kind | {"position": 2, "recorded_at": at}])
     store.append(f"user-{carla}", [UserRenamed("Carla Berg")], expected_version=1)
     assert [recorded.data["name"] for recorded in store.read_stream(f"user-{carla}")] == [CARLA[1], "Carla Berg"]
 
@@ -184,6 +186,7 @@ def test_the_installations_own_key_is_not_replaced_while_addresses_are_reserved_
     assert (answer.status, "this installation is missing" in answer["detail"]) == (503, True)
     login = {"username": CARLA[0], "password": PASSWORD}
     assert api.post("auth/login/", login).status == 503
+    assert Client().post("/admin/login/", {"username": "nobody", "password": "wrong"}).status_code == 200
     PersonalKey.objects.create(**lost[0])
     assert api.post("auth/login/", login).status == 200
     assert api.staff.post("users/", body).status == 201

@@ -19,6 +19,7 @@ from apps.users.write.commands import EraseUser, RegisterUser
 from tests.eventlog.encryption.test_data_keys import lose, made
 from tests.eventlog.events import ParcelSent
 from tests.support.erase import forget_erasures
+from tests.support.exported import import_documents
 
 
 def verify() -> str:
@@ -68,7 +69,7 @@ def test_events_that_name_a_person_and_events_of_unknown_types_count_too() -> No
         "position": 9, "event_id": uuid4(), "stream": "letter-1", "stream_version": 1, "type": "post.LetterSent",
         "schema_version": 3, "data": {"to": sealed}, "metadata": {}, "recorded_at": datetime.now(UTC),
     }  # fmt: skip
-    store.restore([document])
+    import_documents([document])
     lose(one)
     with pytest.raises(CommandError, match=rf"2 data keys \({one}, {other}\)"):
         verify()

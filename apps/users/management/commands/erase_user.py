@@ -34,7 +34,7 @@ class Command(BaseCommand):
         if not reason:
             raise CommandError("--reason must say why")
         try:
-            outcome = dispatch(EraseUser(user, reason), actor=Actor(getpass.getuser(), is_staff=True))
+            outcome = dispatch(EraseUser(user, reason), actor=Actor.operator(getpass.getuser()))
         except NotFound:
             raise CommandError(f"no user {user}") from None
         except UnknownEvent as error:

@@ -57,7 +57,9 @@ class PostgreSQL:
     def write(self, rows: Sequence[Row]) -> None:
         with self.connection.cursor() as cursor:
             cursor.executemany(INSERT, [_values(row) for row in rows])
-            cursor.execute("SELECT setval('eventlog_event_position_seq', %s)", [rows[-1].position])
+
+    def continue_after(self, position: int) -> None:
+        self._row("SELECT setval('eventlog_event_position_seq', %s)", position)
 
     def safe_position(self) -> int:
         return self._row("SELECT eventlog_safe_position()")[0]

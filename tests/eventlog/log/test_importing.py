@@ -76,7 +76,7 @@ BAD: list[tuple[bytes, str]] = [
 def test_a_line_that_is_no_event_is_named_in_one_line(line: bytes, reason: str, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=rf"log\.jsonl, line 3: .*({reason})") as refusal:
         import_lines(tmp_path, document(), document(), line, document())
-    assert str(refusal.value).endswith("(2 events were imported, all that come before)")
+    assert str(refusal.value).endswith("(2 events were imported; the log ends at 2)")
     assert len(str(refusal.value).splitlines()) == 1
     assert store.head() == 2
 
@@ -87,7 +87,7 @@ def test_a_damaged_gzip_says_how_much_is_in(damage: Any, tmp_path: Path) -> None
     (tmp_path / "log.jsonl.gz").write_bytes(damage(gzip.compress(lines)))
     with pytest.raises(CommandError, match=r"after line \d+: the gzip file is cut off or damaged") as refusal:
         run("import_events", str(tmp_path / "log.jsonl.gz"))
-    assert f"({store.head()} events were imported, all that come before)" in str(refusal.value)
+    assert f"({store.head()} events were imported; the log ends at {store.head()})" in str(refusal.value)
 
 
 def test_an_empty_file_and_the_same_lines_again_import_nothing(tmp_path: Path) -> None:

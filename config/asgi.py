@@ -3,7 +3,6 @@
 import os
 
 import django
-import environ
 from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -11,10 +10,11 @@ django.setup()
 
 from apps.eventlog.privacy.undone_erasures import refuse_to_serve  # noqa: E402  (needs the settings)
 from apps.eventlog.server.asgi import Bridge  # noqa: E402
+from config.environment import Environment  # noqa: E402
 
 refuse_to_serve()
 
 application = Bridge(
-    threads=environ.Env().int("WEB_THREADS", default=4),
+    threads=Environment().int("WEB_THREADS", default=4),
     in_turn=all(connection.vendor == "sqlite" for connection in connections.all()),
 )

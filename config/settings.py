@@ -7,12 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
+
+from config.environment import Environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.Env()
+env = Environment()
 env.read_env(BASE_DIR / ".env")
 
 # The services above the event log, each with a database alias of its own name.
@@ -29,20 +30,23 @@ DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
 # SECRET_KEY, and when SECRET_KEY changes, `manage.py rotate_keys` must run.
 
 
-def key_encryption_key(text: str) -> bytes:
+def key_encryption_key(text: str, name: str = "KEY_ENCRYPTION_KEY") -> bytes:
     try:
         key = base64.urlsafe_b64decode(text)
     except ValueError:
         key = b""
     if len(key) != 32:
-        raise ImproperlyConfigured("KEY_ENCRYPTION_KEY is 32 bytes in base64: `openssl rand -base64 32` makes one")
+        raise ImproperlyConfigured(f"{name}: a key is 32 bytes in base64; `openssl rand -base64 32` makes one")
     return key
 
 
 DERIVED_KEY = hashlib.sha256(b"headrace key-encryption key" + SECRET_KEY.encode()).digest()
 PREVIOUS_KEY_ENCRYPTION_KEYS = [
     DERIVED_KEY,
-    *(key_encryption_key(text) for text in env.list("PREVIOUS_KEY_ENCRYPTION_KEYS", default=[])),
+    *(
+        key_encryption_key(text, "PREVIOUS_KEY_ENCRYPTION_KEYS")
+        for text in env.list("PREVIOUS_KEY_ENCRYPTION_KEYS", default=[])
+    ),
 ]
 KEY_ENCRYPTION_KEY = key_encryption_key(
     env.str("KEY_ENCRYPTION_KEY", default="") or base64.b64encode(DERIVED_KEY).decode()
@@ -51,7 +55,7 @@ KEY_ENCRYPTION_KEY = key_encryption_key(
 # inline: the request of a command also projects its events. worker: `manage.py run_projectors` projects them.
 PROJECTIONS = env.str("PROJECTIONS", default="inline")
 if PROJECTIONS not in ("inline", "worker"):
-    raise ImproperlyConfigured(f"PROJECTIONS is inline or worker, not {PROJECTIONS!r}")
+    raise ImproperlyConfigured("PROJECTIONS is inline or worker")
 # How long the answer to an Idempotency-Key is kept; at least a day.
 IDEMPOTENCY_KEPT = timedelta(hours=max(24, env.int("IDEMPOTENCY_HOURS", default=48)))
 # How many live streams a customer may have open at one process. Staff may have any number.
@@ -139,9 +143,7 @@ def database(alias: str) -> dict[str, object]:
     dropped table, which would slow each rebuild.
     """
     kept = alias not in SERVICES
-    url = env.str(f"{alias.upper()}_DATABASE_URL", default="")
-    if url:
-        parsed = env.db_url_config(url)
+    if parsed := env.database(f"{alias.upper()}_DATABASE_URL"):
         if "postgresql" in parsed["ENGINE"]:
             # Without this, a process that was stopped in a transaction would keep its locks for ever.
             server = "-c idle_in_transaction_session_timeout=30s" + ("" if kept else " -c synchronous_commit=off")

@@ -4,11 +4,12 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
-from django.contrib.admin import AdminSite
+from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.admin.apps import AdminConfig
 from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver, path, reverse
 
+from apps.eventlog.admin.lookups import CheckedLookups
 from apps.eventlog.admin.pages import SEE_JOBS
 from apps.eventlog.commands import Actor
 
@@ -19,6 +20,11 @@ class Site(AdminSite):
     site_header = site_title = "Headrace"
     index_title = "Databases"
     index_template = "eventlog/admin/index.html"
+
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Register pages, each with `CheckedLookups`, whoever wrote it."""
+        page = admin_class or ModelAdmin
+        super().register(model_or_iterable, type(page.__name__, (CheckedLookups, page), {}), **options)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         from apps.eventlog.admin.projectors import projectors  # noqa: PLC0415  (needs the models)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Self, TypeVar
 from uuid import UUID
 
-from apps.eventlog.events import DomainEvent, RecordedEvent
+from apps.eventlog.events import DomainEvent, RecordedEvent, UnknownEvent
 
 Applier = TypeVar("Applier", bound=Callable[..., None])
 
@@ -68,9 +68,12 @@ class Aggregate:
         getattr(self, self._appliers[type(event)])(event)
 
     def fold(self, history: Iterable[RecordedEvent]) -> Self:
-        """Apply recorded events, oldest first."""
+        """Apply recorded events, oldest first. Raises `UnknownEvent` at one that this code cannot read or apply."""
         for recorded in history:
-            self.apply(recorded.event)
+            event = recorded.event
+            if type(event) not in self._appliers:
+                raise UnknownEvent(f"{recorded.type} at position {recorded.position} is no event of {self.category}")
+            self.apply(event)
             self.version, self.position, self.last = recorded.stream_version, recorded.position, recorded
         return self
 

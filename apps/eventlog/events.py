@@ -1,5 +1,6 @@
 """What happened: the events of a service, and their recorded form in the log."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self, TypeVar, get_type_hints
@@ -31,7 +32,7 @@ _uuid = msgspec.json.Decoder(UUID).decode
 
 
 class UnknownEvent(Exception):
-    """The log holds an event that this code does not know: of an unknown type or a newer version."""
+    """This code cannot read an event of the log: an unknown type, a newer version, or a payload that does not fit."""
 
 
 class InvalidEvent(ValueError):
@@ -154,15 +155,19 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
         known = DomainEvent.types.get(self.type)
         if known is None:
             raise UnknownEvent(f"{self.type} at position {self.position} is not an event of this code")
-        if self.schema_version == known.schema_version:
-            return known.from_json(self._data)
         if self.schema_version > known.schema_version:
             raise UnknownEvent(
                 f"{self.type} at position {self.position} has version {self.schema_version}, "
                 f"this code knows up to {known.schema_version}"
             )
-        data = upcasting.upcast(self.type, self.schema_version, known.schema_version, self.data)
-        return known.from_payload(data)
+        try:
+            if self.schema_version == known.schema_version:
+                return (_decoders.get(known) or _decoder(known))(self._data)
+            data = upcasting.upcast(self.type, self.schema_version, known.schema_version, self.data)
+            return known.from_payload(data)
+        except Exception as error:  # an upcaster may raise anything
+            why = f"{type(error).__name__}: {error}"
+            raise UnknownEvent(f"{self.type} at position {self.position} does not fit its class: {why}") from error
 
     def document(self, customer: UUID | None = None) -> Payload:
         """The event as the feed, histories and the stream show it.
@@ -180,3 +185,11 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
 FIELDS: dict[str, Any] = {
     field.name.removeprefix("_"): field.type for field in msgspec.structs.fields(RecordedEvent)
 } | {"event_id": UUID, "data": Payload, "metadata": Payload}
+
+_DASHED_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def stream_named(name: str) -> str:
+    """The name of a stream as the log has it: the digits of a UUID are read in either case and stored in lower case."""
+    category, dash, id = name.partition("-")
+    return f"{category}{dash}{id.lower()}" if _DASHED_ID.fullmatch(id) else name

@@ -8,6 +8,7 @@ from uuid import UUID
 from apps.eventlog import commands, reservations, snapshots, store
 from apps.eventlog.aggregates import Aggregate, Erased
 from apps.eventlog.commands import Outcome
+from apps.eventlog.events import UnknownEvent
 
 Kind = TypeVar("Kind", bound=Aggregate)
 
@@ -50,8 +51,9 @@ def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False, even_erased
     Raises `NotFound`, `Forbidden` with `staff_only` if the actor is not staff, `Erased` without `even_erased` if the
     person was erased, `PreconditionFailed`, and `store.WrongExpectedVersion` if somebody else appended first. Raises
     `data_keys.MissingKey` without `even_erased` if the person's data key is missing; to be erased, nobody needs one.
+    Raises `events.UnknownEvent` if this code cannot read the stream.
     """
-    aggregate = snapshots.load(kind, id, keys_required=not even_erased)
+    aggregate = _load(kind, id, keys_required=not even_erased)
     if not aggregate.version:
         raise NotFound("not found")
     require_owner(aggregate.owner)
@@ -63,6 +65,22 @@ def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False, even_erased
     held = aggregate.holds()
     yield aggregate
     _append(aggregate, held)
+
+
+def _load(kind: type[Kind], id: UUID, *, keys_required: bool) -> Kind:
+    try:
+        return snapshots.load(kind, id, keys_required=keys_required)
+    except UnknownEvent:
+        require_owner(_first_owner(kind, id))  # others must not learn that there is such a stream
+        raise
+
+
+def _first_owner(kind: type[Kind], id: UUID) -> UUID | None:
+    """The owner that the first event of a stream decides; None if this code cannot read it."""
+    try:
+        return kind(id).fold(store.read_stream(kind(id).stream, limit=1)).owner
+    except UnknownEvent:
+        return None
 
 
 def _require_version(aggregate: Aggregate) -> None:

@@ -1,6 +1,6 @@
 """The log: append events to streams, read them back. Everybody but the admin reaches the event table through here."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -322,8 +322,10 @@ def stream_ranges(category: str, events: int) -> Iterator[tuple[str, str]]:
         first = end
 
 
-def import_events(events: Sequence[ExportedEvent]) -> int:
+def import_events(events: Sequence[ExportedEvent], check: Callable[[set[str]], None] = lambda streams: None) -> int:
     """Write exported events as they were recorded, all or none; returns how many were not in the log already.
+
+    If any are written, `check` is called with the streams of the events. What it raises undoes the import.
 
     An event keeps its position if that lies beyond the last position of this log; otherwise it takes the next one.
     `Import` records which positions were written. Personal fields in clear text are encrypted. On PostgreSQL this
@@ -351,6 +353,8 @@ def import_events(events: Sequence[ExportedEvent]) -> int:
             last = rows[-1].position
             if not Import.objects.filter(last=before).update(last=last):
                 Import.objects.create(first=before + 1, last=last)
+            check({event.stream for event in events})
+            engine().continue_after(last)
     return len(rows)
 
 

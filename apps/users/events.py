@@ -10,6 +10,7 @@ import idna
 from apps.eventlog.events import DomainEvent, Personal
 
 LONGEST_EMAIL = 254  # characters, RFC 5321
+LONGEST_NAME = 200  # characters
 # A dot-atom of RFC 6531: the characters of RFC 5322, and any that is not ASCII; or a quoted string.
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\x80-\U0010ffff]+"
 _LOCAL = re.compile(rf'{_ATOM}(?:\.{_ATOM})*|"[ !#-\[\]-~]+"')
@@ -57,20 +58,35 @@ def _is_visible(text: str) -> bool:
     return text.isascii() or all(unicodedata.category(each)[0] not in "CZ" or each == " " for each in text)
 
 
+def _check_length(text: str, most: int) -> None:
+    if len(text) > most:
+        raise ValueError(f"a text has at most {most} characters here, not {len(text):,}")
+
+
 @dataclass(frozen=True, slots=True)
 class UserRegistered(DomainEvent):
     email: Personal[str]
     name: Personal[str]
+
+    def check(self) -> None:
+        _check_length(self.email, LONGEST_EMAIL)
+        _check_length(self.name, LONGEST_NAME)
 
 
 @dataclass(frozen=True, slots=True)
 class UserRenamed(DomainEvent):
     name: Personal[str]
 
+    def check(self) -> None:
+        _check_length(self.name, LONGEST_NAME)
+
 
 @dataclass(frozen=True, slots=True)
 class UserEmailChanged(DomainEvent):
     email: Personal[str]
+
+    def check(self) -> None:
+        _check_length(self.email, LONGEST_EMAIL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from apps.eventlog.aggregates import RuleBroken
 from apps.eventlog.commands import Actor, Command
 from apps.eventlog.dispatch import dispatch
 from apps.eventlog.encryption.data_keys import MissingKey
+from apps.eventlog.events import UnknownEvent
 from apps.eventlog.repository import Forbidden, NotFound
 from apps.eventlog.reservations import Reserved
 from apps.eventlog.store import WrongExpectedVersion
@@ -81,7 +82,7 @@ def sending(request: HttpRequest, command: Callable[[Any, str], Command]) -> Cal
     def act(row: Any, reason: str) -> None:
         try:
             dispatch(command(row.pk, reason), actor=actor, wait=False)
-        except (RuleBroken, NotFound, Forbidden, Reserved, WrongExpectedVersion, MissingKey) as why:
+        except (RuleBroken, NotFound, Forbidden, Reserved, WrongExpectedVersion, MissingKey, UnknownEvent) as why:
             raise Refused(str(why)) from why
 
     return act

@@ -90,9 +90,16 @@ class _TypedFilter(admin.ListFilter):
                 yield {"name": name, "value": value}
 
 
+class InstantField(forms.DateTimeField):
+    """An instant of RFC 3339, whose `T` and `Z` may be in lower case, or one without a zone, in UTC."""
+
+    def to_python(self, value: Any) -> Any:
+        return super().to_python(value.upper() if isinstance(value, str) else value)
+
+
 class TimeForm(forms.Form):
-    since = forms.DateTimeField(required=False, label="since, UTC")
-    until = forms.DateTimeField(required=False, label="until, UTC")
+    since = InstantField(required=False, label="since, UTC")
+    until = InstantField(required=False, label="until, UTC")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

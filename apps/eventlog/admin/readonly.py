@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from apps.eventlog.admin.changelist import KeysetChangeList
 from apps.eventlog.api.access import permission_to
 from apps.eventlog.commands import Actor
+from apps.eventlog.events import stream_named
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -57,7 +58,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> tuple[QuerySet[Any], bool]:
         """If the term can be the value of a field marked `=`, search those fields alone, because they have an index."""
         names = [name[1:] for name in self.get_search_fields(request) if name.startswith("=")]
-        exact = [Q(**{name: search_term.strip()}) for name in names if self._can_be(name, search_term.strip())]
+        term = stream_named(search_term.strip())
+        exact = [Q(**{name: term}) for name in names if self._can_be(name, term)]
         if exact:
             return queryset.filter(reduce(or_, exact)), False
         return super().get_search_results(request, queryset, search_term)

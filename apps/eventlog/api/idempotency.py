@@ -69,7 +69,8 @@ def begin(request: Request) -> Once | None:
     if not (0 < len(key) <= 255 and key.isprintable()):
         raise ValidationError({"Idempotency-Key": ["1 to 255 printable characters"]})
     principal = request.user.get_username()  # empty for nobody
-    digest = _digest([principal, request.method, request.path, key])
+    path = request.path.lower()  # an id in capitals is the same id
+    digest = _digest([principal, request.method, path, key])
     body = _digest(
         [key, request.data]
     )  # a body may contain a password; the key is stored nowhere, so it serves as a salt

@@ -16,7 +16,7 @@ from rest_framework.exceptions import APIException, PermissionDenied, Validation
 
 from apps.eventlog.aggregates import Erased, RuleBroken
 from apps.eventlog.encryption.data_keys import MissingKey, WrongKey
-from apps.eventlog.events import InvalidEvent
+from apps.eventlog.events import InvalidEvent, UnknownEvent
 from apps.eventlog.repository import Forbidden, NotFound, PreconditionFailed
 from apps.eventlog.reservations import Reserved
 from apps.eventlog.store import WrongExpectedVersion
@@ -40,12 +40,13 @@ STATUS = {
     InterfaceError: 503,
     WrongKey: 503,
     MissingKey: 503,
+    UnknownEvent: 503,
 }
 # The longest text (characters) and the longest list of errors (bytes) of a problem. Without these bounds a request
 # could make the server send its whole body back.
 TEXT = 300
 ERRORS = 4000
-RETRY_AFTER = {WrongExpectedVersion: 1, OperationalError: 2, InterfaceError: 2, MissingKey: 60}
+RETRY_AFTER = {WrongExpectedVersion: 1, OperationalError: 2, InterfaceError: 2, MissingKey: 60, UnknownEvent: 60}
 
 
 class TooLarge(APIException):
@@ -82,6 +83,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     if kind is MissingKey:
         logger.error("%s", error)
         response = problem(503, str(error))
+    elif kind is UnknownEvent:
+        logger.warning("an event cannot be read: %s", error)
+        response = problem(503, f"this code cannot read the stream; nothing was lost: {error}")
     elif STATUS[kind] == 503:
         logger.warning("database unavailable: %s", error)
         response = problem(503, "a database is not available; nothing was lost, try again")

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from django.db.models import QuerySet
 from django.http import HttpResponseNotModified
+from django.urls.converters import UUIDConverter
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -23,16 +24,21 @@ from apps.eventlog.api.authentication import customer_id
 from apps.eventlog.api.conditions import await_position, etag, has_it_already, not_stored
 from apps.eventlog.api.documents import Documents, DocumentSerializer
 from apps.eventlog.api.event_serializers import EventReadSerializer
-from apps.eventlog.api.filters import StrictFilterBackend, check_parameters, filters_of
+from apps.eventlog.api.filters import InstantParameter, StrictFilterBackend, check_parameters, filters_of
 from apps.eventlog.api.pagination import KeysetPagination
+from apps.eventlog.api.set_aside import SetAside, may_see
 from apps.eventlog.delivery import checkpoints
 from apps.eventlog.events import RecordedEvent
+
+# The digits of a UUID are read in either case (RFC 9562). Django's converter takes lower case alone, and to register
+# another one by its name is deprecated.
+UUIDConverter.regex = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 
 
 class WhenSerializer(serializers.Serializer[None]):
     """Which state of a document is asked for: at an instant (inclusive), or of a version."""
 
-    at = serializers.DateTimeField(required=False, default=None)
+    at = InstantParameter(required=False, default=None)
     version = serializers.IntegerField(required=False, default=None, min_value=1, max_value=2**31 - 1)
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
@@ -96,8 +102,7 @@ class QueryViewSet(GenericViewSet[Any]):
         check_parameters(request, {"at", "version"})
         when = WhenSerializer(data=request.query_params.dict())
         when.is_valid(raise_exception=True)
-        self.document(pk)
-        position = _position(f"{self.category}-{pk}", **when.validated_data)
+        position = _position(self.stream_of(pk), **when.validated_data)
         row = None if position is None else self.row_at(pk, position)
         if row is None:
             raise NotFound("it did not exist then")
@@ -113,17 +118,30 @@ class QueryViewSet(GenericViewSet[Any]):
     def history(self, request: Request, pk: Any) -> Response:
         """The events of this stream, oldest first."""
         check_parameters(request, {"limit", "cursor"})
-        self.document(pk)
         pagination, customer = KeysetPagination(), customer_id(request)
-        events = pagination.page(request, ["stream_version"], partial(_part_of, f"{self.category}-{pk}"), _version)
+        events = pagination.page(request, ["stream_version"], partial(_part_of, self.stream_of(pk)), _version)
         return pagination.get_paginated_response([recorded.document(customer) for recorded in events])
 
     def document(self, pk: UUID) -> tuple[msgspec.Raw, int]:
-        """The document and its version. Raises NotFound if it does not exist or the user may not see it."""
+        """The document and its version. Raises `OutOfDate`, and NotFound also if the user may not see it."""
+        set_aside = SetAside.of(self.request, self.documents)
         found = self.documents.find(pk, customer_id(self.request))
+        if found is None:
+            self._require_set_aside(pk)
+        set_aside.refuse([pk])
         if found is None:
             raise NotFound("not found")
         return found
+
+    def stream_of(self, pk: UUID) -> str:
+        """The stream of the asker's document, which the log has also if the rows lack it; raises NotFound."""
+        if self.documents.find(pk, customer_id(self.request)) is None:
+            self._require_set_aside(pk)
+        return f"{self.category}-{pk}"
+
+    def _require_set_aside(self, pk: UUID) -> None:
+        if not may_see(self.service, f"{self.category}-{pk}", customer_id(self.request)):
+            raise NotFound("not found")
 
     def page(
         self,
@@ -132,9 +150,12 @@ class QueryViewSet(GenericViewSet[Any]):
         filters: Mapping[str, Any] | None = None,
         ordering: Sequence[str] | None = None,
     ) -> Response:
-        """The page of documents that the request asks for, by `limit` and `cursor`."""
+        """The page of documents that the request asks for, by `limit` and `cursor`; raises `OutOfDate`."""
+        set_aside = SetAside.of(self.request, documents)
         pagination, fetch = KeysetPagination(), partial(documents.page, owner, filters or {})
-        page = pagination.page(self.request, list(ordering or documents.ordering), fetch, lambda row: list(row)[1:])
+        page = pagination.page(self.request, list(ordering or documents.ordering), fetch, lambda row: list(row)[2:])
+        set_aside.refuse([row[1] for row in page])
+        set_aside.refuse_missing(documents.owner_asked_for(owner, filters or {}))
         return pagination.get_paginated_response([msgspec.Raw(row[0]) for row in page])
 
 

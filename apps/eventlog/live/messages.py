@@ -12,6 +12,8 @@ from django_eventstream.utils import make_id, sse_encode_event
 from apps.eventlog.events import RecordedEvent
 
 CHANNEL = "events"
+# JSON leaves these as they are, and clients that split lines as Unicode does would break a message at them.
+BREAKS = {"\x85": r"\u0085", "\u2028": r"\u2028", "\u2029": r"\u2029"}
 MOST_MESSAGES, MOST_BYTES = 2000, 4 * 1024 * 1024  # kept for clients that are a little behind
 
 
@@ -44,6 +46,8 @@ class Message(NamedTuple):
 
 def _encoded(document: dict[str, Any]) -> bytes:
     data = msgspec.json.encode(document).decode()
+    for character, escape in BREAKS.items():
+        data = data.replace(character, escape)
     return sse_encode_event("message", data, event_id=message_id(document["position"])).encode()
 
 

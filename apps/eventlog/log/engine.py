@@ -31,6 +31,12 @@ class Engine(Protocol):
     def write(self, rows: Sequence[Row]) -> None:
         """Write recorded events at their positions, in the open transaction with the `lock`, as the log's owner."""
 
+    def continue_after(self, position: int) -> None:
+        """Let appends take positions beyond this one, after `write` and with nothing left that may fail.
+
+        A rollback does not undo it.
+        """
+
     def safe_position(self) -> int:
         """The position up to which no event can still appear."""
 

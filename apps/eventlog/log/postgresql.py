@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import psycopg
 from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from msgspec import Raw
@@ -44,10 +43,10 @@ class PostgreSQL:
         parameters = [stream, version, _json(events), metadata.decode()]
         if not self.connection.in_atomic_block:
             try:
-                return Answer(*self._prepared(APPEND_ALONE, parameters))
+                return Answer(*self._row(APPEND_ALONE, *parameters))
             except IntegrityError:  # a repeat, or somebody else was faster: the other function tells them apart
                 pass
-        return Answer(*self._prepared(APPEND, parameters))
+        return Answer(*self._row(APPEND, *parameters))
 
     def lock(self) -> int:
         with self.connection.cursor() as cursor:
@@ -58,7 +57,9 @@ class PostgreSQL:
     def write(self, rows: Sequence[Row]) -> None:
         with self.connection.cursor() as cursor:
             cursor.executemany(INSERT, [_values(row) for row in rows])
-            cursor.execute("SELECT setval('eventlog_event_position_seq', %s)", [rows[-1].position])
+
+    def continue_after(self, position: int) -> None:
+        self._row("SELECT setval('eventlog_event_position_seq', %s)", position)
 
     def safe_position(self) -> int:
         return self._row("SELECT eventlog_safe_position()")[0]
@@ -104,16 +105,14 @@ class PostgreSQL:
             cursor.execute("ANALYZE eventlog_event")
 
     def _row(self, statement: str, *parameters: Any) -> Any:
+        """The row of a statement, through Django's cursor, so that query counters and tracers see it.
+
+        The settings ask for `server_side_binding`, so the server keeps the statement prepared. An append takes 2 to 4 %
+        longer than with psycopg's own cursor (350 and 342 microseconds; 50 rounds of 60 appends in turns).
+        """
         with self.connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return cursor.fetchone()
-
-    def _prepared(self, statement: str, parameters: Sequence[Any]) -> Any:
-        """The row of a statement that the server keeps prepared: it does so for psycopg's cursors, not for Django's."""
-        self.connection.ensure_connection()
-        self.connection.validate_no_broken_transaction()
-        with self.connection.wrap_database_errors:
-            return psycopg.Cursor(self.connection.connection).execute(statement, parameters).fetchone()
 
 
 def _values(row: Row) -> tuple[Any, ...]:

@@ -2,6 +2,9 @@
 
 from rest_framework import serializers
 
+from apps.eventlog.api.filters import InstantParameter
+from apps.eventlog.events import stream_named
+
 
 class FeedQuerySerializer(serializers.Serializer[None]):
     """The query parameters of the feed."""
@@ -12,8 +15,11 @@ class FeedQuerySerializer(serializers.Serializer[None]):
     stream = serializers.CharField(required=False)
     category = serializers.CharField(required=False)
     correlation_id = serializers.CharField(required=False, max_length=200)
-    since = serializers.DateTimeField(required=False)
-    until = serializers.DateTimeField(required=False)
+    since = InstantParameter(required=False)
+    until = InstantParameter(required=False)
+
+    def validate_stream(self, stream: str) -> str:
+        return stream_named(stream)
 
 
 class StreamQuerySerializer(serializers.Serializer[None]):
@@ -22,6 +28,9 @@ class StreamQuerySerializer(serializers.Serializer[None]):
     type = serializers.RegexField(r"^\w+\.\w+$", max_length=200, required=False)
     stream = serializers.RegexField(r"^\w+-[^\s]+$", max_length=200, required=False)
     category = serializers.RegexField(r"^\w+$", max_length=100, required=False)
+
+    def validate_stream(self, stream: str) -> str:
+        return stream_named(stream)
 
 
 class StreamPlaceSerializer(StreamQuerySerializer):

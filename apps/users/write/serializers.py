@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError as InvalidPassword
 from rest_framework import serializers
 
 from apps.eventlog.api.command_serializer import CommandSerializer, example
-from apps.users.events import LONGEST_EMAIL, email_key, is_email
+from apps.users.events import LONGEST_EMAIL, LONGEST_NAME, email_key, is_email
 from apps.users.write.aggregates import is_name
 
 
@@ -17,7 +17,7 @@ def email_field() -> serializers.CharField:
 
 
 def name_field() -> serializers.CharField:
-    return serializers.CharField(max_length=200, validators=[_name])
+    return serializers.CharField(max_length=LONGEST_NAME, validators=[_name])
 
 
 def _email(value: str) -> None:

@@ -217,6 +217,22 @@ def test_the_edges_of_time_are_instants_like_any_other(api: Api) -> None:
         assert staff.get(f"orders/{order}/?at={instant}").status in {200, 404}
 
 
+def test_the_letters_of_an_instant_may_be_in_lower_case(api: Api) -> None:
+    staff, order = api.staff, api.customer().place()
+    for upper in ("2099-01-01T00:00:00.5Z", "2001-01-01T00:00:00+02:00", "2001-12-31T23:59:59.999999Z"):
+        for path in (
+            "orders/?placed_after",
+            "orders/?placed_before",
+            "events/?since",
+            "events/?until",
+            f"orders/{order}/?at",
+        ):
+            one, other = (staff.get(f"{path}={quote(text)}") for text in (upper, upper.lower()))
+            assert one.status in {200, 404}, (path, upper)
+            shown = (one.status, one.json and one.json.get("results"))
+            assert (other.status, other.json and other.json.get("results")) == shown, (path, upper)
+
+
 def test_no_position_is_too_far_for_a_feed(api: Api) -> None:
     staff = api.staff
     for more in ("", "&stream=user-1", "&type=a.B", "&category=a"):

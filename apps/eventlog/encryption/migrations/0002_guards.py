@@ -28,7 +28,8 @@ BEGIN SELECT RAISE(ABORT, 'data keys are kept: only a newer wrapping may replace
 """
 
 POSTGRESQL = """
-CREATE FUNCTION keys_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION keys_refuse() RETURNS trigger LANGUAGE plpgsql
+  SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
   RAISE EXCEPTION 'data keys are kept: % refused; to destroy one, set it to null', TG_OP
     USING ERRCODE = 'integrity_constraint_violation';
@@ -38,7 +39,8 @@ CREATE TRIGGER keys_personalkey_no_delete BEFORE DELETE ON keys_personalkey
 CREATE TRIGGER keys_personalkey_no_truncate BEFORE TRUNCATE ON keys_personalkey
   FOR EACH STATEMENT EXECUTE FUNCTION keys_refuse();
 
-CREATE FUNCTION keys_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION keys_refuse_change() RETURNS trigger LANGUAGE plpgsql
+  SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
   IF OLD.wrapped IS NULL AND NEW.wrapped IS NOT NULL THEN
     RAISE EXCEPTION 'the data key of % was destroyed, for this person was erased: it does not come back', OLD.subject
@@ -51,7 +53,9 @@ BEGIN
   RETURN NEW;
 END $$;
 CREATE TRIGGER keys_personalkey_no_change BEFORE UPDATE ON keys_personalkey
-  FOR EACH ROW EXECUTE FUNCTION keys_refuse_change()
+  FOR EACH ROW EXECUTE FUNCTION keys_refuse_change();
+
+REVOKE EXECUTE ON FUNCTION keys_refuse(), keys_refuse_change() FROM PUBLIC
 """
 
 

@@ -90,9 +90,7 @@ class Command(LogCommand):
         """Import these events; if one is refused, import those before it and raise `BadLine`."""
         events = [event for _, event in batch]
         try:
-            with store.unit():
-                written = store.import_events(events)
-                self.unreadable |= set(reservations.follow({event.stream for event in events}) if written else ())
+            written = store.import_events(events, self._reserve)
         except REFUSALS as refusal:
             if len(batch) == 1:
                 raise BadLine(f"{self.file}, line {batch[0][0]}: {refusal}") from refusal
@@ -101,6 +99,9 @@ class Command(LogCommand):
             self._write(batch[half:])
         else:
             self.written, self.read = self.written + written, self.read + len(events)
+
+    def _reserve(self, streams: set[str]) -> None:
+        self.unreadable |= set(reservations.follow(streams))
 
     def _follow(self, *, rows_later: bool) -> None:
         store.refresh_statistics()

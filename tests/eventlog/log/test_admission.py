@@ -14,7 +14,7 @@ from apps.eventlog import store
 from apps.eventlog.events import DomainEvent, InvalidEvent
 from apps.orders.events import OrderCancelled, OrderLine, OrderPlaced
 from apps.users.events import UserRenamed
-from tests.eventlog.events import Counted, Named, Parcel, Weighed
+from tests.eventlog.events import Counted, Named, Parcel, ParcelSent, Weighed
 from tests.support.exported import document, import_lines
 
 KILO, NOW = Decimal("1.250"), datetime(2026, 3, 1, tzinfo=UTC)
@@ -183,7 +183,7 @@ def test_an_event_and_its_metadata_are_as_large_as_they_are_stored() -> None:
     with pytest.raises(InvalidEvent, match="at most 1,048,576 bytes as stored"):
         store.append("thing-1", [Named(half)], expected_version=0, metadata={"note": half})
     with pytest.raises(InvalidEvent, match="at most 1,048,576 bytes as stored"):  # encrypted, it takes a third more
-        store.append(f"user-{uuid4()}", [UserRenamed("m" * 900_000)], expected_version=0)
+        store.append(f"user-{uuid4()}", [ParcelSent(uuid4(), "m" * 900_000)], expected_version=0)
     assert store.last_position() == 0
 
 

@@ -1,5 +1,6 @@
 """The log: append events to streams, read them back. Everybody but the admin reaches the event table through here."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -93,6 +94,8 @@ def _documents(
 ) -> list[Payload]:
     ids = [uuids.uuid7() for _ in events] if ids is None else list(ids)
     admission.check_ids(ids)
+    if twice := [id for id, times in Counter(ids).items() if times > 1]:
+        raise EventIdTaken(twice[0], "another event of this append")
     return [
         {
             "event_id": id,

@@ -21,9 +21,11 @@ class Expected(Enum):
 class EventIdTaken(Exception):
     """Another event, or another append, has the id of an event. `event_id` is the id, `whose` says who has it."""
 
-    def __init__(self, event_id: UUID, whose: "RecordedEvent | Row") -> None:
+    def __init__(self, event_id: UUID, whose: "RecordedEvent | Row | str") -> None:
         self.event_id = event_id
-        self.whose = f"{whose.type} at version {whose.stream_version} of {whose.stream}"
+        self.whose = (
+            whose if isinstance(whose, str) else f"{whose.type} at version {whose.stream_version} of {whose.stream}"
+        )
         super().__init__(f"the event id {event_id} is taken by {self.whose}")
 
 

@@ -254,7 +254,9 @@ def test_the_same_append_is_known_by_all_of_it() -> None:
 
 def test_an_id_is_a_uuid_and_given_once() -> None:
     id = uuid4()
-    for ids in ([id, id], [id, str(uuid4())], [None, id]):
+    with pytest.raises(store.EventIdTaken, match=f"{id} is taken by another event of this append"):
+        store.append("thing-1", [Counted(1), Counted(2)], expected_version=0, event_ids=[id, id])
+    for ids in ([id, str(uuid4())], [None, id]):
         with pytest.raises(InvalidEvent, match="event_id"):
             store.append("thing-1", [Counted(1), Counted(2)], expected_version=0, event_ids=ids)  # type: ignore[arg-type]
     for short in ([], [id], [id, uuid4(), uuid4()]):

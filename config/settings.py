@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import sys
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote
@@ -55,8 +56,16 @@ if PROJECTIONS not in ("inline", "worker"):
 IDEMPOTENCY_KEPT = timedelta(hours=max(24, env.int("IDEMPOTENCY_HOURS", default=48)))
 # Live streams a customer may have open on one process; staff may have any number.
 STREAMS_PER_CUSTOMER = env.int("STREAMS_PER_CUSTOMER", default=10)
-# Seconds that a client may take nothing of what it is sent before it is cut off.
+# Queries that one login may have waiting for a position on one process.
+WAITS_PER_LOGIN = env.int("WAITS_PER_LOGIN", default=20)
+# Seconds within which a request must have come, and its answer been taken, unless it goes on at a least pace.
 CLIENT_PATIENCE = env.float("CLIENT_PATIENCE", default=30)
+# Threads of a server process that one login can hold, for queries, for commands and for requests with a password;
+# each pool has one thread more. To hash a password takes 100 MB and every core.
+WEB_THREADS = env.int("WEB_THREADS", default=4)
+COMMAND_THREADS = env.int("COMMAND_THREADS", default=4)
+PASSWORD_THREADS = env.int("PASSWORD_THREADS", default=1)
+WEB_QUEUE = env.int("WEB_QUEUE", default=100)  # requests that may wait for the threads of one pool
 # Kills the process at a named point of a command; for crash tests only.
 FAILPOINT = env.str("FAILPOINT", default="")
 
@@ -123,6 +132,36 @@ def suffixed(name: str) -> str:
     return f"{name}_{DATABASE_SUFFIX}" if DATABASE_SUFFIX else name
 
 
+# Web and workers give up a statement that hangs. What an operator runs (a replay, an import, a migration) may take
+# long.
+SERVES = Path(sys.argv[0]).name != "manage.py" or sys.argv[1:2] in (["runserver"], ["run_projectors"])
+
+
+def postgresql_options(given: dict[str, object], *, kept: bool, hosts: int) -> dict[str, object]:
+    """The options of a connection, so that nothing waits for ever; those `given` in the URL override them.
+
+    A host that vanishes is noticed within seconds: by keepalives if an answer is awaited, and by `tcp_user_timeout` (in
+    ms) if something was sent. A process that was stopped in a transaction must not hold its locks for ever.
+    """
+    server = "-c idle_in_transaction_session_timeout=30s"
+    server += " -c statement_timeout=15s -c lock_timeout=10s" if SERVES else ""
+    server += "" if kept else " -c synchronous_commit=off"
+    return {
+        "connect_timeout": 5,
+        "tcp_user_timeout": 5000,
+        "keepalives": 1,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        **({"target_session_attrs": "read-write"} if hosts > 1 else {}),
+        # Bound by the server, statements are prepared there and planned once.
+        "server_side_binding": True,
+        "prepare_threshold": 5,
+        **given,
+        "options": f"{server} {given.get('options', '')}".strip(),  # of two that differ the later one holds
+    }
+
+
 def database(alias: str) -> dict[str, object]:
     """The database of an alias: `<ALIAS>_DATABASE_URL`, or a SQLite file under DATA_DIR, with DATABASE_SUFFIX.
 
@@ -135,12 +174,8 @@ def database(alias: str) -> dict[str, object]:
     if url:
         parsed = env.db_url_config(url)
         if "postgresql" in parsed["ENGINE"]:
-            # A process that was stopped in a transaction must not hold its locks for ever.
-            server = "-c idle_in_transaction_session_timeout=30s" + ("" if kept else " -c synchronous_commit=off")
-            # Bound by the server, statements are prepared there and planned once.
-            bound = {"server_side_binding": True, "prepare_threshold": 5}
-            options = {"connect_timeout": 5, "options": server, **bound, **parsed.get("OPTIONS", {})}
             host = unquote(parsed["HOST"])  # a unix socket's directory comes percent-encoded
+            options = postgresql_options(parsed.get("OPTIONS", {}), kept=kept, hosts=host.count(",") + 1)
             name = suffixed(parsed["NAME"])
             return {**parsed, "NAME": name, "HOST": host, "OPTIONS": options, "CONN_MAX_AGE": 60}
         file = Path(parsed["NAME"])

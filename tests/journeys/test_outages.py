@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import httpx
 import psycopg
 import pytest
 from django.core.signals import request_started
@@ -65,22 +64,17 @@ def test_without_the_log_commands_are_503_and_queries_are_200(deployment: Deploy
         assert names(server) == ["User 1", "User 2"]
 
 
-def test_a_process_is_alive_while_all_its_threads_wait(deployment: Deployment) -> None:
-    with deployment.server(WEB_THREADS="1") as server, ThreadPoolExecutor(1) as other:
+def test_while_commands_hang_queries_and_probes_answer_and_a_full_queue_says_so(deployment: Deployment) -> None:
+    with deployment.server(COMMAND_THREADS="1", WEB_QUEUE="4") as server, ThreadPoolExecutor(8) as others:
         with standstill(deployment):
-            waiting = other.submit(server.register, 1)
-            eventually(lambda: not _comes(server, "/readyz"))
-            assert _comes(server, "/livez")
-            assert not waiting.done()
-        assert waiting.result().status_code == 201
-
-
-def _comes(server: Server, path: str) -> bool:
-    """Is there an answer within half a second?"""
-    try:
-        return httpx.get(server.url + path, timeout=0.5).status_code == 200
-    except httpx.TimeoutException:
-        return False
+            hanging = [others.submit(server.register, number) for number in range(8)]
+            eventually(lambda: sum(command.done() for command in hanging) == 5)  # one runs, two wait: half the queue
+            for path in ("/livez", "/readyz", "/api/users/"):
+                assert server.client.get(path, timeout=5).status_code == 200
+            refused = [command.result() for command in hanging if command.done()]
+            assert {(answer.status_code, answer.headers["Retry-After"]) for answer in refused} == {(503, "1")}
+            assert refused[0].json()["detail"] == "too many requests wait for the server"
+        assert sorted(command.result().status_code for command in hanging) == [201] * 3 + [503] * 5
 
 
 def test_without_a_read_database_commands_are_accepted_and_the_rows_catch_up(deployment: Deployment) -> None:
@@ -106,7 +100,7 @@ def test_the_probe_of_readiness_names_the_database_that_is_away(deployment: Depl
         assert server.client.get("/readyz").status_code == 200
         with outage(deployment, "orders"):
             answer = server.client.get("/readyz")
-            assert (answer.status_code, answer.json()["orders"], answer.json()["users"]) == (503, False, True)
+            assert (answer.status_code, answer.json()["orders"], answer.json()["users"]) == (503, "away", True)
             assert server.client.get("/api/orders/").status_code == 503
         eventually(lambda: server.client.get("/readyz").status_code == 200)
 

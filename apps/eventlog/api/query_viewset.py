@@ -109,7 +109,9 @@ class QueryViewSet(GenericViewSet[Any]):
         check_parameters(request, {"limit", "cursor"})
         self.document(pk)
         pagination = KeysetPagination()
-        events = pagination.page(request, ["stream_version"], partial(_part_of, f"{self.category}-{pk}"), _version)
+        events = pagination.page(
+            request, ["stream_version"], partial(_part_of, f"{self.category}-{pk}"), _version, RecordedEvent.size
+        )
         return pagination.get_paginated_response([recorded.document() for recorded in events])
 
     def document(self, pk: UUID) -> tuple[msgspec.Raw, int]:
@@ -128,8 +130,14 @@ class QueryViewSet(GenericViewSet[Any]):
     ) -> Response:
         """The page of documents that the request asks for, by `limit` and `cursor`."""
         pagination, fetch = KeysetPagination(), partial(documents.page, owner, filters or {})
-        page = pagination.page(self.request, list(ordering or documents.ordering), fetch, lambda row: list(row)[1:])
+        page = pagination.page(
+            self.request, list(ordering or documents.ordering), fetch, lambda row: list(row)[1:], _size
+        )
         return pagination.get_paginated_response([msgspec.Raw(row[0]) for row in page])
+
+
+def _size(row: Any) -> int:
+    return len(row[0])
 
 
 def _position(stream: str, at: datetime | None, version: int | None) -> int | None:

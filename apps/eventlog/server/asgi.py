@@ -22,7 +22,7 @@ from django.urls import set_script_prefix
 from apps.eventlog.api.conditions import AWAITED, Awaited
 from apps.eventlog.api.problems import problem
 from apps.eventlog.server.awaited import TooMany, Waiting
-from apps.eventlog.server.client import BodyRefused, Client, Left, Message, Receive, Send, gathered, start_of
+from apps.eventlog.server.client import Client, Left, Message, Receive, Refusal, Send, gathered, start_of
 from apps.eventlog.server.lanes import COMMANDS, PASSWORDS, QUERIES, lane_of, whose
 from apps.eventlog.server.pools import Full, Pool
 from apps.eventlog.server.probes import LIVEZ, READYZ, livez, readiness
@@ -73,10 +73,9 @@ class Bridge:
             await client.send(response, head=head)
 
     async def _answer(self, scope: Message, client: Client) -> HttpResponseBase:
-        try:
-            body = await client.body()
-        except BodyRefused as refused:
-            return busy(refused.reason) if refused.status == 503 else problem(refused.status, refused.reason)
+        body = await client.body()
+        if isinstance(body, Refusal):
+            return busy(body.reason) if body.status == 503 else problem(body.status, body.reason)
         if fault := fault_of(scope):
             return problem(*fault)
         environ = environ_of(scope, body)

@@ -1,11 +1,12 @@
 """The client's end of a request: its body is read whole, its answer is sent whole or piece by piece."""
 
 import asyncio
+import gc
 from asyncio import FIRST_COMPLETED
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from django.conf import settings
 from django.http import HttpResponse
@@ -20,6 +21,7 @@ MARGIN = 64 * 1024  # a body this many bytes over the limit is kept, so that Dja
 MOST_READ = 64 * MEGABYTE  # bytes of a body that is too large: some clients read no answer before they have sent all
 SMALL = 64 * 1024  # bytes of a body that always has room
 ROOM = 32 * MEGABYTE  # bytes that the larger bodies of all requests may take together
+DROPPED = 8 * MEGABYTE  # bytes of larger bodies after which garbage is collected
 CHUNK = 64 * 1024  # bytes of a download that are sent at once, about
 GATHERED = 5 * MEGABYTE  # bytes of a download that is sent whole, so that no thread waits for the client
 
@@ -28,12 +30,11 @@ class Left(Exception):
     """The client left before it had its answer."""
 
 
-class BodyRefused(Exception):
-    """The body is too large: for Django (413), or for the moment (503)."""
+class Refusal(NamedTuple):
+    """Why a body is not taken: it is too large for Django (413), or for the moment (503)."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status, self.reason = status, reason
+    status: int
+    reason: str
 
 
 class Client:
@@ -43,6 +44,7 @@ class Client:
     """
 
     taken: ClassVar[int] = 0  # bytes of ROOM
+    dropped: ClassVar[int] = 0  # bytes of larger bodies that may still be in memory, although nobody needs them
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send, self._loop = receive, send, asyncio.get_running_loop()
@@ -53,8 +55,8 @@ class Client:
         """True if the client has left, as far as the server says without being asked: uvicorn does."""
         return getattr(getattr(self._send, "__self__", None), "disconnected", False)
 
-    async def body(self) -> bytes:
-        """The whole body. Raises `Left` and `BodyRefused`, the latter when the body has been read or has no end."""
+    async def body(self) -> bytes | Refusal:
+        """The whole body, or why it is not taken; then it was read nevertheless, up to a bound. Raises `Left`."""
         body, size, refused = bytearray(), 0, None  # one array, because a client may send each byte by itself
         while True:
             message = await self._receive()
@@ -68,20 +70,18 @@ class Client:
             else:
                 body += chunk
             if not message.get("more_body") or size > MOST_READ:
-                if refused:
-                    raise refused
-                return bytes(body)
+                return refused or bytes(body)
 
-    def _refusal(self, size: int) -> BodyRefused | None:
+    def _refusal(self, size: int) -> Refusal | None:
         """Why a body of so many bytes cannot be kept; if it can, it takes its room."""
         if size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE + MARGIN:
             self.let_go()
-            return BodyRefused(413, "the body is too large")
+            return Refusal(413, "the body is too large")
         if size <= SMALL:
             return None
         if Client.taken - self._takes + size > ROOM:
             self.let_go()
-            return BodyRefused(503, "too many large bodies are being sent")
+            return Refusal(503, "too many large bodies are being sent")
         Client.taken += size - self._takes
         self._takes = size
         return None
@@ -89,7 +89,11 @@ class Client:
     def let_go(self) -> None:
         """The body is no longer needed."""
         Client.taken -= self._takes
+        Client.dropped += self._takes
         self._takes = 0
+        if Client.dropped > DROPPED:
+            Client.dropped = 0
+            gc.collect()  # a request is in a cycle with its view, and the collector counts objects, not their bytes
 
     async def send(self, response: Any, *, head: bool) -> None:
         """Send a response that is there as a whole."""

@@ -17,8 +17,8 @@ from apps.eventlog.server.client import MOST_READ
 PACE = 1024  # bytes a second that a client must send or take at least, once CLIENT_PATIENCE is over
 AROUND = 64 * 1024  # bytes of a head, and of what lies around the chunks of a body
 UNSENT = 64 * 1024 * 1024  # bytes of answers that all clients together have not taken yet
-QUIET = min(500, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)  # connections without a whole request
-SLOW = QUIET  # connections that have not taken their answer yet
+QUIET = min(2000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)  # connections without a whole request
+SLOW = QUIET // 2  # connections that have not taken their answer yet
 
 
 class Connection(HttpToolsProtocol):
@@ -37,6 +37,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self.received = self.of_body = 0  # bytes of the request that is being received
         self.unsent = math.inf  # bytes that the client had to take when this was last looked at
+        self.next_waits = False
         self.coming: TimerHandle | None = None
         self.taking: TimerHandle | None = None
 
@@ -74,6 +75,9 @@ class Connection(HttpToolsProtocol):
             self.coming = None
 
     def on_response_complete(self) -> None:
+        if self.pipeline and self.flow.write_paused:
+            self.next_waits = True  # else its answer would wait in memory beside this one
+            return
         super().on_response_complete()
         if self.cycle.response_complete or self.cycle.more_body:  # else the next request is there already
             self._expect_a_request()
@@ -95,6 +99,9 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
         self.slow.pop(self, None)
         self.unsent = math.inf
+        if self.next_waits:
+            self.next_waits = False
+            self.on_response_complete()
 
     def _expect_a_request(self) -> None:
         self.quiet[self] = None

@@ -1,6 +1,9 @@
 """A database that cannot be reached, or is locked: 503 where it is needed, 200 where not, and it heals by itself."""
 
+import os
+import signal
 import sqlite3
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -102,6 +105,48 @@ def test_the_probe_of_readiness_names_the_database_that_is_away(deployment: Depl
             answer = server.client.get("/readyz")
             assert (answer.status_code, answer.json()["orders"], answer.json()["users"]) == (503, "away", True)
             assert server.client.get("/api/orders/").status_code == 503
+        eventually(lambda: server.client.get("/readyz").status_code == 200)
+
+
+@contextmanager
+def stopped(processes: list[int]) -> Iterator[None]:
+    """Processes that do nothing any more, and yet keep their connections."""
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+
+
+@pytest.mark.postgres
+def test_while_the_backends_of_the_log_hang_queries_and_probes_answer(deployment: Deployment) -> None:
+    with deployment.server() as server, ThreadPoolExecutor(20) as others:
+        assert server.register(100).status_code == 201
+        backends = f"SELECT pid FROM pg_stat_activity WHERE datname = '{deployment.prefix}_eventlog'"
+        with stopped([pid for (pid,) in deployment.query("default", backends)]):
+            commands = [others.submit(server.register, number) for number in range(20)]
+            eventually(lambda: any(command.running() for command in commands))
+            for path in ("/api/users/", "/readyz", "/api/orders/") * 5:
+                assert server.client.get(path, timeout=5).status_code == 200
+            assert not all(command.done() for command in commands)
+        assert {command.result().status_code for command in commands} <= {201, 503}
+        eventually(lambda: server.register(101).status_code == 201)
+
+
+@pytest.mark.postgres
+def test_while_the_whole_of_postgresql_hangs_the_probe_says_so_in_time(deployment: Deployment) -> None:
+    assert engine.SERVER is not None
+    postmaster = int((engine.SERVER.data / "postmaster.pid").read_text().split()[0])
+    with deployment.server() as server:
+        assert server.client.get("/readyz").status_code == 200
+        with stopped([postmaster]):
+            began = time.monotonic()
+            answer = server.client.get("/readyz")
+            assert time.monotonic() - began < 5  # 1.5 s if the machine does nothing else
+            assert (answer.status_code, set(answer.json().values())) == (503, {"away"})
+            assert server.client.get("/livez").status_code == 200
         eventually(lambda: server.client.get("/readyz").status_code == 200)
 
 

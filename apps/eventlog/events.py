@@ -136,6 +136,10 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def metadata(self) -> Payload:
         return msgspec.json.decode(self._metadata)
 
+    def size(self) -> int:
+        """How many bytes its payload and its metadata have as JSON."""
+        return memoryview(self._data).nbytes + memoryview(self._metadata).nbytes
+
     def with_data(self, data: Payload) -> "RecordedEvent":
         """The same event with another payload."""
         return msgspec.structs.replace(self, _data=msgspec.Raw(msgspec.json.encode(data)))

@@ -83,7 +83,7 @@ def test_all_of_it_can_lie_below_a_path(deployment: Deployment) -> None:
 def test_reads_of_sqlite_take_turns_but_do_not_wait_for_one_that_hangs(
     monkeypatch: pytest.MonkeyPatch, turn: float
 ) -> None:
-    bridge, go_on, began = Bridge(threads=3, in_turn=True), threading.Event(), []
+    bridge, go_on, began = Bridge(queries=3, commands=1, passwords=1, queue=9, in_turn=True), threading.Event(), []
 
     def respond(request: Any) -> HttpResponse:
         began.append(request.path)

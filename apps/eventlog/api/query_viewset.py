@@ -119,7 +119,8 @@ class QueryViewSet(GenericViewSet[Any]):
         """The events of this stream, oldest first."""
         check_parameters(request, {"limit", "cursor"})
         pagination, customer = KeysetPagination(), customer_id(request)
-        events = pagination.page(request, ["stream_version"], partial(_part_of, self.stream_of(pk)), _version)
+        part = partial(_part_of, self.stream_of(pk))
+        events = pagination.page(request, ["stream_version"], part, _version, RecordedEvent.size)
         return pagination.get_paginated_response([recorded.document(customer) for recorded in events])
 
     def document(self, pk: UUID) -> tuple[msgspec.Raw, int]:
@@ -153,10 +154,16 @@ class QueryViewSet(GenericViewSet[Any]):
         """The page of documents that the request asks for, by `limit` and `cursor`; raises `OutOfDate`."""
         set_aside = SetAside.of(self.request, documents)
         pagination, fetch = KeysetPagination(), partial(documents.page, owner, filters or {})
-        page = pagination.page(self.request, list(ordering or documents.ordering), fetch, lambda row: list(row)[2:])
+        page = pagination.page(
+            self.request, list(ordering or documents.ordering), fetch, lambda row: list(row)[2:], _size
+        )
         set_aside.refuse([row[1] for row in page])
         set_aside.refuse_missing(documents.owner_asked_for(owner, filters or {}))
         return pagination.get_paginated_response([msgspec.Raw(row[0]) for row in page])
+
+
+def _size(row: Any) -> int:
+    return len(row[0])
 
 
 def _position(stream: str, at: datetime | None, version: int | None) -> int | None:

@@ -20,8 +20,9 @@ from apps.eventlog.api.authentication import credential_of, customer_id
 from apps.eventlog.api.conditions import await_position, not_stored
 from apps.eventlog.api.event_serializers import CatalogSerializer, EventReadSerializer, FeedSerializer, StatusSerializer
 from apps.eventlog.api.filters import check_parameters
+from apps.eventlog.api.pagination import bounded
 from apps.eventlog.api.problems import Unavailable
-from apps.eventlog.events import DomainEvent
+from apps.eventlog.events import DomainEvent, RecordedEvent
 from apps.eventlog.live import stream_owners
 from apps.eventlog.live.credentials import SEE_LOG, Credential
 from apps.eventlog.live.messages import CHANNEL, Filter
@@ -72,8 +73,11 @@ class EventReadViewSet(GenericViewSet[Any]):
         if until := asked.pop("until", None):
             end = min(end, store.position_at(until))
         types = [asked.pop("type")] if "type" in asked else None
-        events = store.read_page(after=after, end=end, limit=limit + 1, types=types, **asked)
-        more, events = len(events) > limit, events[:limit]
+
+        def beyond(event: RecordedEvent | None, size: int) -> list[RecordedEvent]:
+            return store.read_page(after=event.position if event else after, end=end, limit=size, types=types, **asked)
+
+        events, more = bounded(beyond, limit, RecordedEvent.size)
         results = [recorded.document() for recorded in events]
         return Response({"results": results, "next": events[-1].position if more else None})
 

@@ -1,6 +1,8 @@
 """Keyset pagination: page 10,000 takes as long as page 1."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, TypeVar
 
 from django.core import signing
@@ -34,15 +36,22 @@ def bounded(
     size, step = 0, min(limit + 1, STEP)
     while True:
         fetched = fetch(rows[-1] if rows else None, step)
-        for row in fetched:
-            size += size_of(row)
-            if len(rows) == limit or (rows and size > MOST):
-                return rows, True
-            rows.append(row)
+        wanted = fetched[: limit - len(rows)]
+        fitting = _fitting(list(accumulate(map(size_of, wanted), initial=size)), first=not rows)
+        rows += wanted[:fitting]
+        if fitting < len(fetched):
+            return rows, True
         if len(fetched) < step:
             return rows, False
+        size += sum(map(size_of, wanted))
         room = (MOST - size) * len(rows) // max(1, size)  # rows, if they are as large as those so far
         step = min(limit + 1 - len(rows), max(1, room + 1))
+
+
+def _fitting(sizes: list[int], *, first: bool) -> int:
+    """How many rows fit into a page, by its size before and after each of them; the first row of all always does."""
+    fitting = len(sizes) - 1 if sizes[-1] <= MOST else bisect_right(sizes, MOST) - 1
+    return max(fitting, int(first and len(sizes) > 1))
 
 
 class KeysetPagination(BasePagination):

@@ -56,7 +56,8 @@ class Pool:
         self.waiting: list[Job] = []
         self.running: Counter[str] = Counter()
         self.lock = threading.Lock()
-        self.bell: SimpleQueue[None] = SimpleQueue()  # rung once for each job; a thread that hears it looks for one
+        # The bells of the threads that have nothing to do. The last one is rung first: its database pages are at hand.
+        self.idle: list[SimpleQueue[None]] = []
         for number in range(threads + 1):
             # A daemon, because a thread that hangs in a database must not keep a server that was told to stop.
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True).start()
@@ -70,8 +71,14 @@ class Pool:
                 if not self._has_place(whose):
                     raise Full
             self.waiting.append(job)
-        self.bell.put(None)
+            if self.running[whose] < self.threads:
+                self._wake()
         return await job.answer
+
+    def _wake(self) -> None:
+        """Wake an idle thread, if there is one. A busy one looks for the next job by itself."""
+        if self.idle:
+            self.idle.pop().put(None)
 
     def _has_place(self, whose: str) -> bool:
         if len(self.waiting) < self.places // 2:
@@ -85,27 +92,36 @@ class Pool:
             job.settle(partial(job.answer.set_exception, Left()))
 
     def _work(self) -> None:
+        whose: str | None = None
+        bell: SimpleQueue[None] = SimpleQueue()
         while True:
-            self.bell.get()
-            while (job := self._take()) is not None:
-                if job.client.left:
-                    job.settle(partial(job.answer.set_exception, Left()))
-                else:
-                    job.run()
-                self._release(job.whose)
-                del job  # it holds a request, and this thread may now wait for a long time
+            job = self._next(whose, bell)
+            if job is None:
+                whose = None
+                bell.get()
+                continue
+            if job.client.left:
+                job.settle(partial(job.answer.set_exception, Left()))
+            else:
+                job.run()
+            whose = job.whose
+            del job  # it holds a request, and this thread may now wait for a long time
 
-    def _take(self) -> Job | None:
-        """The first job whose client does not hold its share of the threads."""
+    def _next(self, done: str | None, bell: SimpleQueue[None]) -> Job | None:
+        """The first job whose client does not hold its share of the threads; `done`: whose job this thread has done.
+
+        If there is none, the thread is idle until its bell rings.
+        """
         with self.lock:
+            if done is not None:
+                self.running[done] -= 1
+                if not self.running[done]:
+                    del self.running[done]
             for number, job in enumerate(self.waiting):
                 if self.running[job.whose] < self.threads:
                     self.running[job.whose] += 1
+                    if done not in (None, job.whose):
+                        self._wake()  # a job of that client, which had its share, can run now
                     return self.waiting.pop(number)
+            self.idle.append(bell)
         return None
-
-    def _release(self, whose: str) -> None:
-        with self.lock:
-            self.running[whose] -= 1
-            if not self.running[whose]:
-                del self.running[whose]

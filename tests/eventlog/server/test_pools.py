@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -84,7 +85,21 @@ def test_what_a_request_raises_comes_back_and_the_thread_goes_on() -> None:
             with pytest.raises(ZeroDivisionError):
                 await begin(pool, lambda: 1 / 0, "a")
         assert await begin(pool, lambda: 1, "a") == 1
+        while pool.running:  # the thread says so a moment later
+            await asyncio.sleep(0.01)
+
+
+def test_of_many_requests_of_several_clients_none_is_forgotten() -> None:
+    async def test() -> None:
+        pool = Pool("test", threads=2, places=10_000)
+        jobs = [begin(pool, lambda: time.sleep(0.0001), f"{number % 3}") for number in range(1000)]
+        await asyncio.gather(*jobs)
+        while len(pool.idle) < 3:
+            await asyncio.sleep(0.01)
+        assert not pool.waiting
         assert not pool.running
+
+    run(test())
 
     run(test())
 

@@ -164,12 +164,22 @@ class Seal(models.Model):
 
 
 class Checkpoint(models.Model):
-    """How far a reader has come: everything at or before `position` has taken effect."""
+    """How far a reader has come: everything at or before `position` has taken effect.
+
+    The log is the reader's own while it has the event `event_id` at the position `event_position`. A projector's is the
+    event at its `position`. A reactor's is the last that the log had when it had reacted, for the events of its
+    reaction must be there too. If the two positions do not fit, an older version of this code has moved the checkpoint,
+    and the event is not known.
+    """
 
     objects: ClassVar[models.Manager[Self]]
 
     name = models.CharField(max_length=100, primary_key=True)
     position = models.BigIntegerField(default=0)
+    event_id = models.UUIDField(null=True)
+    event_position = models.BigIntegerField(default=0, db_default=0)
+    trail = models.JSONField(null=True)  # of a reactor: earlier checkpoints, see delivery/trail.py
+    log_went_back = models.BooleanField(default=False, db_default=False)  # found by the reader, which has stopped
     updated_at = models.DateTimeField(auto_now=True)
     attempts = models.PositiveIntegerField(default=0)  # begun at this position and not ended, see delivery/claims.py
     singly_until = models.BigIntegerField(default=0)  # deliver one event at a time up to this position
@@ -199,6 +209,7 @@ class DeadLetter(models.Model):
     projector = models.CharField(max_length=100)
     stream = models.CharField(max_length=200)
     position = models.BigIntegerField()
+    event_id = models.UUIDField(null=True)  # unknown if the row is older than this column
     status = models.CharField(max_length=10, choices=Status)
     attempts = models.PositiveIntegerField(default=0)
     error = models.TextField(default="")

@@ -25,8 +25,12 @@ from apps.eventlog.api.documents import Documents, DocumentSerializer
 from apps.eventlog.api.event_serializers import EventReadSerializer
 from apps.eventlog.api.filters import StrictFilterBackend, check_parameters, filters_of
 from apps.eventlog.api.pagination import KeysetPagination
-from apps.eventlog.delivery import checkpoints
+from apps.eventlog.api.problems import Unavailable
+from apps.eventlog.delivery import checkpoints, identity
 from apps.eventlog.events import RecordedEvent
+from apps.eventlog.store import LogWentBack
+
+LOG_WENT_BACK = "log-went-back"  # the header Read-Model of an answer from rows that show another log
 
 
 class WhenSerializer(serializers.Serializer[None]):
@@ -59,7 +63,21 @@ class QueryViewSet(GenericViewSet[Any]):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if request.method in ("GET", "HEAD"):
-            await_position(request, self.service, partial(checkpoints.reached, self.service))
+            await_position(request, self.service, self._shows)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if response.status_code < 500 and identity.recently_stopped(self.service):
+            response["Read-Model"] = LOG_WENT_BACK
+        return response
+
+    def _shows(self, position: int) -> bool:
+        """Do the rows show the log up to a position? Raises `Unavailable` if they show another log."""
+        try:
+            return checkpoints.reached(self.service, position)
+        except LogWentBack as error:
+            identity.went_back(self.service)  # so it is reported
+            raise Unavailable("the log went back, and the rows show events that it no longer has") from error
 
     @property
     def documents(self) -> Documents:

@@ -13,7 +13,8 @@ from django.db import connections
 from apps.eventlog import projectors, store
 from apps.eventlog.commands import Outcome
 from apps.eventlog.database.lock_timeout import Locked
-from apps.eventlog.delivery import checkpoints, projecting, reacting
+from apps.eventlog.delivery import checkpoints, identity, projecting, reacting
+from apps.eventlog.store import LogWentBack
 
 logger = logging.getLogger(__name__)
 
@@ -80,5 +81,7 @@ def _wait(following: list[str], outcome: Outcome) -> None:
                     return
                 projecting.catch_up(service)
                 time.sleep(0.002)
+        except LogWentBack:
+            identity.went_back(service)  # so it is reported
         except Exception:
             logger.exception("The events of %s are in the log, but %s could not follow them", outcome.stream, service)

@@ -1,40 +1,51 @@
-"""Events as the live stream sends them: encoded once for all clients, and the newest of them kept in memory."""
+"""Events as the live stream sends them: encoded once for all clients, and the newest of them kept in memory.
+
+The id of a message is `events:<fingerprint>:<position>`. The fingerprint tells whether the log still has that event at
+that position. It is 32 bits of a checksum: two events are compared only if they are at the same position of two logs,
+so one in four billion comparisons misses. It is a checksum because imported ids may have the same digits at one end.
+"""
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import NamedTuple, Self
 from uuid import UUID
+from zlib import crc32
 
 import msgspec
-from django_eventstream.utils import make_id, sse_encode_event
+from django_eventstream.utils import sse_encode_event
 
-from apps.eventlog.events import RecordedEvent
+from apps.eventlog.events import Place, RecordedEvent
 
 CHANNEL = "events"
 MOST_MESSAGES, MOST_BYTES = 2000, 4 * 1024 * 1024  # kept for clients that are a little behind
 
 
-def message_id(position: int) -> str:
-    """The id from which a client resumes after this position."""
-    return make_id({CHANNEL: position})
+def message_id(place: Place) -> str:
+    """The id from which a client resumes after this place; without a fingerprint at the beginning of the log."""
+    fingerprint = f"{crc32(place.event_id.bytes):08x}:" if place.event_id else ""
+    return f"{CHANNEL}:{fingerprint}{place.position}"
 
 
 class Message(NamedTuple):
     """An event in the form in which every client gets it, and what a filter looks at."""
 
-    position: int
+    place: Place
     category: str
     type: str
     stream: str
     owner: UUID | None
     text: bytes
 
+    @property
+    def position(self) -> int:
+        return self.place.position
+
     @classmethod
     def of(cls, recorded: RecordedEvent, owner: UUID | None) -> Self:
         data = msgspec.json.encode(recorded.document()).decode()
-        text = sse_encode_event("message", data, event_id=message_id(recorded.position)).encode()
-        return cls(recorded.position, recorded.category, recorded.type, recorded.stream, owner, text)
+        text = sse_encode_event("message", data, event_id=message_id(recorded.place)).encode()
+        return cls(recorded.place, recorded.category, recorded.type, recorded.stream, owner, text)
 
 
 class Filter(NamedTuple):
@@ -55,16 +66,16 @@ class Filter(NamedTuple):
 
 
 class Buffer(NamedTuple):
-    """The newest messages: those of all events after the position `start`."""
+    """The newest messages: those of all events after the place `start`."""
 
-    start: int
+    start: Place
     messages: tuple[Message, ...] = ()
 
-    def after(self, position: int) -> Sequence[Message] | None:
-        """The messages after a position; None if the buffer does not reach back so far."""
-        if position < self.start:
-            return None
-        return self.messages[bisect_right(self.messages, position, key=attrgetter("position")) :]
+    def after(self, place: Place) -> Sequence[Message] | None:
+        """The messages after a place; None if the buffer does not have that place: only the log can tell."""
+        number = bisect_right(self.messages, place.position, key=attrgetter("position"))
+        last_seen = self.messages[number - 1].place if number else self.start
+        return self.messages[number:] if last_seen == place else None
 
     def extended(self, messages: Sequence[Message]) -> "Buffer":
         """With new messages at the end, and without the oldest ones that no longer fit."""
@@ -72,5 +83,5 @@ class Buffer(NamedTuple):
         for number, message in enumerate(reversed(everything)):
             size += len(message.text)
             if number == MOST_MESSAGES or size > MOST_BYTES:
-                return Buffer(message.position, everything[len(everything) - number :])
+                return Buffer(message.place, everything[len(everything) - number :])
         return Buffer(self.start, everything)

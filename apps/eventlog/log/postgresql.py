@@ -17,7 +17,7 @@ from msgspec import Raw
 from psycopg.pq import Format
 
 from apps.eventlog.database.statements import Query
-from apps.eventlog.events import Payload, RecordedEvent
+from apps.eventlog.events import Payload, Place, RecordedEvent
 from apps.eventlog.log import columns
 
 READ = f"SELECT {', '.join(column.postgresql_read for column in columns.READ)} FROM ({{}}) e"  # noqa: S608
@@ -46,8 +46,9 @@ class PostgreSQL:
     def restore(self, documents: Sequence[Payload]) -> tuple[int, int, int]:
         return self._row("SELECT written, low, head FROM eventlog_import(%s::jsonb)", _json(documents))
 
-    def safe_position(self) -> int:
-        return self._row("SELECT eventlog_safe_position()")[0]
+    def safe_place(self) -> Place:
+        found = self._row("SELECT position, event_id FROM eventlog_safe_place()")
+        return Place(*found) if found else Place()
 
     def last_position(self) -> int:
         return self._row("SELECT last_value FROM eventlog_event_position_seq")[0]

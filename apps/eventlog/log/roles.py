@@ -19,7 +19,13 @@ WRITES: dict[type[Model], str] = {
     Job: "INSERT, UPDATE",
     Reservation: "INSERT, DELETE",
 }
-CALLS = ("eventlog_append", "eventlog_append_alone", "eventlog_erase", "eventlog_safe_position")
+CALLS = (
+    "eventlog_append",
+    "eventlog_append_alone",
+    "eventlog_erase",
+    "eventlog_safe_place",
+    "eventlog_safe_position",
+)
 SEALS = ("eventlog_seal_next",)
 
 HEADER = """

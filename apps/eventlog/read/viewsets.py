@@ -8,7 +8,7 @@ from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound, Throttled, ValidationError
+from rest_framework.exceptions import APIException, NotFound, Throttled
 from rest_framework.permissions import IsAdminUser, IsAuthenticated
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
@@ -24,10 +24,10 @@ from apps.eventlog.api.problems import Unavailable
 from apps.eventlog.events import DomainEvent
 from apps.eventlog.live import stream_owners
 from apps.eventlog.live.credentials import Credential
-from apps.eventlog.live.messages import CHANNEL, Filter
+from apps.eventlog.live.messages import Filter
 from apps.eventlog.live.stream import event_stream, open_streams
 from apps.eventlog.log import schema_lock
-from apps.eventlog.read import queries
+from apps.eventlog.read import places, queries
 from apps.eventlog.read.serializers import FeedQuerySerializer, StreamPlaceSerializer, StreamQuerySerializer
 from apps.eventlog.server.asgi import AsyncResponse
 
@@ -43,13 +43,18 @@ class EventStreamRenderer(BaseRenderer):
     format = "event-stream"
 
 
+class AnotherEvent(APIException):
+    status_code = 409
+    default_detail = "the log went back: it does not have this event at this position"
+
+
 class EventReadViewSet(GenericViewSet[Any]):
     """GET only."""
 
     permission_classes = [IsAdminUser]
     serializer_class = EventReadSerializer
     filter_backends, pagination_class = [], None
-    problems = {"stream": (404, 429)}
+    problems = {"stream": (404, 429), "list": (409,)}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -57,18 +62,24 @@ class EventReadViewSet(GenericViewSet[Any]):
 
     @extend_schema(parameters=[FeedQuerySerializer], responses=FeedSerializer)
     def list(self, request: Request) -> Response:
-        """Events by position; `next` is where to go on, null at the end."""
+        """Events by position; `next` is where to go on, null at the end.
+
+        With `after=<position>@<event_id>`, the answer is 409 if the log has not that event there: it went back.
+        """
         check_parameters(request, set(FeedQuerySerializer().fields))
         query = FeedQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         asked = dict(query.validated_data)
-        after, limit, end = asked.pop("after"), asked.pop("limit"), store.safe_position()
+        place, limit, end = asked.pop("after"), asked.pop("limit"), store.safe_position()
+        after = place.position
         if since := asked.pop("since", None):
             after = max(after, store.position_at(max(since, BEGINNING) - timedelta(microseconds=1)))
         if until := asked.pop("until", None):
             end = min(end, store.position_at(until))
         types = [asked.pop("type")] if "type" in asked else None
         events = store.read_page(after=after, end=end, limit=limit + 1, types=types, **asked)
+        if not (place.event_id is None or store.has(place)):  # asked last: the page is then of this log too
+            raise AnotherEvent
         more, events = len(events) > limit, events[:limit]
         results = [recorded.document() for recorded in events]
         return Response({"results": results, "next": events[-1].position if more else None})
@@ -113,7 +124,8 @@ class EventReadViewSet(GenericViewSet[Any]):
         owner, credential = customer_id(request), credential_of(request)
         if owner is not None:
             _limit(owner, credential, query.validated_data.get("stream"))
-        body = event_stream(_start(request), Filter(owner=owner, **query.validated_data), credential)
+        start, filter = _start(request), Filter(owner=owner, **query.validated_data)
+        body = event_stream(start.place, filter, credential, went_back=start.went_back)
         return AsyncResponse(body, content_type="text/event-stream; charset=utf-8", headers=STREAM_HEADERS)
 
 
@@ -125,22 +137,11 @@ def _limit(owner: UUID, credential: Credential, stream: str | None) -> None:
         raise NotFound("not found")
 
 
-def _start(request: Request) -> int:
-    """The position to stream from: the last one seen, else `after`, else now."""
-    given = {}
+def _start(request: Request) -> places.Start:
+    """Where to stream from: after the last event seen, else after `after`, else from now."""
+    now, starts = store.safe_place(), []
     if seen := request.headers.get("Last-Event-ID"):
-        given["Last-Event-ID"] = seen.removeprefix(f"{CHANNEL}:")
+        starts.append(places.last_seen("Last-Event-ID", seen, now))
     if "after" in request.query_params:
-        given["after"] = request.query_params["after"]
-    now = store.safe_position()
-    places = [_position(name, text, now) for name, text in given.items()]
-    return places[0] if places else now
-
-
-def _position(name: str, text: str, now: int) -> int:
-    """A position that was there once; the safe one may for a moment be smaller than it was."""
-    if text.isascii() and text.isdigit() and len(text) <= 18:
-        position = int(text)
-        if position <= now or position <= store.last_position():
-            return position
-    raise ValidationError({name: [f"a position of the log, from 0 to {now}"]})
+        starts.append(places.after("after", request.query_params["after"], now))
+    return starts[0] if starts else places.Start(now)

@@ -58,6 +58,10 @@ class BeyondTheLog(CannotSeal):
     """The last seal reaches further than the log: the log went back, or somebody forged the seal."""
 
 
+class OfAnotherLog(CannotSeal):
+    """The last seal ends with an event that the log has not: the log went back, or somebody has changed the event."""
+
+
 class NotAllowed(CannotSeal):
     """The role of this process may not seal."""
 
@@ -70,13 +74,42 @@ def seal_next() -> int:
     No append waits for this. If another sealer is faster, its seal counts: the table accepts only one that continues
     the last. Raises one of `CannotSeal`.
     """
-    last = Seal.objects.defer("leaves").order_by("number").last() or GENESIS
+    last = Seal.objects.order_by("number").last() or GENESIS
+    batch = _batch_after(last, BATCH)
+    return len(batch) if batch and _write(_seal(last, batch)) else 0
+
+
+def _batch_after(last: Seal | Anchor, limit: int) -> list[Leaf]:
+    """So many leaves that follow a seal. Raises `BeyondTheLog` and `OfAnotherLog`."""
     if last.until > (head := store.head()):
         raise BeyondTheLog(
             f"seal {last.number} reaches position {last.until}, but the log ends at {head}; see verify_log"
         )
-    batch = leaves.leaves(after=last.until, end=store.safe_position(), limit=BATCH)
-    return len(batch) if batch and _write(_seal(last, batch)) else 0
+    # With the last event of the seal, read by the same statement, so that all are of one log.
+    batch = leaves.leaves(after=last.until - 1, end=store.safe_position(), limit=limit + 1)
+    if isinstance(last, Anchor):
+        return batch[:limit]
+    if not batch or batch[0] != Leaf(last.until, bytes(last.leaves)[-32:]):
+        raise OfAnotherLog(
+            f"the log went back: seal {last.number} ends with another event at position {last.until} than the log"
+            " has there; see verify_log"
+        )
+    return batch[1:]
+
+
+def last_position() -> int:
+    """The position up to which the log is sealed."""
+    return Seal.objects.order_by("number").values_list("until", flat=True).last() or 0
+
+
+def went_back() -> bool:
+    """Is the last seal over events that are not in the log?"""
+    try:
+        if last := Seal.objects.order_by("number").last():
+            _batch_after(last, 0)
+    except (BeyondTheLog, OfAnotherLog):
+        return True
+    return False
 
 
 def _write(seal: Seal) -> bool:
@@ -138,8 +171,7 @@ def anchor(seal: Seal) -> Anchor:
 
 def unsealed() -> int:
     """How many events are not sealed yet."""
-    last = Seal.objects.order_by("number").values_list("until", flat=True).last() or 0
-    return store.count(after=last)
+    return store.count(after=last_position())
 
 
 class Sealer:

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.db import connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from apps.eventlog.delivery import identity
 
 LIVEZ, READYZ = "/livez", "/readyz"
 
@@ -26,9 +29,11 @@ def livez() -> HttpResponse:
 
 
 def readyz() -> HttpResponse:
-    """Each database answers; 503 names those that do not."""
-    state = {alias: _answers(alias) for alias in connections}
-    return JsonResponse(state, status=200 if all(state.values()) else 503)
+    """Each database answers, and the rows show this log; 503 names those for which that does not hold."""
+    state: dict[str, bool | str] = {alias: _answers(alias) for alias in connections}
+    if all(state.values()):
+        state |= {service: "log_went_back" for service in settings.SERVICES if identity.went_back(service)}
+    return JsonResponse(state, status=200 if all(each is True for each in state.values()) else 503)
 
 
 def _answers(alias: str) -> bool:

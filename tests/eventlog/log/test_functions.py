@@ -13,6 +13,7 @@ PUBLIC = {
     "eventlog_append",
     "eventlog_append_alone",
     "eventlog_erase",
+    "eventlog_safe_place",
     "eventlog_safe_position",
 }  # what every role may call
 

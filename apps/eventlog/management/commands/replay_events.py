@@ -12,13 +12,14 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from apps.eventlog import store
-from apps.eventlog.delivery import checkpoints
+from apps.eventlog import projectors, store
+from apps.eventlog.delivery import checkpoints, reacting
 from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.projectors import Projector
+from apps.eventlog.reactors import Reactor
 from apps.eventlog.replay.fold_streams import BATCH, Progress
 from apps.eventlog.replay.past_databases import build_past
 from apps.eventlog.replay.rebuild import AlreadyRunning, rebuild
@@ -37,7 +38,8 @@ INTO = (
 class Command(LogCommand):
     help = (
         "Rebuilds the read models from the event log. Readers see the old rows until the new ones are complete. If "
-        "this is interrupted, the old rows stay. Reactors do not run."
+        "this is interrupted, the old rows stay. Reactors do not run. If the log went back, because an older backup of "
+        "it was restored, this repairs the rows, and reactors go on from where they and the log still agree."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -82,6 +84,8 @@ class Command(LogCommand):
         else:
             for kind in kinds:
                 self._rebuild(kind, options)
+            for service in [] if options["projector"] else _services_of_reactors_alone(options["service"]):
+                reacting.rewind(service)
 
     def _describe(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         until = _end(options["until"])
@@ -133,7 +137,7 @@ class Command(LogCommand):
         try:
             with progress_bar(kind.name, total, hidden=options["no_progress"]) as advance:
                 yield advance
-        except (AlreadyRunning, TableInUse) as error:
+        except (AlreadyRunning, TableInUse, store.LogWentBack) as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
             raise CommandError(f"{kind.name}: interrupted; the old rows stand, run it again") from None
@@ -165,6 +169,12 @@ def _chosen(options: dict[str, Any]) -> list[type[Projector]]:
     return [
         kind for kind in Projector.registry.values() if name in (None, kind.name) and service in (None, kind.service)
     ]
+
+
+def _services_of_reactors_alone(service: str | None) -> set[str]:
+    """Of this service, or of all, those with no projector whose rebuild would look after their reactors."""
+    services = {kind.service for kind in Reactor.registry.values()} - {*projectors.services()}
+    return {each for each in services if service in (None, each)}
 
 
 def instant(text: str) -> datetime | int:

@@ -155,6 +155,8 @@ class Seal(models.Model):
     digest = models.CharField(max_length=64)
     signature = models.CharField(max_length=88, default="")
     leaves = models.BinaryField()  # the hash of each event, 32 bytes: verify_log can say which one was changed
+    # Not empty if this seal begins a new chain at the beginning of the log, by the word of an operator.
+    reason = models.CharField(max_length=500, default="", db_default="")
 
     class Meta:
         ordering = ["number"]

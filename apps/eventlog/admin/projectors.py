@@ -31,7 +31,9 @@ def projectors(request: HttpRequest) -> HttpResponse:
         }
         for row in queries.projectors()
     ]
+    stopped = [row["name"] for row in [*rows, *queries.reactors()] if row["log_went_back"]]
     context = {**admin.site.each_context(request), "title": "Projectors", "projectors": rows, "kinds": Job.Kind}
+    context |= {"stopped": stopped}
     return render(request, "eventlog/admin/projectors.html", context)
 
 

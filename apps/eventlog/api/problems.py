@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from django.conf import settings
 from django.core.exceptions import DisallowedHost, RequestDataTooBig
-from django.db.utils import InterfaceError, OperationalError
+from django.db.utils import InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.middleware.common import CommonMiddleware
 from rest_framework.exceptions import APIException, PermissionDenied, ValidationError
@@ -41,6 +41,7 @@ STATUS = {
 # What a problem says at most, so that a request is not answered with itself: characters of a text, bytes of its errors.
 TEXT = 300
 ERRORS = 4000
+READ_ONLY = "25006"  # PostgreSQL's code of read_only_sql_transaction
 RETRY_AFTER = {WrongExpectedVersion: 1, OperationalError: 2, InterfaceError: 2}
 
 
@@ -72,7 +73,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
         response = problem(error.status_code, str(error.detail))
         _set_headers(response, getattr(error, "auth_header", None), getattr(error, "wait", None))
         return response
-    kind = next((kind for kind in STATUS if isinstance(error, kind)), None)
+    kind = OperationalError if is_read_only(error) else next((kind for kind in STATUS if isinstance(error, kind)), None)
     if kind is None:
         return None
     if STATUS[kind] == 503:
@@ -85,6 +86,11 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
         response = problem(STATUS[kind], "not found" if STATUS[kind] == 404 else str(error))
     _set_headers(response, None, RETRY_AFTER.get(kind))
     return response
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Is this PostgreSQL's refusal to write, as of a standby, or to say there how far the log may be read?"""
+    return isinstance(error, InternalError) and getattr(error.__cause__, "sqlstate", None) == READ_ONLY
 
 
 def _set_headers(response: HttpResponse, auth_header: str | None, wait: float | None) -> None:
@@ -154,7 +160,8 @@ class ProblemMiddleware:
         return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        return exception_handler(error, {}) if isinstance(error, OperationalError | InterfaceError) else None
+        away = isinstance(error, OperationalError | InterfaceError) or is_read_only(error)
+        return exception_handler(error, {}) if away else None
 
 
 def _is_text(query: str) -> bool:

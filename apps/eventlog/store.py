@@ -47,7 +47,8 @@ class LogWentBack(Exception):
 
     def __init__(self, place: Place, found: UUID | None) -> None:
         there = f"now has event {found}" if found else "now has no event"
-        super().__init__(f"the log went back: at position {place.position} it had event {place.event_id}, and {there}")
+        had = f"event {place.event_id}" if place.event_id else "an event"
+        super().__init__(f"the log went back: at position {place.position} it had {had}, and {there}")
         self.place, self.found = place, found
 
 

@@ -67,7 +67,7 @@ class QueryViewSet(GenericViewSet[Any]):
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
-        if response.status_code < 500 and identity.recently_stopped(self.service):
+        if identity.recently_stopped(self.service):
             response["Read-Model"] = LOG_WENT_BACK
         return response
 

@@ -45,7 +45,8 @@ def recently_stopped(service: str) -> bool:
     """Has a reader of the service stopped, as of the last second? For every query, so it seldom asks a database."""
     asked, answer = _stopped.get(service, (0.0, False))
     if time.monotonic() - asked > REMEMBERED:
-        answer = bool(stopped(service))
+        with suppress(Error):  # while the database is away, the last answer stands
+            answer = bool(stopped(service))
         _stopped[service] = time.monotonic(), answer
     return answer
 

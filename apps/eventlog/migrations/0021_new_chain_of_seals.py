@@ -71,7 +71,7 @@ BEGIN
     RAISE EXCEPTION 'seals are append-only: only the next one fits' USING ERRCODE = 'integrity_constraint_violation';
   ELSIF NEW.reason <> '' AND last_number IS NULL THEN
     RAISE EXCEPTION 'the first chain of seals needs no reason' USING ERRCODE = 'integrity_constraint_violation';
-  ELSIF NEW.after <> CASE WHEN NEW.reason <> '' THEN 0 ELSE coalesce(last_until, 0) END
+  ELSIF NEW.after <> (CASE WHEN NEW.reason <> '' THEN 0 ELSE coalesce(last_until, 0) END)
       OR NEW.previous <> coalesce(last_digest, repeat('0', 64)) THEN
     RAISE EXCEPTION 'seals are append-only: each continues the one before'
       USING ERRCODE = 'integrity_constraint_violation';

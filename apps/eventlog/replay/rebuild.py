@@ -43,9 +43,9 @@ def rebuild(
     moment of the switch.
 
     `batch` is in events. `workers` processes share the streams if each row depends on one stream alone. `progress` is
-    called with the number of events done since its last call. Returns how many events were replayed. Reactors whose
-    place is not in the log go back to where it is. Raises `AlreadyRunning`, `TableInUse` if others use the live tables
-    without a break, and `store.LogWentBack` if that happens meanwhile.
+    called with the number of events done since its last call. Returns how many events were replayed. Raises
+    `AlreadyRunning`, `TableInUse` if others use the live tables without a break, and `store.LogWentBack` if the log
+    goes back meanwhile.
     """
     with building_shadow_tables(kind, batch, progress) as (replay, shadows):
         if workers > 1:
@@ -57,9 +57,16 @@ def rebuild(
             shadow.build_indexes()
         _switch(kind, replay, shadows)
     catch_up(kind.service)  # requests that met the locked checkpoint have left their events to this process
-    if reacting.rewind(kind.service) and settings.PROJECTIONS == "inline":
-        reacting.catch_up(kind.service)
     return replay.done
+
+
+def repair_reactors(service: str) -> None:
+    """After the rebuilds: reactors whose place is not in the log go back to where they and the log agree.
+
+    In inline mode they go on from there at once. Otherwise a worker sees to that.
+    """
+    if reacting.rewind(service) and settings.PROJECTIONS == "inline":
+        reacting.catch_up(service)
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from apps.eventlog import projectors, store
-from apps.eventlog.delivery import checkpoints, reacting
+from apps.eventlog import store
+from apps.eventlog.delivery import checkpoints
 from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.management.log_command import LogCommand
@@ -22,7 +22,7 @@ from apps.eventlog.projectors import Projector
 from apps.eventlog.reactors import Reactor
 from apps.eventlog.replay.fold_streams import BATCH, Progress
 from apps.eventlog.replay.past_databases import build_past
-from apps.eventlog.replay.rebuild import AlreadyRunning, rebuild
+from apps.eventlog.replay.rebuild import AlreadyRunning, rebuild, repair_reactors
 from apps.eventlog.replay.shadow_table import TableInUse
 from apps.eventlog.replay.target_databases import is_suffix
 from apps.eventlog.replay.verify_rows import Difference, verify
@@ -84,8 +84,8 @@ class Command(LogCommand):
         else:
             for kind in kinds:
                 self._rebuild(kind, options)
-            for service in [] if options["projector"] else _services_of_reactors_alone(options["service"]):
-                reacting.rewind(service)
+            for service in sorted(_services(kinds, options)):
+                repair_reactors(service)
 
     def _describe(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         until = _end(options["until"])
@@ -171,10 +171,10 @@ def _chosen(options: dict[str, Any]) -> list[type[Projector]]:
     ]
 
 
-def _services_of_reactors_alone(service: str | None) -> set[str]:
-    """Of this service, or of all, those with no projector whose rebuild would look after their reactors."""
-    services = {kind.service for kind in Reactor.registry.values()} - {*projectors.services()}
-    return {each for each in services if service in (None, each)}
+def _services(kinds: list[type[Projector]], options: dict[str, Any]) -> set[str]:
+    """The services of the projectors that were chosen, and if all were, those that have reactors alone."""
+    every = options["projector"] is None and options["service"] is None
+    return {kind.service for kind in kinds} | {kind.service for kind in Reactor.registry.values() if every}
 
 
 def instant(text: str) -> datetime | int:

@@ -67,12 +67,6 @@ class Import(models.Model):
     def __str__(self) -> str:
         return f"{self.first} to {self.last}"
 
-    @classmethod
-    def end_at(cls, position: int) -> int | None:
-        """The last position of the import that an event came with; None for an event that was appended here."""
-        found = cls.objects.filter(first__lte=position).order_by("-first").first()
-        return found.last if found and found.last >= position else None
-
 
 class Reservation(models.Model):
     """A value that one stream holds and no other may, such as the e-mail address of an active user."""

@@ -363,6 +363,12 @@ def restore(documents: list[Payload]) -> int:
     return written
 
 
+def import_end(position: int) -> int | None:
+    """The last position of the import that an event came with; None for an event that was appended here."""
+    last = _value(queries.import_before(position))
+    return last if last is not None and last >= position else None
+
+
 def refresh_statistics() -> None:
     """Let the database count the rows of a large import at once, as the log's owner; it plans reads by that."""
     engine().refresh_statistics()

@@ -1,66 +1,58 @@
 """Put the log back to an older state, as a restored backup of its database does."""
 
 import sqlite3
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 from django.apps import apps
 from django.db import connections, router
 
-from tests.support.erase import lifted
-
 _numbers = count(1)
 
 
-@dataclass
 class SavedLog:
-    """The whole database of the log as it was: events, reservations, idempotency records, seals."""
+    """The whole database of the log as it was: events, reservations, idempotency records, seals.
 
-    sqlite: sqlite3.Connection | None = None
-    schema: str = ""
-    position: int = 0
+    `live` is a connection of the driver to that database; on PostgreSQL a superuser's, which commits each statement.
+    """
+
+    def __init__(self, live: Any) -> None:
+        self.live = live
+        if isinstance(live, sqlite3.Connection):
+            self.sqlite = sqlite3.connect(":memory:")
+            live.backup(self.sqlite)
+            return
+        self.schema = f"saved_{next(_numbers)}"
+        live.execute(f"CREATE SCHEMA {self.schema}")
+        for table in _tables():
+            live.execute(f"CREATE TABLE {self.schema}.{table} AS TABLE public.{table}")
+        [self.position] = live.execute("SELECT last_value FROM eventlog_event_position_seq").fetchone()
 
     def put_back(self) -> None:
-        """Make the log what it was then. On PostgreSQL its owner could do this."""
-        live = _live()
-        if self.sqlite:
-            self.sqlite.backup(live.connection)
+        """Make the log what it was then."""
+        if isinstance(self.live, sqlite3.Connection):
+            self.sqlite.backup(self.live)
             return
-        with live.cursor() as cursor, lifted(cursor):
-            for table in _tables():
-                cursor.execute(f"DELETE FROM {table}")
-                cursor.execute(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM {self.schema}.{table}")
-            cursor.execute("SELECT setval('eventlog_event_position_seq', %s)", [self.position])
+        tables = (
+            f"DELETE FROM {table}; INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM {self.schema}.{table};"
+            for table in _tables()
+        )
+        self.live.execute(
+            f"BEGIN; SET LOCAL session_replication_role = replica; {' '.join(tables)}"
+            f" SELECT setval('eventlog_event_position_seq', {self.position}); COMMIT"
+        )
 
     def forget(self) -> None:
-        if self.sqlite:
+        if isinstance(self.live, sqlite3.Connection):
             self.sqlite.close()
             return
-        with _live().cursor() as cursor:
-            cursor.execute(f"DROP SCHEMA {self.schema} CASCADE")
+        self.live.execute(f"DROP SCHEMA {self.schema} CASCADE")
 
 
 def save_log() -> SavedLog:
-    """Keep the log as it is now; `forget` it at the end."""
-    live = _live()
-    if live.vendor == "sqlite":
-        saved = SavedLog(sqlite3.connect(":memory:"))
-        live.connection.backup(saved.sqlite)
-        return saved
-    with live.cursor() as cursor:
-        schema = f"saved_{next(_numbers)}"
-        cursor.execute(f"CREATE SCHEMA {schema}")
-        for table in _tables():
-            cursor.execute(f"CREATE TABLE {schema}.{table} AS TABLE {table}")
-        cursor.execute("SELECT last_value FROM eventlog_event_position_seq")
-        return SavedLog(schema=schema, position=cursor.fetchone()[0])
-
-
-def _live() -> Any:
-    connection = connections["eventlog"]
-    connection.ensure_connection()
-    return connection
+    """Keep the log of this process as it is now; `forget` it at the end."""
+    connections["eventlog"].ensure_connection()
+    return SavedLog(connections["eventlog"].connection)
 
 
 def _tables() -> list[str]:

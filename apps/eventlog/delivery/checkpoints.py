@@ -1,6 +1,7 @@
 """How far the projectors and reactors of a service have come, and in which log."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -22,6 +23,7 @@ class Reached(NamedTuple):
     place: Place = Place()
 
 
+@lru_cache(maxsize=256)  # one command reads the same rows several times
 def recorded(name: str, position: int, event_id: Any, event_position: int) -> tuple[str, Reached]:
     """What a row of a checkpoint says, and whose it is."""
     moved_alone = event_position != position if name in Projector.registry else event_position < position
@@ -67,6 +69,15 @@ def reached(service: str, position: int) -> bool:
     """
     known = of_projectors(service)
     require_in_log(each.place for each in known.values())
+    return _reached(service, position, known)
+
+
+def stands_at(service: str, position: int) -> bool:
+    """The same for one who has just projected, and so has compared the log with what the projectors know."""
+    return _reached(service, position, of_projectors(service))
+
+
+def _reached(service: str, position: int, known: dict[str, Reached]) -> bool:
     if min((each.position for each in known.values()), default=position) >= position:
         return True
     return store.safe_position() >= position and not any(

@@ -13,7 +13,6 @@ one at a time, so that each count belongs to one event. A claim is `exhausted` i
 `LIMIT` times; that event is set aside without another attempt.
 """
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,12 +26,16 @@ from django.utils import timezone
 from apps.eventlog.database.lock_timeout import lock_timeout as waiting_for_writers
 from apps.eventlog.database.statements import marks, rows, run
 from apps.eventlog.delivery import checkpoints
+from apps.eventlog.delivery import trail as trails
 from apps.eventlog.delivery.checkpoints import Reached
 from apps.eventlog.delivery.trail import Mark
 from apps.eventlog.events import Place
 
 LIMIT = 3
 GRACE = 0.5  # seconds in which a living process that has counted an attempt advances or releases it
+
+
+_uuid = UUIDField()
 
 
 class ProcessEnded(Exception):
@@ -51,6 +54,7 @@ class Claim:
     reached: Reached
     attempts: int
     one_at_a_time_until: int
+    trail: str | None = None  # of a reactor, as its column holds it
 
     @property
     def position(self) -> int:
@@ -104,17 +108,17 @@ def claim(service: str, names: Sequence[str], lock_timeout: float | None = None)
 
 def _count(service: str, names: Sequence[str], lock_timeout: float | None) -> list[Claim]:
     """On PostgreSQL, do not wait for the disk: this count must survive a crash of the process, not of the server."""
-    table, columns = checkpoints.table(service), f"attempts, singly_until, {checkpoints.COLUMNS}"
+    table, columns = checkpoints.table(service), f"attempts, singly_until, trail, {checkpoints.COLUMNS}"
     if connections[service].vendor == "postgresql":
         columns += ", set_config('synchronous_commit', 'off', true)"
     free = f"SELECT name FROM {table} WHERE name IN {marks(names)}{_skip_locked(service)}"  # noqa: S608
     counted = f"UPDATE {table} SET attempts = attempts + 1 WHERE name IN ({free}) RETURNING {columns}"  # noqa: S608
     with waiting_for_writers(service, lock_timeout):
-        return [_claimed(service, *row[:6]) for row in rows(service, counted, names)]
+        return [_claimed(service, *row[:7]) for row in rows(service, counted, names)]
 
 
-def _claimed(service: str, attempts: int, one_at_a_time_until: int, *checkpoint: Any) -> Claim:
-    return Claim(service, *checkpoints.recorded(*checkpoint), attempts, one_at_a_time_until)
+def _claimed(service: str, attempts: int, one_at_a_time_until: int, trail: str | None, *checkpoint: Any) -> Claim:
+    return Claim(service, *checkpoints.recorded(*checkpoint), attempts, one_at_a_time_until, trail)
 
 
 def release(claims: Sequence[Claim]) -> None:
@@ -156,15 +160,15 @@ def advance(claims: Sequence[Claim], place: Place) -> None:
 
 def leave_mark(service: str, name: str, trail: Sequence[Mark]) -> None:
     """Move the checkpoint of a reactor forward to the newest mark of its trail, with no attempt open."""
-    text = json.dumps([mark.encoded() for mark in trail])
-    _move(service, [name], Reached(*trail[0]), ", trail = %s", [text])
+    to = Reached(trail[0].position, trail[0].seen)
+    _move(service, [name], to, ", trail = %s", [trails.written(trail)])
 
 
 def _move(service: str, names: Sequence[str], to: Reached, more: str = "", values: Sequence[Any] = ()) -> None:
     """Move checkpoints forward, with no attempt open; those that are beyond it stay."""
     connection = connections[service]
     now = connection.ops.adapt_datetimefield_value(timezone.now())
-    event_id = UUIDField().get_db_prep_value(to.place.event_id, connection)
+    event_id = _uuid.get_db_prep_value(to.place.event_id, connection)
     run(
         service,
         f"UPDATE {checkpoints.table(service)} SET position = %s, event_id = %s, event_position = %s, attempts = 0,"  # noqa: S608

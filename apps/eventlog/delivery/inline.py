@@ -14,7 +14,6 @@ from apps.eventlog import projectors, store
 from apps.eventlog.commands import Outcome
 from apps.eventlog.database.lock_timeout import Locked
 from apps.eventlog.delivery import checkpoints, identity, projecting, reacting
-from apps.eventlog.store import LogWentBack
 
 logger = logging.getLogger(__name__)
 
@@ -75,13 +74,11 @@ def _wait(following: list[str], outcome: Outcome) -> None:
     head, late = store.head(), _after(PATIENCE)
     for service in projectors.services() if head > outcome.position else following:
         try:
-            while not checkpoints.reached(service, head):
+            while not checkpoints.stands_at(service, head) and not identity.stopped(service):
                 if late():
                     logger.warning("%s does not show position %s after %s seconds", service, head, PATIENCE)
                     return
                 projecting.catch_up(service)
                 time.sleep(0.002)
-        except LogWentBack:
-            identity.went_back(service)  # so it is reported
         except Exception:
             logger.exception("The events of %s are in the log, but %s could not follow them", outcome.stream, service)

@@ -15,11 +15,11 @@ from django.db.utils import InterfaceError, OperationalError
 from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints, claims, identity, trail
 from apps.eventlog.delivery.checkpoints import Reached
-from apps.eventlog.delivery.claims import claim
+from apps.eventlog.delivery.claims import Claim, claim
 from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.delivery.trail import Mark
 from apps.eventlog.events import Place, RecordedEvent
-from apps.eventlog.models import DeadLetter, Import
+from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import of_service
 from apps.eventlog.reactors import Reactor
 from apps.eventlog.store import LogWentBack
@@ -63,7 +63,7 @@ def _catch_up(kind: type[Reactor], stopped: Callable[[], bool]) -> None:
             _busy[kind.name].release()
         if steps.position > before:
             pause, deadline = PAUSE, time.monotonic() + PATIENCE
-        if ahead and not checkpoints.reached(kind.service, ahead):
+        if ahead and not checkpoints.stands_at(kind.service, ahead):
             break
         if steps.position == before and not ahead:
             if time.monotonic() > deadline:
@@ -110,7 +110,7 @@ class _Steps:
         self.seen, self.position = store.head_after(self.seen), position
         if self.trail is None:
             self.trail = trail.of(self.kind.service, self.kind.name)
-        self.trail = trail.extended(self.trail, Mark(position, self.seen))
+        self.trail = trail.extended(self.trail, Mark.of(position, self.seen))
         claims.leave_mark(self.kind.service, self.kind.name, self.trail)
 
 
@@ -123,12 +123,13 @@ def _drain(reactor: Reactor, steps: _Steps, stopped: Callable[[], bool]) -> int:
     types, after = _types(type(reactor)), steps.position
     known = store.read_page(after=after, end=shown, limit=store.PAGE, types=types) if shown > after else []
     for recorded in known or store.read_all(after=after, types=types):
-        if last := Import.end_at(recorded.position):
+        if last := store.import_end(recorded.position):
             steps.move(last)
             return 0
-        if stopped() or not (recorded.position <= shown or checkpoints.reached(reactor.service, recorded.position)):
+        if stopped() or not (recorded.position <= shown or checkpoints.stands_at(reactor.service, recorded.position)):
             return recorded.position
-        _react(reactor, recorded)
+        if (claimed := _react(reactor, recorded)) and steps.trail is None:
+            steps.trail = trail.read(claimed.trail)
         steps.move(recorded.position)
     return 0
 
@@ -142,10 +143,13 @@ def rewind(service: str) -> list[str]:
     for name in names:
         with transaction.atomic(using=service):
             checkpoint = checkpoints.checkpoint_model(service).objects.select_for_update().get(name=name)
-            written = trail.of(service, name)
-            mark = trail.last_shared(written)
-            checkpoint.position, (checkpoint.event_position, checkpoint.event_id) = mark
-            checkpoint.trail = [each.encoded() for each in written if each.position <= mark.position]
+            marks = trail.of(service, name)
+            mark = trail.last_shared(marks)
+            checkpoint.position, checkpoint.event_position = mark.position, mark.event_position
+            checkpoint.event_id, checkpoint.trail = (
+                mark.seen.event_id,
+                [m for m in marks if m.position <= mark.position],
+            )
             checkpoint.attempts, checkpoint.log_went_back = 0, False
             checkpoint.save()
             open_dead_letters(service).filter(projector=name, position__gt=mark.position).delete()
@@ -157,12 +161,12 @@ def _types(kind: type[Reactor]) -> list[str]:
     return [event_type.type for event_type in kind.methods]
 
 
-def _react(reactor: Reactor, recorded: RecordedEvent) -> None:
-    """Let the reactor have the event; a failure becomes a dead letter."""
+def _react(reactor: Reactor, recorded: RecordedEvent) -> Claim | None:
+    """Let the reactor have the event; a failure becomes a dead letter. Returns the claim, if there was one."""
     with claim(reactor.service, [reactor.name]) as claimed:
         if claimed and claimed[0].position >= recorded.position:
             claims.release(claimed)  # another worker has reacted, so this count is not this event's
-            return
+            return claimed[0]
         try:
             if claimed and claimed[0].exhausted(GRACE):
                 raise claims.ProcessEnded
@@ -172,6 +176,7 @@ def _react(reactor: Reactor, recorded: RecordedEvent) -> None:
         except Exception as error:
             logger.exception("%s failed on event %s", reactor.name, recorded.position)
             _set_aside(reactor, recorded, error, claimed[0].attempts if claimed else 1)
+    return claimed[0] if claimed else None
 
 
 def _set_aside(reactor: Reactor, recorded: RecordedEvent, error: Exception, attempts: int) -> None:

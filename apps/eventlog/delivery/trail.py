@@ -4,34 +4,56 @@ The newest lie one event apart, older ones further, as it were 1, 2, 4, 8 ... po
 at most some hundred marks, and whoever must go back goes back about twice as far as is necessary.
 """
 
+from collections.abc import Sequence
 from itertools import zip_longest
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 from uuid import UUID
 
+import msgspec
+
 from apps.eventlog import store
+from apps.eventlog.database.statements import rows
 from apps.eventlog.delivery import checkpoints
 from apps.eventlog.events import Place
 
 
 class Mark(NamedTuple):
-    """A reactor had reacted to everything up to `position` when the log ended at the place `seen`."""
+    """A reactor had reacted to everything up to `position` when the log ended with an event; `event_id` is its id.
+
+    The id stays text: a trail is read and written with each reaction, and its ids are asked for only if the log went
+    back.
+    """
 
     position: int
-    seen: Place
+    event_position: int
+    event_id: str
 
     @classmethod
-    def decoded(cls, written: list[Any]) -> Self:
-        position, seen, event_id = written
-        return cls(position, Place(seen, UUID(event_id)))
+    def of(cls, position: int, seen: Place) -> Self:
+        return cls(position, seen.position, seen.event_id.hex if seen.event_id else "")
 
-    def encoded(self) -> list[Any]:
-        return [self.position, self.seen.position, str(self.seen.event_id)]
+    @property
+    def seen(self) -> Place:
+        return Place(self.event_position, UUID(self.event_id)) if self.event_id else Place(self.event_position)
+
+
+_read = msgspec.json.Decoder(list[Mark]).decode
 
 
 def of(service: str, name: str) -> list[Mark]:
     """The trail of a reactor as its checkpoint has it, newest first."""
-    written = checkpoints.checkpoint_model(service).objects.values_list("trail", flat=True).get(name=name)
-    return [Mark.decoded(each) for each in written or ()]
+    found = rows(service, f"SELECT trail FROM {checkpoints.table(service)} WHERE name = %s", [name])  # noqa: S608
+    return read(found[0][0] if found else None)
+
+
+def read(written: str | None) -> list[Mark]:
+    """The marks of a trail as the column holds it."""
+    return _read(written) if written else []
+
+
+def written(trail: Sequence[Mark]) -> str:
+    """A trail as the column holds it."""
+    return msgspec.json.encode(trail).decode()
 
 
 def extended(trail: list[Mark], mark: Mark) -> list[Mark]:
@@ -49,7 +71,7 @@ def extended(trail: list[Mark], mark: Mark) -> list[Mark]:
 
 def begun(position: int) -> list[Mark]:
     """A trail for a reactor that has none, made of some earlier events of the log."""
-    return [Mark(place.position, place) for place in reversed(store.earlier_places(position))]
+    return [Mark.of(place.position, place) for place in reversed(store.earlier_places(position))]
 
 
 def last_shared(trail: list[Mark]) -> Mark:
@@ -58,7 +80,7 @@ def last_shared(trail: list[Mark]) -> Mark:
     That the log has an event later than what a mark has seen shows that all is there which had been written when the
     mark was made.
     """
-    found = store.places_at({mark.seen.position for mark in trail})
-    shared = [mark for mark in trail if found.get(mark.seen.position) == mark.seen]
-    earlier = (mark for mark in shared if mark.seen.position < shared[0].seen.position)
-    return next(earlier, Mark(0, Place()))
+    found = store.places_at({mark.event_position for mark in trail})
+    shared = [mark for mark in trail if found.get(mark.event_position) == mark.seen]
+    earlier = (mark for mark in shared if mark.event_position < shared[0].event_position)
+    return next(earlier, Mark.of(0, Place()))

@@ -170,6 +170,11 @@ def ids_at(positions: Collection[int]) -> Query:
     return f"SELECT position, event_id FROM eventlog_event WHERE position IN {marks(positions)}", list(positions)  # noqa: S608
 
 
+def import_before(position: int) -> Query:
+    """The end of the last import that begins at or before a position."""
+    return "SELECT last FROM eventlog_imported WHERE first <= %s ORDER BY first DESC LIMIT 1", [position]
+
+
 def first() -> Query:
     return "SELECT position, event_id FROM eventlog_event ORDER BY position LIMIT 1", []
 

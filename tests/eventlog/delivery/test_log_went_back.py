@@ -20,7 +20,7 @@ from apps.eventlog.delivery import checkpoints, identity, projecting, reacting, 
 from apps.eventlog.delivery.trail import Mark
 from apps.eventlog.dispatch import dispatch
 from apps.eventlog.events import Place
-from apps.eventlog.models import DeadLetter
+from apps.eventlog.models import DeadLetter, IdempotencyRecord
 from apps.eventlog.projectors import services
 from apps.eventlog.reactors import Reactor
 from apps.orders.events import OrderLine
@@ -363,3 +363,14 @@ def test_the_feed_knows_a_place_by_its_event(saved: list[SavedLog], api: Api) ->
     assert staff.get(f"events/?after={second}").status == 409
     assert staff.get(f"events/?after=9@{uuid4()}").status == 409
     assert staff.get("events/?after=2@nonsense").status == 400
+
+
+def test_an_answer_whose_event_is_gone_is_not_given_again(api: Api) -> None:
+    body = {"email": "ann@example.org", "name": "Ann", "password": "correct horse battery"}
+    first = api.post("users/", body, Idempotency_Key="k")
+    assert api.post("users/", body, Idempotency_Key="k").json == first.json
+    IdempotencyRecord.objects.update(position=first["position"] + 1)
+    body["email"] = "other@example.org"
+    again = api.post("users/", body, Idempotency_Key="k")
+    assert (again.status, again["position"]) == (201, first["position"] + 1)
+    assert api.post("users/", body, Idempotency_Key="k").json == again.json

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 from uuid import UUID
 
 import uuid_utils.compat as uuids
@@ -14,7 +14,7 @@ from django.db import connections, transaction
 from apps.eventlog.database import statements
 from apps.eventlog.encryption import personal_fields
 from apps.eventlog.events import DomainEvent, Payload, Place, RecordedEvent
-from apps.eventlog.log import instants, queries
+from apps.eventlog.log import instants, places, queries
 from apps.eventlog.log.engine import ALIAS, engine
 from apps.eventlog.log.queries import Conditions
 from apps.eventlog.models import Import
@@ -24,6 +24,7 @@ STREAMS_PAGE = 4000
 NEWEST = 2**31  # beyond every stream version
 
 Events = Iterator[RecordedEvent]
+LogWentBack = places.LogWentBack
 Until = int | datetime | None
 
 
@@ -37,26 +38,6 @@ class WrongExpectedVersion(Exception):
 
 class EventIdTaken(Exception):
     """An event with this id, but another content or in another stream, is already in the log."""
-
-
-class LogWentBack(Exception):
-    """A reader's place is not in the log: an older backup was restored, or a standby that was behind took over.
-
-    `place` is the reader's, `found` the id of the event that the log has at that position now, None if it has none.
-    """
-
-    def __init__(self, place: Place, found: UUID | None) -> None:
-        there = f"now has event {found}" if found else "now has no event"
-        had = f"event {place.event_id}" if place.event_id else "an event"
-        super().__init__(f"the log went back: at position {place.position} it had {had}, and {there}")
-        self.place, self.found = place, found
-
-
-class Look(NamedTuple):
-    """What a reader sees at one look at the log: is there news for it, and is a place of its own gone?"""
-
-    news: bool
-    gone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,52 +95,6 @@ def safe_position() -> int:
 def safe_place() -> Place:
     """The event at the safe position."""
     return engine().safe_place()
-
-
-def place_at(position: int) -> Place:
-    """The last event at or before a position."""
-    found = statements.rows(ALIAS, *queries.last_between(0, position))
-    return _place(*found[0]) if found else Place()
-
-
-def first_place() -> Place:
-    """The first event of the log. Every copy and every restored backup of the log has the same, and no other log."""
-    found = statements.rows(ALIAS, *queries.first())
-    return _place(*found[0]) if found else Place()
-
-
-def places_at(positions: Collection[int]) -> dict[int, Place]:
-    """The event at each of these positions, without those that have none."""
-    found = statements.rows(ALIAS, *queries.ids_at(positions)) if positions else []
-    return {row[0]: _place(*row) for row in found}
-
-
-def has(place: Place) -> bool:
-    """Is this place in the log? The beginning always is."""
-    return place == Place() or places_at([place.position]).get(place.position) == place
-
-
-def earlier_places(position: int) -> list[Place]:
-    """Events at about 1, 2, 4, 8 ... positions before one, oldest first."""
-    steps = (2**power for power in range(position.bit_length()))
-    return sorted(places_at([position - step for step in steps if step < position]).values())
-
-
-def head_after(place: Place) -> Place:
-    """The last visible event, if a place is still in the log. Raises `LogWentBack`."""
-    found = {row[0]: _place(*row) for row in statements.rows(ALIAS, *queries.head_and(place.position))}
-    _require(place, found.get(place.position))
-    return found[max(found)] if found else Place()
-
-
-def _place(position: int, event_id: UUID | str) -> Place:
-    return Place(position, event_id if isinstance(event_id, UUID) else UUID(event_id))
-
-
-def _require(place: Place, found: Place | None) -> None:
-    """Raise `LogWentBack` unless the log has the event of a place at its position."""
-    if place.event_id is not None and found != place:
-        raise LogWentBack(place, found and found.event_id)
 
 
 def head() -> int:
@@ -259,7 +194,7 @@ def read_page(
         page = engine().read(queries.page(place.position, limit, conditions))
     else:
         page = engine().read(queries.page_from(place.position, limit, conditions))
-        _require(place, page[0].place if page else None)
+        places.require(place, page[0].place if page else None)
         page = page[1:]
     # `end` is not in the query: PostgreSQL has no statistics of that range, expects few rows in it, and sorts them all.
     page = [event for event in page if event.position <= end]
@@ -296,23 +231,7 @@ def any_after(
 
     Without `until`, an event that is not safe to read yet counts too.
     """
-    return look(position, until=until, category=category, types=types).news
-
-
-def look(
-    position: int,
-    places: Collection[Place] = (),
-    *,
-    until: int | None = None,
-    category: Collection[str] = (),
-    types: Collection[str] = (),
-) -> Look:
-    """The same, and with the same statement: is one of these places not in the log?"""
-    column, values = ("category", category) if category else ("type", types)
-    each = [engine().next_of_kind(column, value, position, until) for value in values]
-    each += [queries.gone(at, engine().plain(id)) for at, id in places if id is not None]
-    answers = {answer for (answer,) in statements.rows(ALIAS, *queries.any_of(each))} if each else set()
-    return Look(1 in answers, 2 in answers)
+    return places.look(position, until=until, category=category, types=types).news
 
 
 def read_streams(category: str, *, until: int, first: str = "", end: str = "", ahead: bool = True) -> Events:

@@ -10,6 +10,7 @@ from django.apps import apps
 from apps.eventlog import store
 from apps.eventlog.database.statements import rows
 from apps.eventlog.events import Place
+from apps.eventlog.log import places
 from apps.eventlog.models import Checkpoint, DeadLetter
 from apps.eventlog.projectors import Projector, of_service
 
@@ -86,10 +87,10 @@ def _reached(service: str, position: int, known: dict[str, Reached]) -> bool:
     )
 
 
-def require_in_log(places: Iterable[Place]) -> None:
+def require_in_log(every: Iterable[Place]) -> None:
     """Raise `store.LogWentBack` if the log has not one of these places."""
-    known = {place for place in places if place.event_id is not None}
-    found = store.places_at({place.position for place in known})
+    known = {place for place in every if place.event_id is not None}
+    found = places.places_at({place.position for place in known})
     for place in known:
         if found.get(place.position) != place:
             raise store.LogWentBack(place, found.get(place.position, Place()).event_id)
@@ -104,7 +105,7 @@ def known_again(reached: Reached) -> Place:
         return reached.place
     if reached.position > store.last_position():
         raise store.LogWentBack(reached.place, None)
-    return store.place_at(reached.position)
+    return places.place_at(reached.position)
 
 
 def lag(kind: type[Projector], position: int) -> int:

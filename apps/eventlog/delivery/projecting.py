@@ -17,6 +17,7 @@ from apps.eventlog.delivery.claims import Claim, claim
 from apps.eventlog.delivery.dead_letters import dead_letters_of, deliver
 from apps.eventlog.events import Place, RecordedEvent
 from apps.eventlog.failpoints import failpoint
+from apps.eventlog.log import places
 from apps.eventlog.projectors import Projector, of_service
 from apps.eventlog.store import LogWentBack
 
@@ -61,7 +62,7 @@ def behind(service: str) -> bool:
     lowest = min((each.position for each in reached), default=0)
     if any(each.place.unknown for each in reached):
         return True
-    return any(store.look(lowest, {each.place for each in reached}, category=_categories(of_service(service))))
+    return any(places.look(lowest, {each.place for each in reached}, category=_categories(of_service(service))))
 
 
 def _more(service: str, lowest: int) -> bool:

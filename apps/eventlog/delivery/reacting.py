@@ -19,6 +19,7 @@ from apps.eventlog.delivery.claims import Claim, claim
 from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.delivery.trail import Mark
 from apps.eventlog.events import Place, RecordedEvent
+from apps.eventlog.log import places
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import of_service
 from apps.eventlog.reactors import Reactor
@@ -99,15 +100,15 @@ class _Steps:
 
     def news(self) -> bool:
         """Is there an event for the reactor? Raises `LogWentBack`, also if the rows show another log."""
-        places = {self.seen, *self.rows_seen}
-        look = store.look(self.position, places, types=_types(self.kind))
+        known = {self.seen, *self.rows_seen}
+        look = places.look(self.position, known, types=_types(self.kind))
         if look.gone:
-            checkpoints.require_in_log(places)
+            checkpoints.require_in_log(known)
         return look.news
 
     def move(self, position: int) -> None:
         """Move the checkpoint to a position, if the log is still the one that was read. Raises `LogWentBack`."""
-        self.seen, self.position = store.head_after(self.seen), position
+        self.seen, self.position = places.head_after(self.seen), position
         if self.trail is None:
             self.trail = trail.of(self.kind.service, self.kind.name)
         self.trail = trail.extended(self.trail, Mark.of(position, self.seen))

@@ -11,10 +11,10 @@ from uuid import UUID
 
 import msgspec
 
-from apps.eventlog import store
 from apps.eventlog.database.statements import rows
 from apps.eventlog.delivery import checkpoints
 from apps.eventlog.events import Place
+from apps.eventlog.log import places
 
 
 class Mark(NamedTuple):
@@ -71,7 +71,7 @@ def extended(trail: list[Mark], mark: Mark) -> list[Mark]:
 
 def begun(position: int) -> list[Mark]:
     """A trail for a reactor that has none, made of some earlier events of the log."""
-    return [Mark.of(place.position, place) for place in reversed(store.earlier_places(position))]
+    return [Mark.of(place.position, place) for place in reversed(places.earlier_places(position))]
 
 
 def last_shared(trail: list[Mark]) -> Mark:
@@ -80,7 +80,7 @@ def last_shared(trail: list[Mark]) -> Mark:
     That the log has an event later than what a mark has seen shows that all is there which had been written when the
     mark was made.
     """
-    found = store.places_at({mark.event_position for mark in trail})
+    found = places.places_at({mark.event_position for mark in trail})
     shared = [mark for mark in trail if found.get(mark.event_position) == mark.seen]
     earlier = (mark for mark in shared if mark.event_position < shared[0].event_position)
     return next(earlier, Mark.of(0, Place()))

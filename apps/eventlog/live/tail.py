@@ -24,6 +24,7 @@ from apps.eventlog.events import Place, RecordedEvent
 from apps.eventlog.live import listeners
 from apps.eventlog.live.messages import Buffer, Filter, Message, message_id
 from apps.eventlog.live.stream_owners import Owners
+from apps.eventlog.log import places
 from apps.eventlog.log.queries import Conditions
 from apps.eventlog.store import LogWentBack
 
@@ -161,14 +162,14 @@ class Tail:
             listeners.wake_all(listeners.EVENTS, reached.position)
 
     def _begin(self, end: Place) -> None:
-        self._earlier = store.earlier_places(end.position)
+        self._earlier = places.earlier_places(end.position)
         self._place, self.buffer = end, Buffer(end)
 
     def _begin_anew(self, buffer: Buffer, end: Place, error: LogWentBack) -> None:
         """Follow the log from where it ends now. Each stream finds that its place is gone, and asks where to go on."""
         logger.error("the live stream meets another log, and resets its clients: %s", error)
         known = [*self._earlier, buffer.start, *(message.place for message in buffer.messages)]
-        lost = bisect_left(known, 1, key=lambda place: int(not store.has(place)))
+        lost = bisect_left(known, 1, key=lambda place: int(not places.has(place)))
         shared = known[lost - 1] if lost else Place()
         self._gone |= dict.fromkeys(map(message_id, known[lost:]), shared)
         self._owners = Owners()

@@ -5,6 +5,7 @@ from typing import Any
 from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints, identity
 from apps.eventlog.delivery.dead_letters import open_dead_letters
+from apps.eventlog.log import places
 from apps.eventlog.projectors import Projector, services
 from apps.eventlog.reactors import Reactor
 from apps.eventlog.sealing import seals
@@ -45,7 +46,7 @@ def _reader(name: str, service: str, position: int, lag: int, gone: list[str]) -
 
 def status() -> dict[str, Any]:
     """Where the log ends and which log it is, how far each reader is, and the dead letters of all."""
-    safe, first = store.safe_place(), store.first_place()
+    safe, first = store.safe_place(), places.first_place()
     return {
         "head": store.head(),
         "safe_position": safe.position,

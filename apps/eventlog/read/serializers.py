@@ -3,7 +3,7 @@
 from rest_framework import serializers
 
 from apps.eventlog.events import Place
-from apps.eventlog.read.places import PlaceField
+from apps.eventlog.read.resume import PlaceField
 
 
 class FeedQuerySerializer(serializers.Serializer[None]):

@@ -26,8 +26,8 @@ from apps.eventlog.live import stream_owners
 from apps.eventlog.live.credentials import Credential
 from apps.eventlog.live.messages import Filter
 from apps.eventlog.live.stream import event_stream, open_streams
-from apps.eventlog.log import schema_lock
-from apps.eventlog.read import places, queries
+from apps.eventlog.log import places, schema_lock
+from apps.eventlog.read import queries, resume
 from apps.eventlog.read.serializers import FeedQuerySerializer, StreamPlaceSerializer, StreamQuerySerializer
 from apps.eventlog.server.asgi import AsyncResponse
 
@@ -78,7 +78,7 @@ class EventReadViewSet(GenericViewSet[Any]):
             end = min(end, store.position_at(until))
         types = [asked.pop("type")] if "type" in asked else None
         events = store.read_page(after=after, end=end, limit=limit + 1, types=types, **asked)
-        if not (place.event_id is None or store.has(place)):  # asked last: the page is then of this log too
+        if not (place.event_id is None or places.has(place)):  # asked last: the page is then of this log too
             raise AnotherEvent
         more, events = len(events) > limit, events[:limit]
         results = [recorded.document() for recorded in events]
@@ -137,11 +137,11 @@ def _limit(owner: UUID, credential: Credential, stream: str | None) -> None:
         raise NotFound("not found")
 
 
-def _start(request: Request) -> places.Start:
+def _start(request: Request) -> resume.Start:
     """Where to stream from: after the last event seen, else after `after`, else from now."""
     now, starts = store.safe_place(), []
     if seen := request.headers.get("Last-Event-ID"):
-        starts.append(places.last_seen("Last-Event-ID", seen, now))
+        starts.append(resume.last_seen("Last-Event-ID", seen, now))
     if "after" in request.query_params:
-        starts.append(places.after("after", request.query_params["after"], now))
-    return starts[0] if starts else places.Start(now)
+        starts.append(resume.after("after", request.query_params["after"], now))
+    return starts[0] if starts else resume.Start(now)

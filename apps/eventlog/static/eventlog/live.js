@@ -134,16 +134,18 @@ function reset(position) {
   for (const item of [...list.children]) if (Number(item.dataset.position) > position) item.remove();
   waiting = waiting.filter((event) => event.position <= position);
   rates.clear();
-  byId("head").textContent = position;
 }
 
 // `after` is a position, or `<position>@<event id>`: then the server sees if the log has another event there.
-function listen(after, fresh = after) {
+function listen(after, fresh = parseInt(after, 10)) {
   let last = after;
   const source = new EventSource(`${page.dataset.stream}?after=${after}`);
-  source.addEventListener("reset", (message) => {
-    last = fresh = JSON.parse(message.data).position;
-    reset(last);
+  source.addEventListener("reset", async (message) => {
+    source.close(); // what follows may be the whole log
+    const { position } = JSON.parse(message.data);
+    reset(position);
+    const head = (await status()) || position;
+    listen(Math.max(position, head - SHOWN), head);
   });
   source.onopen = () => say("live");
   source.onerror = () => (source.readyState === EventSource.CLOSED ? closed(last) : say("reconnecting"));

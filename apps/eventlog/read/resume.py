@@ -12,6 +12,7 @@ from apps.eventlog import store
 from apps.eventlog.events import Place
 from apps.eventlog.live.messages import CHANNEL, message_id
 from apps.eventlog.live.tail import tail
+from apps.eventlog.log import places
 
 DIGITS = r"[0-9]{1,19}"
 LARGEST = 2**62
@@ -70,7 +71,7 @@ def last_seen(name: str, text: str, now: Place) -> Start:
 def _known(position: int, id: str) -> Start:
     """The start for a client that has seen the message of this id."""
     id = f"{CHANNEL}:{id.removeprefix(f'{CHANNEL}:')}"
-    place = store.places_at([position]).get(position)
+    place = places.places_at([position]).get(position)
     return Start(place) if place and message_id(place) == id else Start(tail.shared(id), went_back=True)
 
 
@@ -78,7 +79,7 @@ def _without_id(name: str, position: int, now: Place) -> Start:
     """A position that was there once; the safe one may for a moment be smaller than it was."""
     if position > now.position and position > store.last_position():
         raise _not_there(name, now)
-    return Start(store.place_at(position))
+    return Start(places.place_at(position))
 
 
 def _not_there(name: str, now: Place) -> ValidationError:

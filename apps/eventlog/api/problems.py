@@ -47,6 +47,7 @@ STATUS = {
 TEXT = 300
 ERRORS = 4000
 RETRY_AFTER = {WrongExpectedVersion: 1, OperationalError: 2, InterfaceError: 2, MissingKey: 60, UnknownEvent: 60}
+READ_ONLY = "25006"  # PostgreSQL's code of read_only_sql_transaction
 
 
 class TooLarge(APIException):
@@ -121,7 +122,7 @@ def _lacks_migrations(error: Exception) -> bool:
 
 def _is_read_only(error: Exception) -> bool:
     if isinstance(error, InternalError):
-        return getattr(error.__cause__, "sqlstate", None) == "25006"
+        return getattr(error.__cause__, "sqlstate", None) == READ_ONLY
     return isinstance(error, OperationalError) and "readonly" in str(error)
 
 

@@ -7,18 +7,22 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from functools import cache
 
+from django.conf import settings
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from apps.eventlog.database.lock_timeout import Locked, lock_timeout
+from apps.eventlog.delivery import identity
 
 LIVEZ, READYZ = "/livez", "/readyz"
 DEADLINE = 1.5  # seconds for which a database is waited for
 KEPT = 1.0  # seconds for which an answer of a database is given again, if there are many probes
 
-AWAY, READ_ONLY, MIGRATIONS_MISSING = "away", "read_only", "migrations_missing"
+PATIENCE = 0.5  # seconds for which a service waits to hear that the log answers
+
+AWAY, READ_ONLY, MIGRATIONS_MISSING, LOG_WENT_BACK = "away", "read_only", "migrations_missing", "log_went_back"
 State = str | bool  # True, or the reason why a database does not do
 
 
@@ -163,8 +167,20 @@ def _refuses_a_writer(connection: BaseDatabaseWrapper) -> bool:
     return False
 
 
+def _log_went_back(connection: BaseDatabaseWrapper) -> bool:
+    """Do the rows of a service show events that the log does not have? A log that does not answer says so itself."""
+    with readiness.lock:
+        log = readiness.looks.get(settings.EVENTLOG)
+    try:
+        answers = log is not None and log.state.result(PATIENCE) is True
+    except TimeoutError:
+        return False
+    return answers and bool(identity.went_back(connection.alias))
+
+
 # What may be wrong with a database that answers; the first that holds is the one that is told.
 REASONS: dict[str, Callable[[BaseDatabaseWrapper], bool]] = {
     READ_ONLY: _is_read_only,
     MIGRATIONS_MISSING: _lacks_migrations,
+    LOG_WENT_BACK: lambda connection: connection.alias in settings.SERVICES and _log_went_back(connection),
 }

@@ -353,8 +353,8 @@ def import_events(events: Sequence[ExportedEvent], check: Callable[[set[str]], N
     If any are written, `check` is called with the streams of the events. What it raises undoes the import.
 
     An event keeps its position if that lies beyond the last position of this log; otherwise it takes the next one.
-    `Import` records which positions were written. Personal fields in clear text are encrypted. On PostgreSQL this
-    needs the rights of the log's owner.
+    Likewise an instant before the last one of the stream becomes that one. `Import` records which positions were
+    written. Personal fields in clear text are encrypted. On PostgreSQL this needs the rights of the log's owner.
 
     Raises `InvalidEvent`, `EventIdTaken`, and what `append` raises about data keys.
     """

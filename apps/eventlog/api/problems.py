@@ -83,13 +83,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
         kind = OperationalError
     if kind is None:
         return None
-    if kind is MissingKey:
-        logger.error("%s", error)
-        response = problem(503, str(error))
-    elif kind is UnknownEvent:
-        logger.warning("an event cannot be read: %s", error)
-        response = problem(503, f"this code cannot read the stream; nothing was lost: {error}")
-    elif STATUS[kind] == 503:
+    if STATUS[kind] == 503:
         response = _unavailable(error)
     elif isinstance(error, Reserved):
         field = error.scope.rpartition(".")[2]
@@ -105,6 +99,12 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
 
 
 def _unavailable(error: Exception) -> HttpResponse:
+    if isinstance(error, MissingKey):
+        logger.error("%s", error)
+        return problem(503, str(error))
+    if isinstance(error, UnknownEvent):
+        logger.warning("an event cannot be read: %s", error)
+        return problem(503, f"this code cannot read the stream; nothing was lost: {error}")
     if _lacks_migrations(error):
         logger.error("a migration is missing, run `manage.py migrate`: %s", error)
         return problem(503, "a database lacks a migration of this version; an operator must migrate it")

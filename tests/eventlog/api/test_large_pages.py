@@ -8,7 +8,7 @@ from apps.eventlog import store
 from apps.eventlog.api import pagination
 from apps.eventlog.delivery import projecting
 from apps.eventlog.projectors import services
-from apps.users.events import UserRegistered, UserRenamed
+from apps.users.events import UserDeactivated, UserRegistered
 from tests.support.api import Api
 
 USER = "0190a5b0-0000-7000-8000-000000000001"
@@ -18,7 +18,7 @@ USER = "0190a5b0-0000-7000-8000-000000000001"
 def long_names(monkeypatch: pytest.MonkeyPatch) -> int:
     """Bytes that a page may have; ten events of 1,000 bytes each are in the log."""
     store.append(f"user-{USER}", [UserRegistered("ann@example.org", "Ann")], expected_version=0)
-    store.append(f"user-{USER}", [UserRenamed(f"{n}" * 1000) for n in range(9)], expected_version=1)
+    store.append(f"user-{USER}", [UserDeactivated(f"{n}" * 1000) for n in range(9)], expected_version=1)
     for service in services():
         projecting.catch_up(service)
     monkeypatch.setattr(pagination, "MOST", 3500)

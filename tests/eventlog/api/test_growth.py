@@ -49,8 +49,10 @@ def read(chunks: list[bytes], command: str, headers: dict[str, str], query: str 
         "query_string": query.encode(),
         "headers": [(name.strip().encode(), value.encode()) for name, value in names.items()],
     }
-    body = asyncio.run(Client(receiver(chunks), never).body())
-    assert body is not None
+    client = Client(receiver(chunks), never)
+    body = asyncio.run(client.body())
+    client.let_go()
+    assert isinstance(body, bytes)
     if fault := request_head.fault_of(scope):
         return problem(*fault).content
     http = WSGIRequest(environ_of(scope, body))

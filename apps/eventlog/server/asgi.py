@@ -6,6 +6,7 @@ WSGI handler runs in one of a few threads, each with its own lasting connections
 `AsyncResponse` (the live stream) stays on the loop and needs no thread.
 """
 
+import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator
@@ -91,10 +92,10 @@ class Bridge:
 
     async def _run(self, environ: Message, body: bytes, client: Client, again: Any) -> HttpResponseBase:
         """Run the request in its pool; while it must wait for a position, wait here and run it again."""
-        lane = lane_of(environ, body)
+        loop, lane = asyncio.get_running_loop(), lane_of(environ, body)
         pool, owner, deadline = self.pools[lane], whose(environ, lane), 0.0
         while True:
-            response = await pool.run(partial(self._respond, environ, client), client, owner)
+            response = await pool.run(partial(self._respond, environ, client, loop), client, owner)
             awaited: Awaited | None = environ.get(AWAITED)
             if awaited is None:
                 return response
@@ -107,7 +108,7 @@ class Bridge:
                 return response
             environ = again()
 
-    def _respond(self, environ: Message, client: Client) -> HttpResponseBase:
+    def _respond(self, environ: Message, client: Client, loop: asyncio.AbstractEventLoop) -> HttpResponseBase:
         """Run Django in this thread. A synchronous stream is also sent from here, where its database connection is."""
         set_script_prefix(get_script_name(environ))
         request_started.send(sender=Bridge, environ=environ)
@@ -116,7 +117,7 @@ class Bridge:
         head = environ["REQUEST_METHOD"] == "HEAD"
         try:
             if response.streaming and not isinstance(response, AsyncResponse):
-                return (None if head else gathered(response)) or client.download(response, head=head)
+                return (None if head else gathered(response)) or client.download(response, loop, head=head)
         finally:
             response.close()  # this also sends request_finished
         return response

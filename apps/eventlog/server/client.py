@@ -47,7 +47,7 @@ class Client:
     dropped: ClassVar[int] = 0  # bytes of larger bodies that may still be in memory, although nobody needs them
 
     def __init__(self, receive: Receive, send: Send) -> None:
-        self._receive, self._send, self._loop = receive, send, asyncio.get_running_loop()
+        self._receive, self._send = receive, send
         self._takes = 0
 
     @property
@@ -114,13 +114,13 @@ class Client:
             sending.cancel()
             await asyncio.gather(sending, leaving, return_exceptions=True)
 
-    def download(self, response: Any, *, head: bool) -> Any:
+    def download(self, response: Any, loop: asyncio.AbstractEventLoop, *, head: bool) -> Any:
         """Send a synchronous body from a thread that is not the loop's, as fast as the client takes it."""
 
         def send(message: Message) -> None:
-            asyncio.run_coroutine_threadsafe(self._send(message), self._loop).result()
+            asyncio.run_coroutine_threadsafe(self._send(message), loop).result()
 
-        leaving = asyncio.run_coroutine_threadsafe(self._until_it_leaves(), self._loop)
+        leaving = asyncio.run_coroutine_threadsafe(self._until_it_leaves(), loop)
         try:
             send(start_of(response))
             for chunk in [] if head else _joined(response):

@@ -16,7 +16,7 @@ from apps.eventlog.server.client import MOST_READ
 
 PACE = 1024  # bytes a second that a client must send or take at least, once CLIENT_PATIENCE is over
 AROUND = 64 * 1024  # bytes of a head, and of what lies around the chunks of a body
-UNSENT = 64 * 1024 * 1024  # bytes of answers that all clients together have not taken yet
+UNSENT = 32 * 1024 * 1024  # bytes of answers that all clients together have not taken yet
 QUIET = min(2000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)  # connections without a whole request
 SLOW = QUIET // 2  # connections that have not taken their answer yet
 

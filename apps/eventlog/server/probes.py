@@ -131,7 +131,9 @@ def _lacks_migrations(connection: BaseDatabaseWrapper) -> bool:
     with connection.cursor() as cursor:
         try:
             cursor.execute("SELECT app, name FROM django_migrations")
-        except Error:
+        except Error as error:
+            if getattr(error.__cause__, "sqlstate", None) == "42501":
+                return False  # a role that may not look cannot tell, and must not be taken for a database that is away
             if "django_migrations" in connection.introspection.table_names(cursor):
                 raise
             return True

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+import sys
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote
@@ -60,13 +61,21 @@ if PROJECTIONS not in ("inline", "worker"):
 IDEMPOTENCY_KEPT = timedelta(hours=max(24, env.int("IDEMPOTENCY_HOURS", default=48)))
 # How many live streams a customer may have open at one process. Staff may have any number.
 STREAMS_PER_CUSTOMER = env.int("STREAMS_PER_CUSTOMER", default=10)
+# How many queries of one login may wait for a position at one process.
+WAITS_PER_LOGIN = env.int("WAITS_PER_LOGIN", default=20)
 # How many commands a login may send to one process in a minute.
 COMMANDS_PER_MINUTE = max(1, env.int("COMMANDS_PER_MINUTE", default=600))
 STAFF_COMMANDS_PER_MINUTE = max(1, env.int("STAFF_COMMANDS_PER_MINUTE", default=120_000))
 # How many tokens a login may have. One more ends the oldest.
 TOKENS_PER_LOGIN = max(1, env.int("TOKENS_PER_LOGIN", default=20))
-# A client is cut off after it has taken nothing of what it is sent for this many seconds.
+# Seconds within which a request must have come, and its answer been taken, unless it goes on at a least pace.
 CLIENT_PATIENCE = env.float("CLIENT_PATIENCE", default=30)
+# Threads of a server process that one login can hold, for queries, for commands and for requests with a password;
+# each pool has one thread more. To hash a password takes 100 MB and every core.
+WEB_THREADS = env.int("WEB_THREADS", default=4)
+COMMAND_THREADS = env.int("COMMAND_THREADS", default=4)
+PASSWORD_THREADS = env.int("PASSWORD_THREADS", default=1)
+WEB_QUEUE = env.int("WEB_QUEUE", default=100)  # requests that may wait for the threads of one pool
 # Kills the process at a named point of a command; for crash tests only.
 FAILPOINT = env.str("FAILPOINT", default="")
 
@@ -134,6 +143,36 @@ def suffixed(name: str) -> str:
     return f"{name}_{DATABASE_SUFFIX}" if DATABASE_SUFFIX else name
 
 
+# Web and workers give up a statement that hangs. What an operator runs (a replay, an import, a migration) may take
+# long.
+SERVES = Path(sys.argv[0]).name != "manage.py" or sys.argv[1:2] in (["runserver"], ["run_projectors"])
+
+
+def postgresql_options(given: dict[str, object], *, kept: bool, hosts: int) -> dict[str, object]:
+    """The options of a connection, so that nothing waits for ever; those `given` in the URL override them.
+
+    A host that vanishes is noticed within seconds: by keepalives if an answer is awaited, and by `tcp_user_timeout` (in
+    ms) if something was sent. A process that was stopped in a transaction must not hold its locks for ever.
+    """
+    server = "-c idle_in_transaction_session_timeout=30s"
+    server += " -c statement_timeout=15s -c lock_timeout=10s" if SERVES else ""
+    server += "" if kept else " -c synchronous_commit=off"
+    return {
+        "connect_timeout": 5,
+        "tcp_user_timeout": 5000,
+        "keepalives": 1,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        **({"target_session_attrs": "read-write"} if hosts > 1 else {}),
+        # Bound by the server, statements are prepared there and planned once.
+        "server_side_binding": True,
+        "prepare_threshold": 5,
+        **given,
+        "options": f"{server} {given.get('options', '')}".strip(),  # of two that differ the later one holds
+    }
+
+
 def database(alias: str) -> dict[str, object]:
     """The database of an alias: `<ALIAS>_DATABASE_URL`, or a SQLite file under DATA_DIR, with DATABASE_SUFFIX.
 
@@ -145,12 +184,8 @@ def database(alias: str) -> dict[str, object]:
     kept = alias not in SERVICES
     if parsed := env.database(f"{alias.upper()}_DATABASE_URL"):
         if "postgresql" in parsed["ENGINE"]:
-            # Without this, a process that was stopped in a transaction would keep its locks for ever.
-            server = "-c idle_in_transaction_session_timeout=30s" + ("" if kept else " -c synchronous_commit=off")
-            # With parameters bound by the server, it prepares a statement and plans it once.
-            bound = {"server_side_binding": True, "prepare_threshold": 5}
-            options = {"connect_timeout": 5, "options": server, **bound, **parsed.get("OPTIONS", {})}
             host = unquote(parsed["HOST"])  # a unix socket's directory comes percent-encoded
+            options = postgresql_options(parsed.get("OPTIONS", {}), kept=kept, hosts=host.count(",") + 1)
             name = suffixed(parsed["NAME"])
             return {**parsed, "NAME": name, "HOST": host, "OPTIONS": options, "CONN_MAX_AGE": 60}
         file = Path(parsed["NAME"])

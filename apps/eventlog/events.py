@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Self, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, get_type_hints
 from uuid import UUID
 
 import msgspec
@@ -98,6 +98,20 @@ def _decoder(kind: type[DomainEvent]) -> Callable[[bytes | msgspec.Raw], Any]:
     return _decoders.setdefault(kind, msgspec.json.Decoder(kind).decode)
 
 
+class Place(NamedTuple):
+    """A position and the id of the event there, by which a reader knows the log again: `Place()` is its beginning.
+
+    An id of None at another position is not known.
+    """
+
+    position: int = 0
+    event_id: UUID | None = None
+
+    @property
+    def unknown(self) -> bool:
+        return self.position > 0 and self.event_id is None
+
+
 class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One row of the log, with the `FIELDS`; `event` is the typed event in its current version.
 
@@ -119,6 +133,10 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return msgspec.convert(self._event_id, UUID)
 
     @property
+    def place(self) -> Place:
+        return Place(self.position, self.event_id)
+
+    @property
     def data(self) -> Payload:
         """The payload as JSON values."""
         return msgspec.json.decode(self._data)
@@ -135,6 +153,10 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def metadata(self) -> Payload:
         return msgspec.json.decode(self._metadata)
+
+    def size(self) -> int:
+        """How many bytes its payload and its metadata have as JSON."""
+        return memoryview(self._data).nbytes + memoryview(self._metadata).nbytes
 
     def with_data(self, data: Payload) -> "RecordedEvent":
         """The same event with another payload."""

@@ -67,12 +67,6 @@ class Import(models.Model):
     def __str__(self) -> str:
         return f"{self.first} to {self.last}"
 
-    @classmethod
-    def end_at(cls, position: int) -> int | None:
-        """The last position of the import that an event came with; None for an event that was appended here."""
-        found = cls.objects.filter(first__lte=position).order_by("-first").first()
-        return found.last if found and found.last >= position else None
-
 
 class Reservation(models.Model):
     """A value that one stream holds and no other may, such as the e-mail address of an active user."""
@@ -157,6 +151,8 @@ class Seal(models.Model):
     digest = models.CharField(max_length=64)
     signature = models.CharField(max_length=88, default="")
     leaves = models.BinaryField()  # the hash of each event, 32 bytes: verify_log can say which one was changed
+    # Not empty if this seal begins a new chain at the beginning of the log, by the word of an operator.
+    reason = models.CharField(max_length=500, default="", db_default="")
 
     class Meta:
         ordering = ["number"]
@@ -166,12 +162,22 @@ class Seal(models.Model):
 
 
 class Checkpoint(models.Model):
-    """How far a reader has come: everything at or before `position` has taken effect."""
+    """How far a reader has come: everything at or before `position` has taken effect.
+
+    The log is the reader's own while it has the event `event_id` at the position `event_position`. A projector's is the
+    event at its `position`. A reactor's is the last that the log had when it had reacted, for the events of its
+    reaction must be there too. If the two positions do not fit, an older version of this code has moved the checkpoint,
+    and the event is not known.
+    """
 
     objects: ClassVar[models.Manager[Self]]
 
     name = models.CharField(max_length=100, primary_key=True)
     position = models.BigIntegerField(default=0)
+    event_id = models.UUIDField(null=True)
+    event_position = models.BigIntegerField(default=0, db_default=0)
+    trail = models.JSONField(null=True)  # of a reactor: earlier checkpoints, see delivery/trail.py
+    log_went_back = models.BooleanField(default=False, db_default=False)  # found by the reader, which has stopped
     updated_at = models.DateTimeField(auto_now=True)
     attempts = models.PositiveIntegerField(default=0)  # begun at this position and not ended, see delivery/claims.py
     singly_until = models.BigIntegerField(default=0)  # deliver one event at a time up to this position
@@ -201,6 +207,7 @@ class DeadLetter(models.Model):
     projector = models.CharField(max_length=100)
     stream = models.CharField(max_length=200)
     position = models.BigIntegerField()
+    event_id = models.UUIDField(null=True)  # unknown if the row is older than this column
     status = models.CharField(max_length=10, choices=Status)
     attempts = models.PositiveIntegerField(default=0)
     error = models.TextField(default="")

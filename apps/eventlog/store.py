@@ -16,8 +16,8 @@ from django.db import connections, transaction
 from apps.eventlog.aggregates import Aggregate
 from apps.eventlog.database import statements
 from apps.eventlog.encryption import personal_fields
-from apps.eventlog.events import DomainEvent, Payload, RecordedEvent
-from apps.eventlog.log import admission, importing, instants, queries
+from apps.eventlog.events import DomainEvent, Payload, Place, RecordedEvent
+from apps.eventlog.log import admission, importing, instants, places, queries
 from apps.eventlog.log.engine import ALIAS, engine
 from apps.eventlog.log.importing import ExportedEvent
 from apps.eventlog.log.queries import Conditions
@@ -30,6 +30,7 @@ NEWEST = 2**31  # beyond every stream version
 
 ANY, EXISTS = Expected.ANY, Expected.EXISTS
 Events = Iterator[RecordedEvent]
+LogWentBack = places.LogWentBack
 Until = int | datetime | None
 
 
@@ -126,7 +127,12 @@ def unit() -> AbstractContextManager[None]:
 
 def safe_position() -> int:
     """The position up to which no event can still appear: as far as a follower may read."""
-    return engine().safe_position()
+    return safe_place().position
+
+
+def safe_place() -> Place:
+    """The event at the safe position."""
+    return engine().safe_place()
 
 
 def head() -> int:
@@ -216,7 +222,7 @@ def last(stream: str) -> RecordedEvent | None:
 
 def read_all(
     *,
-    after: int = 0,
+    after: int | Place = 0,
     limit: int | None = None,
     until: Until = None,
     encrypted: bool = False,
@@ -224,38 +230,50 @@ def read_all(
 ) -> Events:
     """The events of the log in the order of their positions, never past the safe position.
 
-    They lie beyond the position `after`, and up to `until`, a position or an instant. `limit` is the most events to
-    read. `category`, one or several, `types` and the other `Conditions` say which. With `encrypted`, personal fields
-    stay as they are stored. Reads page by page, so memory stays constant.
+    They lie beyond `after`, a position or a place, and up to `until`, a position or an instant. `limit` is the most
+    events to read. `category`, one or several, `types` and the other `Conditions` say which. With `encrypted`, personal
+    fields stay as they are stored. Reads page by page, so memory stays constant. Raises `LogWentBack` if the place
+    `after`, or meanwhile the last event of a page, is not in the log.
     """
     end = safe_position() if until is None else min(safe_position(), position_at(until))
     return _pages(after, end, limit, encrypted=encrypted, **conditions)
 
 
-def _pages(after: int, end: int, limit: int | None, *, encrypted: bool, **conditions: Unpack[Conditions]) -> Events:
+def _pages(
+    after: int | Place, end: int, limit: int | None, *, encrypted: bool, **conditions: Unpack[Conditions]
+) -> Events:
     for size in _page_sizes(limit):
         page = read_page(after=after, end=end, limit=size, encrypted=encrypted, **conditions)
         yield from page
         if len(page) < size:
             return
-        after = page[-1].position
+        after = page[-1].place
 
 
 def read_page(
     *,
-    after: int,
+    after: int | Place,
     end: int,
     limit: int,
     backwards: bool = False,
     encrypted: bool = False,
     **conditions: Unpack[Conditions],
 ) -> list[RecordedEvent]:
-    """One page of `read_all`, up to an `end` that was at or before the safe position; `backwards`, from there back."""
-    query = queries.page(after, limit, conditions, back_from=end if backwards else None)
-    page = engine().read(query) if encrypted else _reveal(query)
+    """One page of `read_all`, up to an `end` that was at or before the safe position; `backwards`, from there back.
+
+    With a place, raises `LogWentBack` unless the log has that event there.
+    """
+    place = after if isinstance(after, Place) else Place(after)
+    if place.event_id is None:
+        page = engine().read(queries.page(place.position, limit, conditions, back_from=end if backwards else None))
+    else:
+        page = engine().read(queries.page_from(place.position, limit, conditions))
+        places.require(place, page[0].place if page else None)
+        page = page[1:]
     # Forwards, `end` is not in the query: PostgreSQL has no statistics of that range, expects few rows in it, and sorts
     # them all.
-    return [event for event in page if event.position <= end]
+    page = [event for event in page if event.position <= end]
+    return page if encrypted else personal_fields.reveal(page)
 
 
 def event_at(position: int) -> RecordedEvent:
@@ -270,9 +288,15 @@ def first_events(streams: Collection[str]) -> list[RecordedEvent]:
     return _reveal(queries.first_of(streams)) if streams else []
 
 
-def count(*, after: int = 0, until: int | None = None, category: str | Collection[str] | None = None) -> int:
-    """How many events, of a category or of several, lie beyond a position and up to another."""
-    return _value(queries.count(after, until, category))
+def count(
+    *,
+    after: int = 0,
+    until: int | None = None,
+    category: str | Collection[str] | None = None,
+    types: Collection[str] | None = None,
+) -> int:
+    """How many events, of a category or of several, or of some types, lie beyond a position and up to another."""
+    return _value(queries.count(after, until, category, types))
 
 
 def any_after(
@@ -282,9 +306,7 @@ def any_after(
 
     Without `until`, an event that is not safe to read yet counts too.
     """
-    column, values = ("category", category) if category else ("type", types)
-    each = [engine().next_of_kind(column, value, position, until) for value in values]
-    return bool(each) and bool(statements.rows(ALIAS, *queries.any_of(each)))
+    return places.look(position, until=until, category=category, types=types).news
 
 
 def read_whole(streams: Collection[str]) -> list[RecordedEvent]:
@@ -331,8 +353,8 @@ def import_events(events: Sequence[ExportedEvent], check: Callable[[set[str]], N
     If any are written, `check` is called with the streams of the events. What it raises undoes the import.
 
     An event keeps its position if that lies beyond the last position of this log; otherwise it takes the next one.
-    `Import` records which positions were written. Personal fields in clear text are encrypted. On PostgreSQL this
-    needs the rights of the log's owner.
+    Likewise an instant before the last one of the stream becomes that one. `Import` records which positions were
+    written. Personal fields in clear text are encrypted. On PostgreSQL this needs the rights of the log's owner.
 
     Raises `InvalidEvent`, `EventIdTaken`, and what `append` raises about data keys.
     """
@@ -359,6 +381,12 @@ def import_events(events: Sequence[ExportedEvent], check: Callable[[set[str]], N
             check({event.stream for event in events})
             engine().continue_after(last)
     return len(rows)
+
+
+def import_end(position: int) -> int | None:
+    """The last position of the import that an event came with; None for an event that was appended here."""
+    last = _value(queries.import_before(position))
+    return last if last is not None and last >= position else None
 
 
 def refresh_statistics() -> None:

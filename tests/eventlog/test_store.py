@@ -13,7 +13,7 @@ from django.db import DatabaseError, connections, transaction
 from apps.eventlog import reservations, store
 from apps.eventlog.events import FIELDS, InvalidEvent, RecordedEvent
 from apps.eventlog.log import columns
-from apps.eventlog.models import Import, StoredEvent
+from apps.eventlog.models import StoredEvent
 from apps.eventlog.sealing import canonical_form
 from tests.eventlog.events import Counted, Named
 from tests.support import checker
@@ -357,7 +357,7 @@ def test_the_log_knows_which_events_came_from_elsewhere() -> None:
     with pytest.raises(InvalidEvent, match="stream_version is 1, the next of thing-"):
         bring(10, 11, stream_version=2)
     store.append("thing-1", [Counted(3)], expected_version=2)
-    ends = {recorded.position: Import.end_at(recorded.position) for recorded in store.read_all()}
+    ends = {recorded.position: store.import_end(recorded.position) for recorded in store.read_all()}
     last = store.head()
     assert ends == {1: None, 5: 7, 6: 7, 7: 7, 8: None, 9: 9, last: None}
 

@@ -1,6 +1,7 @@
 """A client of the live stream."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,7 +34,7 @@ class Stream:
         """The events, each with the id that it should have."""
         for message in self.messages():
             document = json.loads(message["data"])
-            assert message["id"] == f"events:{document['position']}"
+            assert re.fullmatch(rf"events:[0-9a-f]{{8}}:{document['position']}", message["id"])
             yield document
 
     def positions(self, number: int) -> list[int]:

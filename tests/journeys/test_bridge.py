@@ -83,7 +83,7 @@ def test_all_of_it_can_lie_below_a_path(deployment: Deployment) -> None:
 def test_reads_of_sqlite_take_turns_but_do_not_wait_for_one_that_hangs(
     monkeypatch: pytest.MonkeyPatch, turn: float
 ) -> None:
-    bridge, go_on, began = Bridge(threads=3, in_turn=True), threading.Event(), []
+    bridge, go_on, began = Bridge(queries=3, commands=1, passwords=1, queue=9, in_turn=True), threading.Event(), []
 
     def respond(request: Any) -> HttpResponse:
         began.append(request.path)
@@ -145,7 +145,7 @@ def test_a_client_that_takes_nothing_is_cut_off_and_comes_back_without_a_gap(dep
             deployment.manage("shell", "-v0", "-c", WRITE_MUCH.format(id=user))
             eventually(lambda: not _is_streaming(server, headers))
             eventually(lambda: _is_cut(slow))
-            taken = [int(id) for id in re.findall(rb"id: events:(\d+)\ndata: [^\n]*\n\n", _rest(slow))]
+            taken = [int(id) for id in re.findall(rb"id: events:[0-9a-f]{8}:(\d+)\ndata: [^\n]*\n\n", _rest(slow))]
         assert len(taken) < 300
         with listening(server, last_id=f"events:{max([1, *taken])}", **headers) as stream:
             assert taken + stream.positions(300 - len(taken)) == list(range(2, 302))

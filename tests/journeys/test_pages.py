@@ -10,6 +10,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.journeys.deployment import Deployment, Server, free_port
+from tests.journeys.test_stream import log_of
+from tests.support.older_log import SavedLog
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
@@ -103,6 +105,24 @@ def test_an_order_arrives_live_and_after_a_restart_nothing_is_missing(
             expect(page.locator("#events li")).to_have_count(6, timeout=15000)
             assert positions(page) == [6, 5, 4, 3, 2, 1]
             expect(page.locator("#projectors")).to_contain_text("UserProjector")
+
+
+def test_events_that_a_log_has_lost_leave_the_page(deployment: Deployment, chromium: Browser) -> None:
+    with deployment.server() as server, logged_in(chromium, server) as page, log_of(deployment) as log:
+        place(server, 1)
+        saved = SavedLog(log)
+        expect(page.locator("#events li")).to_have_count(3)
+        place(server, 2)
+        expect(page.locator("#events li")).to_have_count(6)
+        saved.put_back()
+        expect(page.locator("#events li")).to_have_count(3)
+        server.register(3)
+        expect(page.locator("#events li")).to_have_count(4)
+        assert positions(page) == [4, 3, 2, 1]
+        expect(page.locator("#projectors")).to_contain_text("the log went back")
+        page.goto(f"{server.url}/admin/projectors/")
+        expect(page.locator(".errornote")).to_contain_text("UserProjector")
+        saved.forget()
 
 
 def test_the_slider_shows_a_user_as_of_any_version_or_instant(site: Server, chromium: Browser) -> None:

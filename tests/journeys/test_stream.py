@@ -1,16 +1,23 @@
 """The live stream over a real server: everything once, in order, across restarts and from outside writers."""
 
+import json
 import signal
+import sqlite3
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
+from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from tests.journeys.deployment import Deployment, Server, eventually
 from tests.journeys.sse import Stream, as_customer, listening
 from tests.journeys.test_outages import outage
+from tests.support import engine
+from tests.support.older_log import SavedLog
 
 WRITE_OUTSIDE = (
     "from uuid import uuid4; from apps.eventlog.dispatch import dispatch;"
@@ -57,15 +64,67 @@ def test_an_outage_of_the_log_leaves_no_gap(deployment: Deployment) -> None:
         assert stream.positions(2) == [2, 3]
 
 
+@contextmanager
+def log_of(deployment: Deployment) -> Iterator[Any]:
+    """A connection of the driver to the log of a deployment."""
+    if engine.POSTGRES:
+        with psycopg.connect(engine.URL, dbname=f"{deployment.prefix}_eventlog", autocommit=True) as connection:
+            yield connection
+        return
+    with closing(sqlite3.connect(deployment.directory / "eventlog.sqlite3", timeout=20)) as connection:
+        yield connection
+
+
+def test_clients_are_reset_to_what_they_share_with_a_log_that_went_back(deployment: Deployment) -> None:
+    with deployment.server() as server, log_of(deployment) as log:
+        server.register(1)
+        server.register(2)
+        saved = SavedLog(log)
+        with listening(server, "?after=0") as stream, listening(server, "?after=0&type=users.UserRenamed") as filtered:
+            server.register(3)
+            server.register(4)
+            assert stream.positions(4) == [1, 2, 3, 4]
+            gone = stream.last_id
+            saved.put_back()
+            for each in (stream, filtered):
+                message = next(each.messages())
+                assert (message["event"], json.loads(message["data"])) == ("reset", {"position": 2})
+            for number in range(5, 9):
+                server.register(number)
+            assert stream.positions(4) == [3, 4, 5, 6]
+            assert [message["event"] for message in _first(server, gone, 2)] == ["reset", "message"]
+            assert [message["event"] for message in _first(server, stream.last_id.replace(":6", ":5"), 1)] == ["reset"]
+        unknown = "events:00000000:3"  # of another process, say
+        messages = _first(server, unknown, 2)
+        assert (messages[0]["event"], json.loads(messages[0]["data"])) == ("reset", {"position": 0})
+        assert json.loads(messages[1]["data"])["position"] == 1
+        assert json.loads(_first(server, "events:3", 1)[0]["data"])["position"] == 4  # an older client
+        saved.forget()
+
+
+def _first(server: Server, last_id: str, number: int) -> list[dict[str, str]]:
+    with listening(server, last_id=last_id) as stream:
+        return list(islice(stream.messages(), number))
+
+
 def test_a_bad_place_to_start_or_filter_is_refused(deployment: Deployment) -> None:
     with deployment.server() as server:
         for query in (
-            *("after=-1", "after=999", "after=", "after=1.0", f"after={'9' * 30}", "after=%EF%BC%91"),
+            *("after=-1", "after=999", "after=", "after=1.0", f"after={'9' * 30}", "after=%EF%BC%91", "after=1@x"),
             *("es-meta=x", "channel=x", "recover=true", "type=", "type=nonsense", "category=order-1", "stream=order"),
         ):
             answer = server.client.get(f"/api/events/stream/?{query}")
             assert (query, answer.status_code) == (query, 400)
-        for last_id in ("x:abc", "events:999", "events:", "-1", "1,2", "events:1,events:2"):
+        for last_id in (
+            "x:abc",
+            "events:999",
+            "events:",
+            "-1",
+            "1,2",
+            "events:1,events:2",
+            "events:xyz:1",
+            "events:00:1",
+        ):
             for query in ("", "?after=0"):
                 headers = {"Last-Event-ID": last_id}
                 answer = server.client.get(f"/api/events/stream/{query}", headers=headers)

@@ -61,7 +61,7 @@ class Follower(Thread):
             for message in stream.messages():
                 self.last_id = stream.last_id
                 if message["event"] == "message":
-                    self.seen.append(int(self.last_id.removeprefix("events:")))
+                    self.seen.append(int(self.last_id.rpartition(":")[2]))
                 if time.monotonic() > until:
                     return
 

@@ -245,8 +245,7 @@ def test_a_query_waits_for_a_position_or_says_so(api: Api, impatient: None) -> N
     order = ann.place()
     head = store.head()
     assert ann.get(f"orders/{order}/", Min_Event_Position=str(head)).status == 200
-    late = ann.get("orders/", Min_Event_Position=str(head + 1))
-    assert (late.status, late.headers["Retry-After"]) == (503, "1")
+    assert pointers(ann.get("orders/", Min_Event_Position=str(head + 1))) == ["/Min-Event-Position"]
     assert pointers(ann.get("orders/", Min_Event_Position="soon")) == ["/Min-Event-Position"]
 
 
@@ -256,7 +255,8 @@ def test_a_query_is_never_stale_in_worker_mode(api: Api, settings: Any, impatien
     body = {"currency": "EUR", "lines": [LINE]}
     placed = ann.post("orders/", body)
     assert ann.get(f"orders/{placed['id']}/").status == 404
-    assert ann.get(f"orders/{placed['id']}/", Min_Event_Position=str(placed["position"])).status == 503
+    late = ann.get(f"orders/{placed['id']}/", Min_Event_Position=str(placed["position"]))
+    assert (late.status, late.headers["Retry-After"]) == (503, "1")
 
 
 def test_a_new_order_is_at_no_version_that_a_command_could_be_conditional_on(api: Api) -> None:
@@ -270,5 +270,4 @@ def test_the_feed_waits_for_a_position_too(api: Api, impatient: None) -> None:
     staff = api.staff
     api.customer()
     assert staff.get("events/", Min_Event_Position=str(store.head())).status == 200
-    late = staff.get("events/", Min_Event_Position=str(store.head() + 1))
-    assert (late.status, late.headers["Retry-After"]) == (503, "1")
+    assert pointers(staff.get("events/", Min_Event_Position=str(store.head() + 1))) == ["/Min-Event-Position"]

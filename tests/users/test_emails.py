@@ -51,7 +51,7 @@ def test_one_mailbox_is_one_user_however_it_is_written(api: Api, email: str, sam
     anna = api.customer(email)
     assert register(api, same) == 409
     bob = api.customer("bob@example.net")
-    assert bob.post(f"users/{bob.user_id}/change-email/", {"email": same}).status == 409
+    assert bob.post(f"users/{bob.user_id}/change-email/", {"email": same, "password": PASSWORD}).status == 409
     assert api.post("auth/login/", {"username": same, "password": PASSWORD}).status == 200
     staff = api.staff
     assert [user["id"] for user in staff.get(f"users/?email={quote(same)}")["results"]] == [anna.user_id]
@@ -60,7 +60,7 @@ def test_one_mailbox_is_one_user_however_it_is_written(api: Api, email: str, sam
     line["stream"] = line["stream"].replace("thing", "user")
     with pytest.raises(CommandError, match="both hold one email"):
         import_lines(tmp_path, line)
-    assert anna.post(f"users/{anna.user_id}/change-email/", {"email": same}).status == 202
+    assert anna.post(f"users/{anna.user_id}/change-email/", {"email": same, "password": PASSWORD}).status == 202
     assert api.post("auth/login/", {"username": email, "password": PASSWORD}).status == 200
 
 

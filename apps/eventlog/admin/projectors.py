@@ -34,7 +34,8 @@ def projectors(request: HttpRequest) -> HttpResponse:
         }
         for row in queries.projectors()
     ]
-    context = {**admin.site.each_context(request), "title": "Projectors", "projectors": rows}
+    stopped = [row["name"] for row in [*rows, *queries.reactors()] if row["log_went_back"]]
+    context = {**admin.site.each_context(request), "title": "Projectors", "projectors": rows, "stopped": stopped}
     context["kinds"] = Job.Kind if Actor.of(request.user).may(RUN_JOBS) else ()
     return render(request, "eventlog/admin/projectors.html", context)
 

@@ -48,15 +48,26 @@ class CatalogSerializer(serializers.Serializer[None]):
     previous = serializers.CharField(allow_null=True)
 
 
-class ProjectorSerializer(serializers.Serializer[None]):
+class ReaderSerializer(serializers.Serializer[None]):
     name = serializers.CharField()
     service = serializers.CharField()
     position = serializers.IntegerField()
     lag = serializers.IntegerField(help_text="how many events it has not projected yet")
     dead_letters = serializers.IntegerField()
+    log_went_back = serializers.BooleanField(help_text="it has read events that are not in the log, and has stopped")
+
+
+class SealsSerializer(serializers.Serializer[None]):
+    position = serializers.IntegerField()
+    log_went_back = serializers.BooleanField(help_text="they are over events that are not in the log")
 
 
 class StatusSerializer(serializers.Serializer[None]):
-    head = serializers.IntegerField()
-    projectors = ProjectorSerializer(many=True)
+    head = serializers.IntegerField(help_text="the position of the last event")
+    safe_position = serializers.IntegerField(help_text="no event can still appear up to here")
+    safe_event_id = serializers.UUIDField(allow_null=True, help_text="the event there; null in an empty log")
+    identity = serializers.UUIDField(allow_null=True, help_text="the first event of the log; null in an empty log")
+    projectors = ReaderSerializer(many=True)
+    reactors = ReaderSerializer(many=True)
+    seals = SealsSerializer()
     dead_letters = serializers.IntegerField()

@@ -11,6 +11,7 @@ from django.utils import timezone
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 
+from apps.eventlog import store
 from apps.eventlog.commands import Outcome
 from apps.eventlog.models import IdempotencyRecord
 
@@ -76,7 +77,7 @@ def begin(request: Request) -> Once | None:
     )  # a body may contain a password; the key is stored nowhere, so it serves as a salt
     once = Once(digest, uuid4())
     record = _take(once, body)
-    if record.attempt == once.attempt:
+    if record.attempt == once.attempt or _taken_over(record, once, body):
         return once
     if record.body_digest != body:
         raise KeyReused
@@ -99,6 +100,19 @@ def _take(once: Once, body: str) -> IdempotencyRecord:
     )
     record = IdempotencyRecord.objects.filter(digest=once.digest).first()
     return record or _take(once, body)  # another request was refused and has just freed the key
+
+
+def _taken_over(record: IdempotencyRecord, once: Once, body: str) -> bool:
+    """If the event of an answer is not in the log, which went back, the answer is none: this attempt has the key.
+
+    The record lies in the same database and was written with the event, so a restored backup has both or neither. This
+    is for one that was restored in parts.
+    """
+    if not record.version or store.position_of(record.stream, record.version) == record.position:
+        return False
+    now, blank = timezone.now(), {"stream": "", "version": None, "position": None}
+    known = IdempotencyRecord.objects.filter(digest=once.digest, attempt=record.attempt)
+    return bool(known.update(attempt=once.attempt, started_at=now, body_digest=body, **blank))
 
 
 def _digest(value: object) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from django.conf import settings
 from django.core.exceptions import DisallowedHost, RequestDataTooBig
-from django.db.utils import InterfaceError, OperationalError
+from django.db.utils import DatabaseError, InterfaceError, InternalError, OperationalError, ProgrammingError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.middleware.common import CommonMiddleware
 from rest_framework.exceptions import APIException, PermissionDenied, ValidationError
@@ -47,6 +47,7 @@ STATUS = {
 TEXT = 300
 ERRORS = 4000
 RETRY_AFTER = {WrongExpectedVersion: 1, OperationalError: 2, InterfaceError: 2, MissingKey: 60, UnknownEvent: 60}
+READ_ONLY = "25006"  # PostgreSQL's code of read_only_sql_transaction
 
 
 class TooLarge(APIException):
@@ -78,17 +79,12 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
         _set_headers(response, getattr(error, "auth_header", None), getattr(error, "wait", None))
         return response
     kind = next((kind for kind in STATUS if isinstance(error, kind)), None)
+    if isinstance(error, DatabaseError) and (_lacks_migrations(error) or _is_read_only(error)):
+        kind = OperationalError
     if kind is None:
         return None
-    if kind is MissingKey:
-        logger.error("%s", error)
-        response = problem(503, str(error))
-    elif kind is UnknownEvent:
-        logger.warning("an event cannot be read: %s", error)
-        response = problem(503, f"this code cannot read the stream; nothing was lost: {error}")
-    elif STATUS[kind] == 503:
-        logger.warning("database unavailable: %s", error)
-        response = problem(503, "a database is not available; nothing was lost, try again")
+    if STATUS[kind] == 503:
+        response = _unavailable(error)
     elif isinstance(error, Reserved):
         field = error.scope.rpartition(".")[2]
         response = problem(409, str(error), errors=[{"pointer": f"/{field}", "detail": "already taken"}])
@@ -100,6 +96,34 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
         response = problem(STATUS[kind], "not found" if STATUS[kind] == 404 else str(error))
     _set_headers(response, None, RETRY_AFTER.get(kind))
     return response
+
+
+def _unavailable(error: Exception) -> HttpResponse:
+    if isinstance(error, MissingKey):
+        logger.error("%s", error)
+        return problem(503, str(error))
+    if isinstance(error, UnknownEvent):
+        logger.warning("an event cannot be read: %s", error)
+        return problem(503, f"this code cannot read the stream; nothing was lost: {error}")
+    if _lacks_migrations(error):
+        logger.error("a migration is missing, run `manage.py migrate`: %s", error)
+        return problem(503, "a database lacks a migration of this version; an operator must migrate it")
+    logger.warning("database unavailable: %s", error)
+    state = "read-only" if _is_read_only(error) else "not available"
+    return problem(503, f"a database is {state} at the moment; nothing was lost, try again")
+
+
+def _lacks_migrations(error: Exception) -> bool:
+    """Has the database no such table, or no such column?"""
+    if isinstance(error, ProgrammingError):
+        return getattr(error.__cause__, "sqlstate", None) in ("42P01", "42703")
+    return isinstance(error, OperationalError) and "no such " in str(error)  # SQLite has no code for it
+
+
+def _is_read_only(error: Exception) -> bool:
+    if isinstance(error, InternalError):
+        return getattr(error.__cause__, "sqlstate", None) == READ_ONLY
+    return isinstance(error, OperationalError) and "readonly" in str(error)
 
 
 def _set_headers(response: HttpResponse, auth_header: str | None, wait: float | None) -> None:
@@ -169,7 +193,7 @@ class ProblemMiddleware:
         return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        return exception_handler(error, {}) if isinstance(error, OperationalError | InterfaceError) else None
+        return exception_handler(error, {}) if isinstance(error, DatabaseError | InterfaceError) else None
 
 
 def _is_text(query: str) -> bool:

@@ -26,9 +26,13 @@ from apps.eventlog.api.documents import Documents, DocumentSerializer
 from apps.eventlog.api.event_serializers import EventReadSerializer
 from apps.eventlog.api.filters import InstantParameter, StrictFilterBackend, check_parameters, filters_of
 from apps.eventlog.api.pagination import KeysetPagination
+from apps.eventlog.api.problems import Unavailable
 from apps.eventlog.api.set_aside import SetAside, may_see
-from apps.eventlog.delivery import checkpoints
+from apps.eventlog.delivery import checkpoints, identity
 from apps.eventlog.events import RecordedEvent
+from apps.eventlog.store import LogWentBack
+
+LOG_WENT_BACK = "log-went-back"  # the header Read-Model of an answer from rows that show another log
 
 # The digits of a UUID are read in either case (RFC 9562). Django's converter takes lower case alone, and to register
 # another one by its name is deprecated.
@@ -65,10 +69,21 @@ class QueryViewSet(GenericViewSet[Any]):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if request.method in ("GET", "HEAD"):
-            await_position(request, self.service, partial(checkpoints.reached, self.service))
+            await_position(request, self.service, self._shows)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        return not_stored(super().finalize_response(request, response, *args, **kwargs))
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if identity.recently_stopped(self.service):
+            response["Read-Model"] = LOG_WENT_BACK
+        return not_stored(response)
+
+    def _shows(self, position: int) -> bool:
+        """Do the rows show the log up to a position? Raises `Unavailable` if they show another log."""
+        try:
+            return checkpoints.reached(self.service, position)
+        except LogWentBack as error:
+            identity.went_back(self.service)  # so it is reported
+            raise Unavailable("the log went back, and the rows show events that it no longer has") from error
 
     @property
     def documents(self) -> Documents:
@@ -119,7 +134,8 @@ class QueryViewSet(GenericViewSet[Any]):
         """The events of this stream, oldest first."""
         check_parameters(request, {"limit", "cursor"})
         pagination, customer = KeysetPagination(), customer_id(request)
-        events = pagination.page(request, ["stream_version"], partial(_part_of, self.stream_of(pk)), _version)
+        part = partial(_part_of, self.stream_of(pk))
+        events = pagination.page(request, ["stream_version"], part, _version, RecordedEvent.size)
         return pagination.get_paginated_response([recorded.document(customer) for recorded in events])
 
     def document(self, pk: UUID) -> tuple[msgspec.Raw, int]:
@@ -153,10 +169,16 @@ class QueryViewSet(GenericViewSet[Any]):
         """The page of documents that the request asks for, by `limit` and `cursor`; raises `OutOfDate`."""
         set_aside = SetAside.of(self.request, documents)
         pagination, fetch = KeysetPagination(), partial(documents.page, owner, filters or {})
-        page = pagination.page(self.request, list(ordering or documents.ordering), fetch, lambda row: list(row)[2:])
+        page = pagination.page(
+            self.request, list(ordering or documents.ordering), fetch, lambda row: list(row)[2:], _size
+        )
         set_aside.refuse([row[1] for row in page])
         set_aside.refuse_missing(documents.owner_asked_for(owner, filters or {}))
         return pagination.get_paginated_response([msgspec.Raw(row[0]) for row in page])
+
+
+def _size(row: Any) -> int:
+    return len(row[0])
 
 
 def _position(stream: str, at: datetime | None, version: int | None) -> int | None:

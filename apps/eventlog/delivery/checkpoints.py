@@ -1,22 +1,52 @@
-"""How far the projectors and reactors of a service have come."""
+"""How far the projectors and reactors of a service have come, and in which log."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.apps import apps
 
 from apps.eventlog import store
 from apps.eventlog.database.statements import rows
+from apps.eventlog.events import Place
+from apps.eventlog.log import places
 from apps.eventlog.models import Checkpoint, DeadLetter
 from apps.eventlog.projectors import Projector, of_service
+
+COLUMNS = "name, position, event_id, event_position"  # those that `recorded` takes
+
+
+class Reached(NamedTuple):
+    """The position that a reader has come to, and the place by which it knows the log."""
+
+    position: int = 0
+    place: Place = Place()
+
+
+@lru_cache(maxsize=256)  # one command reads the same rows several times
+def recorded(name: str, position: int, event_id: Any, event_position: int) -> tuple[str, Reached]:
+    """What a row of a checkpoint says, and whose it is."""
+    moved_alone = event_position != position if name in Projector.registry else event_position < position
+    if moved_alone or event_id is None:
+        return name, Reached(position, Place(position))
+    return name, Reached(position, Place(event_position, event_id if isinstance(event_id, UUID) else UUID(event_id)))
+
+
+def of_readers(service: str) -> dict[str, Reached]:
+    """How far each projector and reactor of a service is that has a checkpoint."""
+    return dict(recorded(*row) for row in rows(service, f"SELECT {COLUMNS} FROM {table(service)}"))  # noqa: S608
+
+
+def of_projectors(service: str) -> dict[str, Reached]:
+    """How far each projector of a service is; one that has taken nothing yet is at the beginning."""
+    known = of_readers(service)
+    return {projector.name: known.get(projector.name, Reached()) for projector in of_service(service)}
 
 
 def positions(service: str) -> dict[str, int]:
     """The position of each projector of a service; 0 for one that has taken nothing yet."""
-    known = recorded_positions(service)
-    return {projector.name: known.get(projector.name, 0) for projector in of_service(service)}
-
-
-def recorded_positions(service: str) -> dict[str, int]:
-    """The position of each projector and reactor of a service that has a checkpoint."""
-    return dict(rows(service, f"SELECT name, position FROM {table(service)}"))  # noqa: S608
+    return {name: reached.position for name, reached in of_projectors(service).items()}
 
 
 def lowest(service: str) -> int:
@@ -34,14 +64,48 @@ def enter(service: str) -> bool:
 
 
 def reached(service: str, position: int) -> bool:
-    """True if every projector of the service shows the log at or beyond the position."""
-    known = positions(service)
-    if min(known.values(), default=position) >= position:
+    """True if every projector of the service shows the log at or beyond the position.
+
+    Raises `store.LogWentBack` if the rows show another log.
+    """
+    known = of_projectors(service)
+    require_in_log(each.place for each in known.values())
+    return _reached(service, position, known)
+
+
+def stands_at(service: str, position: int) -> bool:
+    """The same for one who has just projected, and so has compared the log with what the projectors know."""
+    return _reached(service, position, of_projectors(service))
+
+
+def _reached(service: str, position: int, known: dict[str, Reached]) -> bool:
+    if min((each.position for each in known.values()), default=position) >= position:
         return True
     return store.safe_position() >= position and not any(
-        store.any_after(known[projector.name], until=position, category=projector.categories)
+        store.any_after(known[projector.name].position, until=position, category=projector.categories)
         for projector in of_service(service)
     )
+
+
+def require_in_log(every: Iterable[Place]) -> None:
+    """Raise `store.LogWentBack` if the log has not one of these places."""
+    known = {place for place in every if place.event_id is not None}
+    found = places.places_at({place.position for place in known})
+    for place in known:
+        if found.get(place.position) != place:
+            raise store.LogWentBack(place, found.get(place.position, Place()).event_id)
+
+
+def known_again(reached: Reached) -> Place:
+    """The place of a checkpoint; if its event is not known, that of the last event up to its position.
+
+    Raises `store.LogWentBack` if nothing was ever at that position.
+    """
+    if not reached.place.unknown:
+        return reached.place
+    if reached.position > store.last_position():
+        raise store.LogWentBack(reached.place, None)
+    return places.place_at(reached.position)
 
 
 def lag(kind: type[Projector], position: int) -> int:

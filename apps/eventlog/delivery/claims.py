@@ -17,16 +17,25 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import Error, connections
+from django.db.models import UUIDField
 from django.utils import timezone
 
 from apps.eventlog.database.lock_timeout import lock_timeout as waiting_for_writers
 from apps.eventlog.database.statements import marks, rows, run
 from apps.eventlog.delivery import checkpoints
+from apps.eventlog.delivery import trail as trails
+from apps.eventlog.delivery.checkpoints import Reached
+from apps.eventlog.delivery.trail import Mark
+from apps.eventlog.events import Place
 
 LIMIT = 3
 GRACE = 0.5  # seconds in which a living process that has counted an attempt advances or releases it
+
+
+_uuid = UUIDField()
 
 
 class ProcessEnded(Exception):
@@ -38,13 +47,18 @@ class ProcessEnded(Exception):
 
 @dataclass(slots=True)
 class Claim:
-    """One attempt to deliver the events after `position`; `attempts` counts it and the earlier ones that died."""
+    """One attempt to deliver what follows a checkpoint; `attempts` counts it and the earlier ones that died."""
 
     service: str
     name: str
-    position: int
+    reached: Reached
     attempts: int
     one_at_a_time_until: int
+    trail: str | None = None  # of a reactor, as its column holds it
+
+    @property
+    def position(self) -> int:
+        return self.reached.position
 
     @property
     def one_at_a_time(self) -> bool:
@@ -94,13 +108,17 @@ def claim(service: str, names: Sequence[str], lock_timeout: float | None = None)
 
 def _count(service: str, names: Sequence[str], lock_timeout: float | None) -> list[Claim]:
     """On PostgreSQL, do not wait for the disk: this count must survive a crash of the process, not of the server."""
-    table, columns = checkpoints.table(service), "name, position, attempts, singly_until"
+    table, columns = checkpoints.table(service), f"attempts, singly_until, trail, {checkpoints.COLUMNS}"
     if connections[service].vendor == "postgresql":
         columns += ", set_config('synchronous_commit', 'off', true)"
     free = f"SELECT name FROM {table} WHERE name IN {marks(names)}{_skip_locked(service)}"  # noqa: S608
     counted = f"UPDATE {table} SET attempts = attempts + 1 WHERE name IN ({free}) RETURNING {columns}"  # noqa: S608
     with waiting_for_writers(service, lock_timeout):
-        return [Claim(service, *row[:4]) for row in rows(service, counted, names)]
+        return [_claimed(service, *row[:7]) for row in rows(service, counted, names)]
+
+
+def _claimed(service: str, attempts: int, one_at_a_time_until: int, trail: str | None, *checkpoint: Any) -> Claim:
+    return Claim(service, *checkpoints.recorded(*checkpoint), attempts, one_at_a_time_until, trail)
 
 
 def release(claims: Sequence[Claim]) -> None:
@@ -122,28 +140,40 @@ def lock(claims: Sequence[Claim]) -> list[Claim]:
     service, by_name = claims[0].service, {each.name: each for each in claims}
     found = rows(
         service,
-        f"SELECT name, position FROM {checkpoints.table(service)} WHERE name IN {marks(by_name)}"  # noqa: S608
-        f" ORDER BY position{_skip_locked(service)}",
+        f"SELECT {checkpoints.COLUMNS} FROM {checkpoints.table(service)} WHERE name IN {marks(by_name)}"  # noqa: S608
+        f" ORDER BY position, event_id{_skip_locked(service)}",
         list(by_name),
     )
-    return [by_name[name] for name, position in found if by_name[name].position == position]
+    return [by_name[name] for name, reached in map(_recorded, found) if by_name[name].reached == reached]
 
 
-def advance(claims: Sequence[Claim], position: int) -> None:
-    """Move locked checkpoints to a position, with no attempt open."""
-    move(claims[0].service, [each.name for each in claims], position)
+def _recorded(row: tuple[Any, ...]) -> tuple[str, Reached]:
+    return checkpoints.recorded(*row)
+
+
+def advance(claims: Sequence[Claim], place: Place) -> None:
+    """Move locked checkpoints to a place, with no attempt open."""
+    _move(claims[0].service, [each.name for each in claims], Reached(place.position, place))
     for each in claims:
-        each.position = position
+        each.reached = Reached(place.position, place)
 
 
-def move(service: str, names: Sequence[str], position: int) -> None:
-    """Move checkpoints forward to a position, with no attempt open; those that are beyond it stay."""
-    now = connections[service].ops.adapt_datetimefield_value(timezone.now())
+def leave_mark(service: str, name: str, trail: Sequence[Mark]) -> None:
+    """Move the checkpoint of a reactor forward to the newest mark of its trail, with no attempt open."""
+    to = Reached(trail[0].position, trail[0].seen)
+    _move(service, [name], to, ", trail = %s", [trails.written(trail)])
+
+
+def _move(service: str, names: Sequence[str], to: Reached, more: str = "", values: Sequence[Any] = ()) -> None:
+    """Move checkpoints forward, with no attempt open; those that are beyond it stay."""
+    connection = connections[service]
+    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    event_id = _uuid.get_db_prep_value(to.place.event_id, connection)
     run(
         service,
-        f"UPDATE {checkpoints.table(service)} SET position = %s, attempts = 0, updated_at = %s"  # noqa: S608
-        f" WHERE position <= %s AND name IN {marks(names)}",
-        [position, now, position, *names],
+        f"UPDATE {checkpoints.table(service)} SET position = %s, event_id = %s, event_position = %s, attempts = 0,"  # noqa: S608
+        f" updated_at = %s, log_went_back = false{more} WHERE position <= %s AND name IN {marks(names)}",
+        [to.position, event_id, to.place.position, now, *values, to.position, *names],
     )
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -13,7 +15,8 @@ from apps.eventlog.events import RecordedEvent
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector
 
-OPEN = (DeadLetter.Status.WAITING, DeadLetter.Status.FAILED)
+OPEN, SKIPPED = (DeadLetter.Status.WAITING, DeadLetter.Status.FAILED), DeadLetter.Status.SKIPPED
+NOBODY = UUID(int=0)  # the id of no event
 
 
 def open_dead_letters(service: str) -> QuerySet[DeadLetter]:
@@ -35,11 +38,11 @@ def streams_set_aside(service: str, until: int) -> dict[str, set[str]]:
 class DeadLetters:
     """The dead letters of one projector: those that bear on what it may take next, and those that it adds.
 
-    `streams` are the streams with an open dead letter: their later events wait behind it. `skipped` are the positions
-    that an operator has ruled out.
+    `streams` are the streams with an open dead letter: their later events wait behind it. `skipped` are the events that
+    an operator has ruled out, by position; the id is None if it is not known.
     """
 
-    def __init__(self, projector: Projector, streams: set[str], skipped: set[int]) -> None:
+    def __init__(self, projector: Projector, streams: set[str], skipped: dict[int, UUID | None]) -> None:
         self.projector, self.streams, self.skipped = projector, streams, skipped
         self.model = checkpoints.dead_letter_model(projector.service)
         self.new: list[DeadLetter] = []
@@ -52,11 +55,17 @@ class DeadLetters:
                 projector=self.projector.name,
                 stream=recorded.stream,
                 position=recorded.position,
+                event_id=recorded.event_id,
                 status=DeadLetter.Status.FAILED if error else DeadLetter.Status.WAITING,
                 attempts=attempts if error else 0,
                 error=f"{type(error).__name__}: {error}" if error else "",
             )
         )
+
+    def rules_out(self, recorded: RecordedEvent) -> bool:
+        """Has an operator skipped this event? Another one may be at its position if the log went back."""
+        skipped = self.skipped.get(recorded.position, NOBODY)
+        return skipped is None or skipped == recorded.event_id
 
     def save(self) -> None:
         """Write the new dead letters. An event that was retried with success and fails again becomes open again."""
@@ -66,7 +75,7 @@ class DeadLetters:
             self.new,
             update_conflicts=True,
             unique_fields=["projector", "position"],
-            update_fields=["status", "attempts", "error", "settled_at", "settled_by"],
+            update_fields=["stream", "event_id", "status", "attempts", "error", "settled_at", "settled_by"],
         )
         self.new = []
 
@@ -76,21 +85,25 @@ def dead_letters_of(projectors: Sequence[Projector], *, replay: bool = False) ->
 
     In a replay no stream waits yet, but what an operator has skipped stays skipped.
     """
-    service, relevant = projectors[0].service, [*OPEN, DeadLetter.Status.SKIPPED]
+    service, relevant = projectors[0].service, [*OPEN, SKIPPED]
     table = checkpoints.dead_letter_model(service)._meta.db_table
     found = rows(
         service,
-        f"SELECT projector, stream, position, status FROM {table} WHERE status IN {marks(relevant)}",  # noqa: S608
+        f"SELECT projector, stream, position, event_id, status FROM {table} WHERE status IN {marks(relevant)}",  # noqa: S608
         [str(status) for status in relevant],
     )
     return [
         DeadLetters(
             projector,
-            {stream for name, stream, _, status in found if name == projector.name and status in OPEN and not replay},
-            {at for name, _, at, status in found if name == projector.name and status == DeadLetter.Status.SKIPPED},
+            {stream for name, stream, *_, status in found if name == projector.name and status in OPEN and not replay},
+            {at: _id(id) for name, _, at, id, status in found if (name, status) == (projector.name, SKIPPED)},
         )
         for projector in projectors
     ]
+
+
+def _id(stored: Any) -> UUID | None:
+    return UUID(stored) if isinstance(stored, str) else stored
 
 
 def deliver(events: Sequence[RecordedEvent], dead_letters: DeadLetters, *, isolated: bool = True) -> None:
@@ -100,7 +113,7 @@ def deliver(events: Sequence[RecordedEvent], dead_letters: DeadLetters, *, isola
     is no savepoint, and every error passes through.
     """
     projector = dead_letters.projector
-    events = [recorded for recorded in events if recorded.position not in dead_letters.skipped]
+    events = [recorded for recorded in events if not dead_letters.rules_out(recorded)]
     free = [recorded for recorded in events if recorded.stream not in dead_letters.streams]
     try:
         if free:

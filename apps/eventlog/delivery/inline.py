@@ -13,7 +13,7 @@ from django.db import connections
 from apps.eventlog import projectors, store
 from apps.eventlog.commands import Outcome
 from apps.eventlog.database.lock_timeout import Locked
-from apps.eventlog.delivery import checkpoints, projecting, reacting
+from apps.eventlog.delivery import checkpoints, identity, projecting, reacting
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def _wait(following: list[str], outcome: Outcome) -> None:
     head, late = store.head(), _after(PATIENCE)
     for service in projectors.services() if head > outcome.position else following:
         try:
-            while not checkpoints.reached(service, head):
+            while not checkpoints.stands_at(service, head) and not identity.stopped(service):
                 if late():
                     logger.warning("%s does not show position %s after %s seconds", service, head, PATIENCE)
                     return

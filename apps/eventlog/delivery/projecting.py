@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import groupby
 from operator import attrgetter
 from threading import Lock
@@ -11,11 +11,15 @@ from typing import NamedTuple
 from django.db import InterfaceError, OperationalError, transaction
 
 from apps.eventlog import store
-from apps.eventlog.delivery import checkpoints, claims
+from apps.eventlog.delivery import checkpoints, claims, identity
+from apps.eventlog.delivery.checkpoints import Reached
 from apps.eventlog.delivery.claims import Claim, claim
 from apps.eventlog.delivery.dead_letters import dead_letters_of, deliver
+from apps.eventlog.events import Place, RecordedEvent
 from apps.eventlog.failpoints import failpoint
+from apps.eventlog.log import places
 from apps.eventlog.projectors import Projector, of_service
+from apps.eventlog.store import LogWentBack
 
 BATCH = 500
 PATIENCE = 0.25  # seconds to wait for a writer whose mark hides events that are committed already
@@ -34,7 +38,7 @@ def catch_up(
     If another thread or process is projecting, this returns and leaves the work to it: every process that has
     projected looks at the log again after its own commit, so no event waits for the next command. Given
     `lock_timeout`, in seconds, raises `Locked` if other processes write to a SQLite database for longer, as a rebuild
-    may.
+    may. A projector whose place is not in the log stops and is reported (see `identity`); the others go on.
     """
     deadline = time.monotonic() + PATIENCE
     while not stopped() and _busy[service].acquire(blocking=False):
@@ -53,8 +57,12 @@ def catch_up(
 
 
 def behind(service: str) -> bool:
-    """Is there an event that a projector of the service has yet to take?"""
-    return _more(service, checkpoints.lowest(service))
+    """Is there something for a projector of the service to find: an event, or that the log went back?"""
+    reached = checkpoints.of_projectors(service).values()
+    lowest = min((each.position for each in reached), default=0)
+    if any(each.place.unknown for each in reached):
+        return True
+    return any(places.look(lowest, {each.place for each in reached}, category=_categories(of_service(service))))
 
 
 def _more(service: str, lowest: int) -> bool:
@@ -63,10 +71,6 @@ def _more(service: str, lowest: int) -> bool:
 
 def _categories(kinds: Iterable[type[Projector]]) -> set[str]:
     return {category for kind in kinds for category in kind.categories}
-
-
-class RowsAheadOfLog(Exception):
-    """A checkpoint lies beyond the end of the log: the log was restored from an older backup. Rebuild the rows."""
 
 
 class Step(NamedTuple):
@@ -79,69 +83,98 @@ class Step(NamedTuple):
 
 def _step(service: str, batch: int, lock_timeout: float | None) -> Step | None:
     """Project one batch; None if other processes hold all checkpoints."""
-    safe = store.safe_position()
+    safe = store.safe_place()
     with claim(service, [kind.name for kind in of_service(service)], lock_timeout) as claimed:
         moved, events = _project_together(service, [each for each in claimed if not each.suspect], safe, batch)
         for suspect in [each for each in claimed if each.suspect]:
             alone, delivered = _project_one(suspect, safe, batch)
             moved, events = moved + alone, events + delivered
-    return Step(events, min(each.position for each in moved), safe) if moved else None
+    return Step(events, min(each.position for each in moved), safe.position) if moved else None
 
 
-def _project_together(service: str, claimed: list[Claim], safe: int, batch: int) -> tuple[list[Claim], int]:
+def _project_together(service: str, claimed: list[Claim], safe: Place, batch: int) -> tuple[list[Claim], int]:
     """The next batch for all projectors at once. If one fails, they begin again, each in a savepoint of its own.
 
     Returns the claims whose checkpoints moved, and the number of events.
     """
     try:
         return _project_batch(service, claimed, safe, batch, isolated=False)
-    except (OperationalError, InterfaceError, RowsAheadOfLog):
+    except (OperationalError, InterfaceError):
         raise
     except Exception:
         return _project_batch(service, claimed, safe, batch, isolated=True)
 
 
 def _project_batch(
-    service: str, claimed: list[Claim], safe: int, batch: int, *, isolated: bool
+    service: str, claimed: list[Claim], safe: Place, batch: int, *, isolated: bool
 ) -> tuple[list[Claim], int]:
-    """One transaction; projectors at the same position share the reading."""
+    """One transaction; projectors at the same place share the reading."""
+    moved: list[Claim] = []
+    stopped: list[tuple[list[Claim], LogWentBack]] = []
     events = 0
     with transaction.atomic(using=service):
-        locked = claims.lock(claimed)
-        for position, group in groupby(locked, key=attrgetter("position")):
-            events += _deliver_next(list(group), position, safe, batch, isolated=isolated)
+        for reached, together in groupby(claims.lock(claimed), key=attrgetter("reached")):
+            group = list(together)
+            try:
+                events += _deliver_next(group, reached, safe, batch, isolated=isolated)
+                moved += group
+            except LogWentBack as error:  # before anything is written
+                stopped.append((group, error))
         failpoint("projected")
-    return locked, events
+    for each, reason in stopped:
+        _stop(each, reason)
+    return moved, events
 
 
-def _deliver_next(locked: list[Claim], position: int, safe: int, batch: int, *, isolated: bool) -> int:
-    """Deliver the events after a position to the projectors that stand there; returns the number of events."""
+def _stop(group: list[Claim], error: LogWentBack) -> None:
+    claims.release(group)
+    for each in group:
+        identity.report(each.service, each.name, each.position, error)
+
+
+def _deliver_next(locked: list[Claim], reached: Reached, safe: Place, batch: int, *, isolated: bool) -> int:
+    """Deliver what follows a checkpoint to the projectors that stand there; returns the number of events."""
     projectors = [Projector.registry[each.name]() for each in locked]
-    events = store.read_page(after=position, end=safe, limit=batch, category=_categories(map(type, projectors)))
+    place, events = _read_on(reached, safe, batch, _categories(map(type, projectors)))
     if not events:
-        if position > safe and position > store.last_position():
-            raise RowsAheadOfLog(f"{locked[0].name} is at {position}, the log ends at {store.last_position()}")
-        claims.advance(locked, max(position, safe))
+        claims.advance(locked, max(place, safe, key=attrgetter("position")))
         return 0
     for dead_letters in dead_letters_of(projectors):
         categories = dead_letters.projector.categories
         deliver([each for each in events if each.category in categories], dead_letters, isolated=isolated)
         dead_letters.save()
-    claims.advance(locked, events[-1].position if len(events) == batch else safe)
+    claims.advance(locked, events[-1].place if len(events) == batch else safe)
     return len(events)
 
 
-def _project_one(suspect: Claim, safe: int, batch: int) -> tuple[list[Claim], int]:
+def _read_on(
+    reached: Reached, safe: Place, limit: int, categories: Collection[str]
+) -> tuple[Place, list[RecordedEvent]]:
+    """The place of a checkpoint, and the next events of these categories. Raises `LogWentBack`."""
+    place = checkpoints.known_again(reached)
+    return place, store.read_page(after=place, end=safe.position, limit=limit, category=categories)
+
+
+def _project_one(suspect: Claim, safe: Place, batch: int) -> tuple[list[Claim], int]:
+    """See `_project_suspect`; a projector whose place is not in the log stops and is reported."""
+    try:
+        return _project_suspect(suspect, safe, batch)
+    except LogWentBack as error:
+        _stop([suspect], error)
+        return [], 0
+
+
+def _project_suspect(suspect: Claim, safe: Place, batch: int) -> tuple[list[Claim], int]:
     """After an attempt that died, deliver one event and no other, so that each count of attempts is one event's own.
 
     An event that has ended the process too often is set aside without another attempt.
     """
     kind = Projector.registry[suspect.name]
     if not suspect.one_at_a_time:
-        page = store.read_page(after=suspect.position, end=safe, limit=batch, category=kind.categories)
+        _, page = _read_on(suspect.reached, safe, batch, kind.categories)
         suspect.deliver_one_at_a_time(until=page[-1].position if page else suspect.position)
     exhausted = suspect.exhausted(claims.GRACE)
-    events = store.read_page(after=suspect.position, end=safe, limit=1, category=kind.categories)
+    place, events = _read_on(suspect.reached, safe, 1, kind.categories)
     with transaction.atomic(using=kind.service):
         locked = claims.lock([suspect])
         if locked:
@@ -151,5 +184,5 @@ def _project_one(suspect: Claim, safe: int, batch: int) -> tuple[list[Claim], in
             else:
                 deliver(events, dead_letters)
             dead_letters.save()
-            claims.advance(locked, events[-1].position if events else suspect.position)
+            claims.advance(locked, events[-1].place if events else place)
     return locked, len(events)

@@ -4,16 +4,26 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from threading import Lock
+from typing import Self
 
+from django.db import transaction
+from django.db.models import Q
 from django.db.utils import InterfaceError, OperationalError
 
 from apps.eventlog import store
-from apps.eventlog.delivery import checkpoints, claims
-from apps.eventlog.delivery.claims import claim
-from apps.eventlog.events import DomainEvent, RecordedEvent
-from apps.eventlog.models import DeadLetter, Import
+from apps.eventlog.delivery import checkpoints, claims, identity, trail
+from apps.eventlog.delivery.checkpoints import Reached
+from apps.eventlog.delivery.claims import Claim, claim
+from apps.eventlog.delivery.dead_letters import open_dead_letters
+from apps.eventlog.delivery.trail import Mark
+from apps.eventlog.events import DomainEvent, Place, RecordedEvent
+from apps.eventlog.log import places
+from apps.eventlog.models import DeadLetter
+from apps.eventlog.projectors import of_service
 from apps.eventlog.reactors import Reactor
+from apps.eventlog.store import LogWentBack
 
 logger = logging.getLogger(__name__)
 
@@ -32,54 +42,124 @@ def services_taking(types: Collection[str]) -> list[str]:
 def catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> None:
     """React to everything in the log that this service's reactors have not seen, or until `stopped` answers true.
 
-    An event that a writer's mark hides is waited for `PATIENCE` seconds. After that, the next call reacts to it.
+    An event that a writer's mark hides is waited for `PATIENCE` seconds. After that, the next call reacts to it. If
+    the place of a reactor is not in the log, or the rows show another log, the reactor stops and that is reported.
     """
     for kind in [kind for kind in Reactor.registry.values() if kind.service == service]:
-        position, pause, deadline = _position(kind), PAUSE, time.monotonic() + PATIENCE
-        # A thread that finds the reactor busy, as the thread of a reaction's own command does, leaves it the work: the
-        # busy thread looks at the log again once it has finished.
-        while (
-            not stopped() and store.any_after(position, types=_types(kind)) and _busy[kind.name].acquire(blocking=False)
-        ):
-            before = position
-            try:
-                position, ahead = _drain(kind(), position, stopped)
-            finally:
-                _busy[kind.name].release()
-            if position > before:
-                pause, deadline = PAUSE, time.monotonic() + PATIENCE
-            if ahead and not checkpoints.reached(service, ahead):
+        try:
+            _catch_up(kind, stopped)
+        except LogWentBack:
+            identity.went_back(service)
+
+
+def _catch_up(kind: type[Reactor], stopped: Callable[[], bool]) -> None:
+    steps, pause, deadline = _Steps.of(kind), PAUSE, time.monotonic() + PATIENCE
+    # A thread that finds the reactor busy, as the thread of a reaction's own command does, leaves it the work: the
+    # busy thread looks at the log again once it has finished.
+    while not stopped() and steps.news() and _busy[kind.name].acquire(blocking=False):
+        before = steps.position
+        try:
+            ahead = _drain(kind(), steps, stopped)
+        finally:
+            _busy[kind.name].release()
+        if steps.position > before:
+            pause, deadline = PAUSE, time.monotonic() + PATIENCE
+        if ahead and not checkpoints.stands_at(kind.service, ahead):
+            break
+        if steps.position == before and not ahead:
+            if time.monotonic() > deadline:
                 break
-            if position == before and not ahead:
-                if time.monotonic() > deadline:
-                    break
-                time.sleep(pause)
-                pause *= 2
+            time.sleep(pause)
+            pause *= 2
 
 
-def _drain(reactor: Reactor, position: int, stopped: Callable[[], bool]) -> tuple[int, int]:
-    """React to the events that the rows show already.
+@dataclass
+class _Steps:
+    """A reactor on its way through the log: where it is, its trail, and by which place it knows the log."""
 
-    Returns the position reached, and the position of the first event that the rows do not show yet, or 0. Imported
-    events are passed over, because they are history; but an imported erasure is carried out here as well.
+    kind: type[Reactor]
+    position: int
+    seen: Place
+    rows_seen: set[Place]  # by which the projectors know the log whose rows the reactor reads
+    trail: list[Mark] | None = None  # not read yet
+
+    @classmethod
+    def of(cls, kind: type[Reactor]) -> Self:
+        """From its checkpoint. Raises `LogWentBack` if its event is not known and the log never was so long."""
+        known = checkpoints.of_readers(kind.service)
+        rows_seen = {known[each.name].place for each in of_service(kind.service) if each.name in known}
+        reached = known.get(kind.name)
+        if reached is None:
+            checkpoints.checkpoint_model(kind.service).objects.get_or_create(name=kind.name)
+        steps = cls(kind, *(reached or Reached()), rows_seen)
+        if steps.seen.unknown:
+            steps.trail = trail.begun(steps.position)
+            steps.seen = checkpoints.known_again(Reached(steps.position, steps.seen))
+            steps.move(steps.position)
+        return steps
+
+    def news(self) -> bool:
+        """Is there an event for the reactor? Raises `LogWentBack`, also if the rows show another log."""
+        known = {self.seen, *self.rows_seen}
+        look = places.look(self.position, known, types=_types(self.kind))
+        if look.gone:
+            checkpoints.require_in_log(known)
+        return look.news
+
+    def move(self, position: int) -> None:
+        """Move the checkpoint to a position, if the log is still the one that was read. Raises `LogWentBack`."""
+        self.seen, self.position = places.head_after(self.seen), position
+        if self.trail is None:
+            self.trail = trail.of(self.kind.service, self.kind.name)
+        self.trail = trail.extended(self.trail, Mark.of(position, self.seen))
+        claims.leave_mark(self.kind.service, self.kind.name, self.trail)
+
+
+def _drain(reactor: Reactor, steps: _Steps, stopped: Callable[[], bool]) -> int:
+    """React to the events that the rows show already; returns the position of the first that they do not show, or 0.
+
+    Imported events are passed over, because they are history; but an imported erasure is carried out here as well.
     """
     shown = checkpoints.lowest(reactor.service)  # which was a safe position
-    types = _types(type(reactor))
-    known = store.read_page(after=position, end=shown, limit=store.PAGE, types=types) if shown > position else []
-    for each in known or store.read_all(after=position, types=types):
+    types, after = _types(type(reactor)), steps.position
+    known = store.read_page(after=after, end=shown, limit=store.PAGE, types=types) if shown > after else []
+    for each in known or store.read_all(after=after, types=types):
         recorded = each
-        if last := Import.end_at(recorded.position):
-            erasing = store.read_page(after=position, end=last, limit=1, types=_erasing(types))
+        if last := store.import_end(recorded.position):
+            erasing = store.read_page(after=steps.position, end=last, limit=1, types=_erasing(types))
             if not erasing:
-                claims.move(reactor.service, [reactor.name], last)
-                return last, 0
+                steps.move(last)
+                return 0
             [recorded] = erasing
-        if stopped() or not (recorded.position <= shown or checkpoints.reached(reactor.service, recorded.position)):
-            return position, recorded.position
-        _react(reactor, recorded)
-        claims.move(reactor.service, [reactor.name], recorded.position)
-        position = recorded.position
-    return position, 0
+        if stopped() or not (recorded.position <= shown or checkpoints.stands_at(reactor.service, recorded.position)):
+            return recorded.position
+        if (claimed := _react(reactor, recorded)) and steps.trail is None:
+            steps.trail = trail.read(claimed.trail)
+        steps.move(recorded.position)
+    return 0
+
+
+def rewind(service: str) -> list[str]:
+    """Reactors whose place is not in the log go back to the last mark of their trails that is; returns their names.
+
+    They may see events again that they have answered already, and skip none.
+    """
+    names = [name for name in identity.went_back(service) if name in Reactor.registry]
+    for name in names:
+        with transaction.atomic(using=service):
+            checkpoint = checkpoints.checkpoint_model(service).objects.select_for_update().get(name=name)
+            marks = trail.of(service, name)
+            mark = trail.last_shared(marks)
+            checkpoint.position, checkpoint.event_position = mark.position, mark.event_position
+            checkpoint.event_id, checkpoint.trail = (
+                mark.seen.event_id,
+                [m for m in marks if m.position <= mark.position],
+            )
+            checkpoint.attempts, checkpoint.log_went_back = 0, False
+            checkpoint.save()
+            open_dead_letters(service).filter(projector=name, position__gt=mark.position).delete()
+        logger.warning("%s of %s goes on from position %s", name, service, mark.position)
+    return names
 
 
 def _types(kind: type[Reactor]) -> list[str]:
@@ -90,36 +170,36 @@ def _erasing(types: list[str]) -> list[str]:
     return [name for name in types if DomainEvent.types[name].erases]
 
 
-def _position(kind: type[Reactor]) -> int:
-    position = checkpoints.recorded_positions(kind.service).get(kind.name)
-    if position is None:
-        position = checkpoints.checkpoint_model(kind.service).objects.get_or_create(name=kind.name)[0].position
-    return position
-
-
-def _react(reactor: Reactor, recorded: RecordedEvent) -> None:
-    """Let the reactor have the event; a failure becomes a dead letter."""
+def _react(reactor: Reactor, recorded: RecordedEvent) -> Claim | None:
+    """Let the reactor have the event; a failure becomes a dead letter. Returns the claim, if there was one."""
     with claim(reactor.service, [reactor.name]) as claimed:
         if claimed and claimed[0].position >= recorded.position:
             claims.release(claimed)  # another worker has reacted, so this count is not this event's
-            return
+            return claimed[0]
         try:
             if claimed and claimed[0].exhausted(GRACE):
                 raise claims.ProcessEnded
             reactor.react(recorded)
-        except (OperationalError, InterfaceError):
+        except (OperationalError, InterfaceError, LogWentBack):
             raise
         except Exception as error:
             logger.exception("%s failed on event %s", reactor.name, recorded.position)
             _set_aside(reactor, recorded, error, claimed[0].attempts if claimed else 1)
+    return claimed[0] if claimed else None
 
 
 def _set_aside(reactor: Reactor, recorded: RecordedEvent, error: Exception, attempts: int) -> None:
-    checkpoints.dead_letter_model(reactor.service).objects.get_or_create(
+    letters = checkpoints.dead_letter_model(reactor.service).objects
+    # What was there of an event that is gone, because the log went back, does not stand for this one.
+    letters.filter(projector=reactor.name, position=recorded.position).exclude(
+        Q(event_id=recorded.event_id) | Q(event_id=None)
+    ).delete()
+    letters.get_or_create(
         projector=reactor.name,
         position=recorded.position,
         defaults={
             "stream": recorded.stream,
+            "event_id": recorded.event_id,
             "status": DeadLetter.Status.FAILED,
             "attempts": attempts,
             "error": f"{type(error).__name__}: {error}",

@@ -9,6 +9,7 @@ from django.utils import timezone
 from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints, projecting
 from apps.eventlog.delivery.dead_letters import open_dead_letters
+from apps.eventlog.events import Place
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector
 from apps.eventlog.reactors import Reactor
@@ -59,8 +60,10 @@ def skip(kind: Reader, position: int, *, by: str, reason: str) -> bool:
 
 def _take_in(kind: Reader, letter: DeadLetter) -> str:
     """Let the reader have the event; returns its error or ""."""
-    recorded = store.event_at(letter.position)
     try:
+        recorded = store.event_at(letter.position)
+        if letter.event_id not in (None, recorded.event_id):
+            raise store.LogWentBack(Place(letter.position, letter.event_id), recorded.event_id)
         if issubclass(kind, Reactor):
             kind().react(recorded)
         else:

@@ -2,7 +2,7 @@
 
 A stream occupies no thread and no database connection. The tail of the log (`tail.py`) wakes its listener, and the
 stream sends what it has not sent yet: from the tail's buffer, or from the log if it is further behind. It remembers a
-position and nothing else, so a client can come back after any time, to any process, and gets each event once.
+place of the log and nothing else, so a client can come back after any time, to any process, and gets each event once.
 """
 
 import signal
@@ -14,37 +14,46 @@ from typing import Any
 
 from django_eventstream.utils import sse_encode_event
 
+from apps.eventlog.events import Place
 from apps.eventlog.live import listeners
 from apps.eventlog.live.credentials import Credential
-from apps.eventlog.live.messages import Filter, Message, message_id
-from apps.eventlog.live.tail import tail
+from apps.eventlog.live.messages import Filter, message_id
+from apps.eventlog.live.tail import Page, tail
 
 CHUNK = 32 * 1024  # bytes sent at once, about; as much may wait in memory for a slow client
 
 
-async def event_stream(position: int, filter: Filter, credential: Credential) -> AsyncGenerator[bytes]:
-    """Server-Sent Events after a position, until the credential is no longer valid.
+async def event_stream(
+    place: Place, filter: Filter, credential: Credential, *, went_back: bool = False
+) -> AsyncGenerator[bytes]:
+    """Server-Sent Events after a place, until the credential is no longer valid.
 
-    The id of each event is `events:<position>`. The first message, `stream-open`, has the id to resume from if the
-    connection breaks before the first event. A heartbeat is a comment. It comes with an id if events have been passed
-    over meanwhile that the filter does not accept.
+    The first message, `stream-open`, has the id to resume from if the connection breaks before the first event. A
+    heartbeat is a comment. It comes with an id if events have been passed over meanwhile that the filter does not
+    accept. If the log went back, a message `reset` tells the client which of its events are still in the log; with
+    `went_back`, that is known from the start.
     """
     _end_with_the_server()
     listener = listeners.add(credential)
     tail.start()
-    known = position  # the client has an id from which it resumes here
+    known = place  # the client has an id from which it resumes here
     try:
-        yield sse_encode_event("stream-open", "", event_id=message_id(position)).encode()
+        yield sse_encode_event("stream-open", "", event_id=message_id(place)).encode()
+        if went_back:
+            yield _reset(place)
         while not listener.error:
             heartbeat = listeners.clear(listener)  # before the look for new events, or one in between would be missed
-            messages, position, more = await _after(position, filter)
+            (messages, place, went_back), more = await _after(place, filter)
+            if went_back:
+                yield _reset(place)
+                known = place
             for chunk in _chunks(message.text if filter.owner is None else message.own for message in messages):
                 yield chunk
             if messages:
-                known = messages[-1].position
+                known = messages[-1].place
             elif heartbeat:
-                yield _heartbeat(position if position > known else None)
-                known = position
+                yield _heartbeat(place if place != known else None)
+                known = place
             if not more:
                 await listener.aevent.wait()
     finally:
@@ -79,20 +88,24 @@ def _ending(server: Any) -> Any:
     return handle
 
 
-async def _after(position: int, filter: Filter) -> tuple[list[Message], int, bool]:
-    """The next messages for a client, the position reached, and whether there may already be more."""
+async def _after(place: Place, filter: Filter) -> tuple[Page, bool]:
+    """The next messages for a client, and whether there may already be more."""
     buffer = tail.buffer
-    messages = buffer.after(position) if buffer else None
+    messages = buffer.after(place) if buffer else None
     if messages is None:
-        page = await tail.read(position, filter)
-        return page.messages, page.reached, True
-    reached = messages[-1].position if messages else position
-    return [message for message in messages if filter.accepts(message)], reached, False
+        return await tail.read(place, filter), True
+    reached = messages[-1].place if messages else place
+    return Page([message for message in messages if filter.accepts(message)], reached), False
 
 
-def _heartbeat(position: int | None) -> bytes:
+def _reset(place: Place) -> bytes:
+    data = f'{{"position": {place.position}}}'
+    return sse_encode_event("reset", data, event_id=message_id(place)).encode()
+
+
+def _heartbeat(place: Place | None) -> bytes:
     # A client that gets an id without data resumes from there later, and shows no event.
-    id = "" if position is None else f"id: {message_id(position)}\n"
+    id = "" if place is None else f"id: {message_id(place)}\n"
     return f": heartbeat\n{id}\n".encode()
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import connections
 
 from apps.eventlog.database.statements import Query
-from apps.eventlog.events import Payload, RecordedEvent
+from apps.eventlog.events import Payload, Place, RecordedEvent
 from apps.eventlog.log.records import Answer, Expected, Row
 
 ALIAS = "eventlog"
@@ -37,8 +37,8 @@ class Engine(Protocol):
         A rollback does not undo it.
         """
 
-    def safe_position(self) -> int:
-        """The position up to which no event can still appear."""
+    def safe_place(self) -> Place:
+        """The last event that every follower may read: at its position, or before it, no event can still appear."""
 
     def last_position(self) -> int:
         """The last position that was ever taken, by an append that may have been rolled back."""

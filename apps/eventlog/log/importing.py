@@ -111,9 +111,8 @@ def rows(
         version, instant = ends.get(event.stream, (0, EARLIEST))
         if event.stream_version != version + 1:
             raise InvalidEvent(str(event), "stream_version", f"is {version + 1}, the next of {event.stream}")
-        if event.recorded_at < instant:
-            raise InvalidEvent(str(event), "recorded_at", f"is not before the last instant of {event.stream}")
-        ends[event.stream] = event.stream_version, event.recorded_at
+        row = row._replace(recorded_at=max(row.recorded_at, instant))  # no event is before the last of its stream
+        ends[event.stream] = row.stream_version, row.recorded_at
         written[event.event_id], head = row, row.position
     return list(written.values())
 

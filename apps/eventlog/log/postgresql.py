@@ -16,7 +16,7 @@ from msgspec import Raw
 from psycopg.pq import Format
 
 from apps.eventlog.database.statements import Query
-from apps.eventlog.events import Payload, RecordedEvent
+from apps.eventlog.events import Payload, Place, RecordedEvent
 from apps.eventlog.log import columns
 from apps.eventlog.log.records import Answer, Expected, Row
 
@@ -61,8 +61,9 @@ class PostgreSQL:
     def continue_after(self, position: int) -> None:
         self._row("SELECT setval('eventlog_event_position_seq', %s)", position)
 
-    def safe_position(self) -> int:
-        return self._row("SELECT eventlog_safe_position()")[0]
+    def safe_place(self) -> Place:
+        found = self._row("SELECT position, event_id FROM eventlog_safe_place()")
+        return Place(*found) if found else Place()
 
     def last_position(self) -> int:
         return self._row("SELECT last_value FROM eventlog_event_position_seq")[0]

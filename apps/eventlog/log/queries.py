@@ -53,6 +53,13 @@ def page(after: int, limit: int, conditions: Conditions, *, back_from: int | Non
     return f"{SELECT} WHERE {where} ORDER BY {order} LIMIT {limit}", parameters
 
 
+def page_from(position: int, limit: int, conditions: Conditions) -> Query:
+    """The event at a position, whatever its kind, and then such a page: what one statement reads is of one log."""
+    query, parameters = page(position, limit, conditions)
+    both = f"{SELECT} WHERE position = %s UNION ALL SELECT * FROM ({query}) later ORDER BY position"  # noqa: S608
+    return both, [position, *parameters]
+
+
 def _terms(after: int, back_from: int | None, conditions: Conditions) -> Iterator[Query]:
     stream, correlation_id = conditions.get("stream"), conditions.get("correlation_id")
     since, naming = conditions.get("since"), conditions.get("naming")
@@ -155,9 +162,11 @@ def position_of(stream: str, version: int | None) -> Query:
     return f"{query} AND stream_version = %s", [*parameters, version]
 
 
-def count(after: int, until: int | None, category: str | Collection[str] | None) -> Query:
-    """How many events of these categories lie beyond a position and up to another."""
-    terms: list[Query] = list(_of_kind(category))
+def count(
+    after: int, until: int | None, category: str | Collection[str] | None, types: Collection[str] | None
+) -> Query:
+    """How many events of these categories and types lie beyond a position and up to another."""
+    terms: list[Query] = list(_of_kind(category, types))
     # Without a condition, SQLite counts the entries of its smallest index instead of the rows of the table.
     terms += [("position > %s", [after])] if after else []
     terms += [("position <= %s", [until])] if until is not None else []
@@ -188,6 +197,31 @@ def last_between(after: int, end: int) -> Query:
     """The position and the id of the last event beyond a position, up to another."""
     where = "position > %s AND position <= %s ORDER BY position DESC LIMIT 1"
     return f"SELECT position, event_id FROM eventlog_event WHERE {where}", [after, end]  # noqa: S608
+
+
+def ids_at(positions: Collection[int]) -> Query:
+    """The position and the id of the event at each of these positions, if there is one."""
+    return f"SELECT position, event_id FROM eventlog_event WHERE position IN {marks(positions)}", list(positions)  # noqa: S608
+
+
+def import_before(position: int) -> Query:
+    """The end of the last import that begins at or before a position."""
+    return "SELECT last FROM eventlog_imported WHERE first <= %s ORDER BY first DESC LIMIT 1", [position]
+
+
+def first() -> Query:
+    return "SELECT position, event_id FROM eventlog_event ORDER BY position LIMIT 1", []
+
+
+def head_and(position: int) -> Query:
+    """The same for the end of the log and for one position."""
+    where = "position = (SELECT max(position) FROM eventlog_event) OR position = %s"
+    return f"SELECT position, event_id FROM eventlog_event WHERE {where}", [position]  # noqa: S608
+
+
+def gone(position: int, event_id: Any) -> Query:
+    """A row if the event at this position has not this id, or if there is none."""
+    return f"SELECT 2 WHERE NOT EXISTS ({with_id(position, event_id)[0]})", [position, event_id]
 
 
 def with_id(position: int, event_id: Any) -> Query:

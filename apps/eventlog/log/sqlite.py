@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from apps.eventlog.database.statements import Query, marks
-from apps.eventlog.events import Payload, RecordedEvent
+from apps.eventlog.events import Payload, Place, RecordedEvent
 from apps.eventlog.log import columns
 from apps.eventlog.log.records import Answer, Expected, Row
 
@@ -82,7 +82,7 @@ class SQLite:
 
     def lock(self) -> int:
         """The open transaction is the only writer: with transaction_mode IMMEDIATE from its beginning."""
-        return self.safe_position()
+        return self.last_position()
 
     def write(self, rows: Sequence[Row]) -> None:
         with self.connection.cursor() as cursor:
@@ -91,12 +91,13 @@ class SQLite:
     def continue_after(self, position: int) -> None:
         """An append takes the position after the last event anyway."""
 
-    def safe_position(self) -> int:
-        return self._row("SELECT max(position) FROM eventlog_event")[0] or 0
+    def safe_place(self) -> Place:
+        found = self._row("SELECT position, event_id FROM eventlog_event ORDER BY position DESC LIMIT 1")
+        return Place(found[0], UUID(found[1])) if found else Place()
 
     def last_position(self) -> int:
-        """The same: a position that was rolled back is taken again."""
-        return self.safe_position()
+        """The same position: one that was rolled back is taken again."""
+        return self._row("SELECT max(position) FROM eventlog_event")[0] or 0
 
     def read(self, query: Query) -> list[RecordedEvent]:
         """Column by column: a sixth less work than row by row for a thousand events, 3 microseconds more for one."""

@@ -3,27 +3,57 @@
 from typing import Any
 
 from apps.eventlog import store
-from apps.eventlog.delivery import checkpoints
+from apps.eventlog.delivery import checkpoints, identity
 from apps.eventlog.delivery.dead_letters import open_dead_letters
+from apps.eventlog.log import places
 from apps.eventlog.projectors import Projector, services
+from apps.eventlog.reactors import Reactor
+from apps.eventlog.sealing import seals
 
 
 def projectors() -> list[dict[str, Any]]:
-    """Of each projector: name, service, position, lag in events, and number of open dead letters."""
+    """Of each projector: name, service, position, lag in events, open dead letters, and whether it stopped."""
     return [
-        {
-            "name": name,
-            "service": service,
-            "position": position,
-            "lag": checkpoints.lag(Projector.registry[name], position),
-            "dead_letters": open_dead_letters(service).filter(projector=name).count(),
-        }
-        for service in services()
+        _reader(name, service, position, checkpoints.lag(Projector.registry[name], position), gone)
+        for service, gone in _gone(services())
         for name, position in checkpoints.positions(service).items()
     ]
 
 
+def reactors() -> list[dict[str, Any]]:
+    """The same of each reactor."""
+    kinds = sorted(Reactor.registry.values(), key=lambda kind: (kind.service, kind.name))
+    found = []
+    for service, gone in _gone(sorted({kind.service for kind in kinds})):
+        known = checkpoints.of_readers(service)
+        for kind in [kind for kind in kinds if kind.service == service]:
+            position = known[kind.name].position if kind.name in known else 0
+            lag = store.count(after=position, types=[event.type for event in kind.methods])
+            found.append(_reader(kind.name, service, position, lag, gone))
+    return found
+
+
+def _gone(services: list[str]) -> list[tuple[str, list[str]]]:
+    """Each service with its readers whose place is not in the log."""
+    return [(service, identity.went_back(service)) for service in services]
+
+
+def _reader(name: str, service: str, position: int, lag: int, gone: list[str]) -> dict[str, Any]:
+    dead_letters = open_dead_letters(service).filter(projector=name).count()
+    known = {"name": name, "service": service, "position": position, "lag": lag, "dead_letters": dead_letters}
+    return known | {"log_went_back": name in gone}
+
+
 def status() -> dict[str, Any]:
-    """The last safe position, the position of each projector, and the number of open dead letters, also of reactors."""
-    letters = sum(open_dead_letters(service).count() for service in services())
-    return {"head": store.safe_position(), "projectors": projectors(), "dead_letters": letters}
+    """Where the log ends and which log it is, how far each reader is, and the dead letters of all."""
+    safe, first = store.safe_place(), places.first_place()
+    return {
+        "head": store.head(),
+        "safe_position": safe.position,
+        "safe_event_id": safe.event_id,
+        "identity": first.event_id,
+        "projectors": projectors(),
+        "reactors": reactors(),
+        "seals": {"position": seals.last_position(), "log_went_back": seals.went_back()},
+        "dead_letters": sum(open_dead_letters(service).count() for service in services()),
+    }

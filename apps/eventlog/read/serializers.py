@@ -3,13 +3,14 @@
 from rest_framework import serializers
 
 from apps.eventlog.api.filters import InstantParameter
-from apps.eventlog.events import stream_named
+from apps.eventlog.events import Place, stream_named
+from apps.eventlog.read.resume import PlaceField
 
 
 class FeedQuerySerializer(serializers.Serializer[None]):
     """The query parameters of the feed."""
 
-    after = serializers.IntegerField(min_value=0, max_value=2**62, default=0)
+    after = PlaceField(default=Place, help_text="a position, or <position>@<event_id>")  # type: ignore[arg-type]
     limit = serializers.IntegerField(min_value=1, max_value=1000, default=100)
     type = serializers.CharField(required=False)
     stream = serializers.CharField(required=False)
@@ -36,4 +37,4 @@ class StreamQuerySerializer(serializers.Serializer[None]):
 class StreamPlaceSerializer(StreamQuerySerializer):
     """The filters, and the position to begin after."""
 
-    after = serializers.RegexField(r"^[0-9]{1,18}$", required=False, help_text="a position; 0 for the beginning")
+    after = PlaceField(required=False, help_text="a position, or <position>@<event_id>; 0 for the beginning")

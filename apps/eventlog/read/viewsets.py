@@ -8,7 +8,7 @@ from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound, Throttled, ValidationError
+from rest_framework.exceptions import APIException, NotFound, Throttled
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,14 +20,15 @@ from apps.eventlog.api.authentication import credential_of, customer_id
 from apps.eventlog.api.conditions import await_position, not_stored
 from apps.eventlog.api.event_serializers import CatalogSerializer, EventReadSerializer, FeedSerializer, StatusSerializer
 from apps.eventlog.api.filters import check_parameters
+from apps.eventlog.api.pagination import bounded
 from apps.eventlog.api.problems import Unavailable
-from apps.eventlog.events import DomainEvent
+from apps.eventlog.events import DomainEvent, RecordedEvent
 from apps.eventlog.live import stream_owners
 from apps.eventlog.live.credentials import SEE_LOG, Credential
-from apps.eventlog.live.messages import CHANNEL, Filter
+from apps.eventlog.live.messages import Filter
 from apps.eventlog.live.stream import event_stream, open_streams
-from apps.eventlog.log import schema_lock
-from apps.eventlog.read import queries
+from apps.eventlog.log import places, schema_lock
+from apps.eventlog.read import queries, resume
 from apps.eventlog.read.serializers import FeedQuerySerializer, StreamPlaceSerializer, StreamQuerySerializer
 from apps.eventlog.server.asgi import AsyncResponse
 
@@ -43,13 +44,18 @@ class EventStreamRenderer(BaseRenderer):
     format = "event-stream"
 
 
+class AnotherEvent(APIException):
+    status_code = 409
+    default_detail = "the log went back: it does not have this event at this position"
+
+
 class EventReadViewSet(GenericViewSet[Any]):
     """GET only."""
 
     permission_classes = [DeclaredAccess]
     serializer_class = EventReadSerializer
     filter_backends, pagination_class = [], None
-    problems = {"stream": (404, 429)}
+    problems = {"stream": (404, 429), "list": (409,)}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -61,19 +67,28 @@ class EventReadViewSet(GenericViewSet[Any]):
     @open_to(SEE_LOG)
     @extend_schema(parameters=[FeedQuerySerializer], responses=FeedSerializer)
     def list(self, request: Request) -> Response:
-        """Events by position. `next` is the `after` of the next page, null at the end."""
+        """Events by position. `next` is the `after` of the next page, null at the end.
+
+        With `after=<position>@<event_id>`, the answer is 409 if the log has not that event there: it went back.
+        """
         check_parameters(request, set(FeedQuerySerializer().fields))
         query = FeedQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         asked = dict(query.validated_data)
-        after, limit, end = asked.pop("after"), asked.pop("limit"), store.safe_position()
+        place, limit, end = asked.pop("after"), asked.pop("limit"), store.safe_position()
+        after = place.position
         if since := asked.pop("since", None):
             after = max(after, store.position_at(max(since, BEGINNING) - timedelta(microseconds=1)))
         if until := asked.pop("until", None):
             end = min(end, store.position_at(until))
         types = [asked.pop("type")] if "type" in asked else None
-        events = store.read_page(after=after, end=end, limit=limit + 1, types=types, **asked)
-        more, events = len(events) > limit, events[:limit]
+
+        def beyond(event: RecordedEvent | None, size: int) -> list[RecordedEvent]:
+            return store.read_page(after=event.position if event else after, end=end, limit=size, types=types, **asked)
+
+        events, more = bounded(beyond, limit, RecordedEvent.size)
+        if not (place.event_id is None or places.has(place)):  # asked last: the page is then of this log too
+            raise AnotherEvent
         results = [recorded.document() for recorded in events]
         return Response({"results": results, "next": events[-1].position if more else None})
 
@@ -120,7 +135,8 @@ class EventReadViewSet(GenericViewSet[Any]):
         owner, credential = customer_id(request), credential_of(request)
         if owner is not None:
             _limit(owner, credential, query.validated_data.get("stream"))
-        body = event_stream(_start(request), Filter(owner=owner, **query.validated_data), credential)
+        start, filter = _start(request), Filter(owner=owner, **query.validated_data)
+        body = event_stream(start.place, filter, credential, went_back=start.went_back)
         return AsyncResponse(body, content_type="text/event-stream; charset=utf-8", headers=STREAM_HEADERS)
 
 
@@ -132,22 +148,11 @@ def _limit(owner: UUID, credential: Credential, stream: str | None) -> None:
         raise NotFound("not found")
 
 
-def _start(request: Request) -> int:
-    """The position to stream from: that of `Last-Event-ID`, else `after`, else the end of the log."""
-    given = {}
+def _start(request: Request) -> resume.Start:
+    """Where to stream from: after the last event seen, else after `after`, else from now."""
+    now, starts = store.safe_place(), []
     if seen := request.headers.get("Last-Event-ID"):
-        given["Last-Event-ID"] = seen.removeprefix(f"{CHANNEL}:")
+        starts.append(resume.last_seen("Last-Event-ID", seen, now))
     if "after" in request.query_params:
-        given["after"] = request.query_params["after"]
-    now = store.safe_position()
-    positions = [_position(name, text, now) for name, text in given.items()]
-    return positions[0] if positions else now
-
-
-def _position(name: str, text: str, now: int) -> int:
-    """A position that the log has reached. The safe position can be smaller than it was, so the last one counts too."""
-    if text.isascii() and text.isdigit() and len(text) <= 18:
-        position = int(text)
-        if position <= now or position <= store.last_position():
-            return position
-    raise ValidationError({name: [f"a position of the log, from 0 to {now}"]})
+        starts.append(resume.after("after", request.query_params["after"], now))
+    return starts[0] if starts else resume.Start(now)

@@ -12,6 +12,7 @@ import django
 from django.db import connections
 
 from apps.eventlog import store
+from apps.eventlog.events import Place
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector, RowProjector
 from apps.eventlog.replay.fold_streams import Replay
@@ -20,8 +21,8 @@ from apps.eventlog.replay.shadow_table import ShadowTable
 BATCHES_AT_ONCE = 2  # that a process takes; with few of them, all processes end at about the same time
 
 
-def fold_in_processes(replay: Replay, until: int, workers: int) -> None:
-    """Fold the streams of a replay up to a position, in `workers` processes, each one range of streams after another.
+def fold_in_processes(replay: Replay, until: Place, workers: int) -> None:
+    """Fold the streams of a replay up to a place, in `workers` processes, each one range of streams after another.
 
     On Linux the processes are forked, which is quick. A fork copies no other thread, so call this from a command, not
     from a thread of a server.
@@ -43,7 +44,7 @@ def fold_in_processes(replay: Replay, until: int, workers: int) -> None:
         except BaseException:  # Ctrl-C too
             pool.shutdown(cancel_futures=True)
             raise
-    replay.position = until
+    replay.place = until
 
 
 def _close_sqlite() -> None:
@@ -73,7 +74,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _fold_range(name: str, until: int, batch: int, first: str, end: str) -> tuple[int, list[DeadLetter]]:
+def _fold_range(name: str, until: Place, batch: int, first: str, end: str) -> tuple[int, list[DeadLetter]]:
     """Fold one range of streams into the shadow tables that the parent has made."""
     kind = Projector.registry[name]
     part = Replay(kind({live: ShadowTable(live).model for live in kind.models}), batch)

@@ -12,7 +12,7 @@ from django.db.utils import InterfaceError, OperationalError
 from apps.eventlog import store
 from apps.eventlog.database import bulk_rows
 from apps.eventlog.delivery.dead_letters import dead_letters_of, deliver
-from apps.eventlog.events import RecordedEvent
+from apps.eventlog.events import Place, RecordedEvent
 from apps.eventlog.projectors import Projector, RowProjector
 
 BATCH = 4000  # events
@@ -23,17 +23,17 @@ Progress = Callable[[int], None]
 class Replay:
     """One projector on its way through the log. `fold_streams` is fast, `project_rest` does what it leaves.
 
-    `position` is how far the replay has come, `done` the number of events that this took. `batch` is in events;
+    `place` is how far the replay has come, `done` the number of events that this took. `batch` is in events;
     `progress` is called with the number of events done since its last call.
     """
 
     def __init__(self, projector: Projector, batch: int = BATCH, progress: Progress = lambda events: None) -> None:
         self.projector, self.batch, self.progress = projector, batch, progress
         [self.dead_letters] = dead_letters_of([projector], replay=True)
-        self.position = self.done = 0
+        self.place, self.done = Place(), 0
 
-    def fold_streams(self, until: int, first: str = "", end: str = "", *, ahead: bool = True) -> None:
-        """Fold whole streams up to a position and write each row once, if each row depends on one stream alone.
+    def fold_streams(self, until: Place, first: str = "", end: str = "", *, ahead: bool = True) -> None:
+        """Fold whole streams up to a place and write each row once, if each row depends on one stream alone.
 
         For any other projector this does nothing. `first`, `end` and `ahead`: see `store.read_streams`.
         """
@@ -42,28 +42,31 @@ class Replay:
         blank = bulk_rows.blank_rows(self.projector.table(self.projector.model))
         streams: list[list[RecordedEvent]] = []
         size, skipped = 0, self.dead_letters.skipped
-        history = store.read_streams(self.projector.category, until=until, first=first, end=end, ahead=ahead)
+        history = store.read_streams(self.projector.category, until=until.position, first=first, end=end, ahead=ahead)
         for _, stream in groupby(history, attrgetter("stream")):
             events = list(stream)
             if skipped:
-                events = [recorded for recorded in events if recorded.position not in skipped]
+                events = [recorded for recorded in events if not self.dead_letters.rules_out(recorded)]
             streams.append(events)
             size += len(events)
             if size >= self.batch:
                 self._write(self.projector, blank, streams)
                 streams, size = [], 0
         self._write(self.projector, blank, streams)
-        self.position = until
+        self.place = until
 
-    def project_rest(self, until: int) -> None:
-        """Project the events between `self.position` and a position, in the order of the log."""
-        categories = self.projector.categories
-        while events := list(store.read_all(after=self.position, until=until, limit=self.batch, category=categories)):
+    def project_rest(self, until: Place) -> None:
+        """Project the events between `self.place` and another place, in the order of the log.
+
+        Raises `store.LogWentBack` if `self.place` is not in the log.
+        """
+        categories, end = self.projector.categories, until.position
+        while events := list(store.read_all(after=self.place, until=end, limit=self.batch, category=categories)):
             with transaction.atomic(using=self.projector.service):
                 deliver(events, self.dead_letters)
-            self.position = events[-1].position
+            self.place = events[-1].place
             self.advance(len(events))
-        self.position = max(self.position, until)
+        self.place = max(self.place, until, key=attrgetter("position"))
 
     def advance(self, events: int) -> None:
         """Count events that are done."""

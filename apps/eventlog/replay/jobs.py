@@ -17,7 +17,7 @@ from django.utils import timezone
 from apps.eventlog import store
 from apps.eventlog.models import Job
 from apps.eventlog.projectors import Projector
-from apps.eventlog.replay.rebuild import AlreadyRunning, rebuild
+from apps.eventlog.replay.rebuild import AlreadyRunning, rebuild, repair_reactors
 from apps.eventlog.replay.verify_rows import verify
 
 logger = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ def _work(job: Job, kind: type[Projector]) -> None:
 
     if job.kind == Job.Kind.REBUILD:
         job.outcome = f"Rebuilt from {rebuild(kind, progress=advance)} events"
+        repair_reactors(kind.service)
         return
     found = verify(kind, progress=advance)
     job.outcome = f"{len(found)} differences" if found else "As the log says"

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from django.conf import settings
 from django.db import connections, transaction
 
 from apps.eventlog import store
-from apps.eventlog.delivery import checkpoints
+from apps.eventlog.delivery import checkpoints, reacting
 from apps.eventlog.delivery.dead_letters import OPEN
 from apps.eventlog.delivery.projecting import catch_up
 from apps.eventlog.failpoints import failpoint
@@ -43,19 +44,29 @@ def rebuild(
 
     `batch` is in events. `workers` processes share the streams if each row depends on one stream alone. `progress` is
     called with the number of events done since its last call. Returns how many events were replayed. Raises
-    `AlreadyRunning`, and `TableInUse` if others use the live tables without a break.
+    `AlreadyRunning`, `TableInUse` if others use the live tables without a break, and `store.LogWentBack` if the log
+    goes back meanwhile.
     """
     with building_shadow_tables(kind, batch, progress) as (replay, shadows):
         if workers > 1:
-            fold_in_processes(replay, store.safe_position(), workers)
+            fold_in_processes(replay, store.safe_place(), workers)
         else:
-            replay.fold_streams(store.safe_position())
-        replay.project_rest(store.safe_position())
+            replay.fold_streams(store.safe_place())
+        replay.project_rest(store.safe_place())
         for shadow in shadows:
             shadow.build_indexes()
         _switch(kind, replay, shadows)
     catch_up(kind.service)  # requests that met the locked checkpoint have left their events to this process
     return replay.done
+
+
+def repair_reactors(service: str) -> None:
+    """After the rebuilds: reactors whose place is not in the log go back to where they and the log agree.
+
+    In inline mode they go on from there at once. Otherwise a worker sees to that.
+    """
+    if reacting.rewind(service) and settings.PROJECTIONS == "inline":
+        reacting.catch_up(service)
 
 
 @contextmanager
@@ -106,7 +117,7 @@ def _switch(kind: type[Projector], replay: Replay, shadows: list[ShadowTable]) -
     checkpoints.enter(kind.service)
     deadline, pause = time.monotonic() + PATIENCE, 0.1
     while True:
-        replay.project_rest(store.safe_position())  # so that little is left to do while the tables are locked
+        replay.project_rest(store.safe_place())  # so that little is left to do while the tables are locked
         try:
             return _replace_live_tables(kind, replay, shadows)
         except TableInUse:
@@ -125,11 +136,13 @@ def _replace_live_tables(kind: type[Projector], replay: Replay, shadows: list[Sh
         checkpoint = checkpoints.checkpoint_model(kind.service).objects.select_for_update().get(name=kind.name)
         for shadow in shadows:
             shadow.lock_live()
-        replay.project_rest(store.safe_position())
+        replay.project_rest(store.safe_place())
         failpoint("switching")
         for shadow in shadows:
             shadow.replace_live()
         replay.dead_letters.model.objects.filter(projector=kind.name, status__in=OPEN).delete()
         replay.dead_letters.save()
-        checkpoint.position = replay.position
+        checkpoint.position = checkpoint.event_position = replay.place.position
+        checkpoint.event_id, checkpoint.log_went_back = replay.place.event_id, False
+        checkpoint.attempts = checkpoint.singly_until = 0
         checkpoint.save()

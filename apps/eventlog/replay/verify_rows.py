@@ -12,11 +12,14 @@ from django.core.exceptions import ValidationError
 from django.db import connections, transaction
 from django.db.models import JSONField, Model
 
+from apps.eventlog import store
 from apps.eventlog.database import statements
 from apps.eventlog.delivery import checkpoints, projecting
+from apps.eventlog.events import Place
 from apps.eventlog.projectors import Projector
 from apps.eventlog.replay.fold_streams import BATCH, Progress
 from apps.eventlog.replay.rebuild import building_shadow_tables
+from apps.eventlog.store import LogWentBack
 
 MISSING = "(no such row)"
 PAGE = 500  # rows that differ, read at once to be compared field by field
@@ -39,24 +42,27 @@ class Difference(msgspec.Struct, frozen=True):
 def verify(kind: type[Projector], *, batch: int = BATCH, progress: Progress = lambda events: None) -> list[Difference]:
     """Replay the log into shadow tables and compare them with the live tables; returns every difference.
 
-    The database compares the tables. Live delivery goes on meanwhile and would cause false alarms, so the rows that
-    differ are compared a second time with the projector's checkpoint locked. If a field cannot read a value, the value
-    is a difference like any other and is returned as it is stored. `batch` is in events; `progress` is called with the
-    number of events done since its last call. Raises `AlreadyRunning`.
+    If the place of the checkpoint is not in the log, that is a difference too, and the rows are compared with the log
+    as it is now. The database compares the tables. Live delivery goes on meanwhile and would cause false alarms, so the
+    rows that differ are compared a second time with the projector's checkpoint locked. If a field cannot read a value,
+    the value is a difference like any other and is returned as it is stored. `batch` is in events; `progress` is called
+    with the number of events done since its last call. Raises `AlreadyRunning`, and `store.LogWentBack` if that happens
+    meanwhile.
     """
     checkpoints.enter(kind.service)
-    position = checkpoints.positions(kind.service)[kind.name]
+    place, found = _place_of_rows(kind)
     with building_shadow_tables(kind, batch, progress) as (replay, shadows), _reading_any_text(kind.service):
-        replay.fold_streams(position)
-        replay.project_rest(position)
+        replay.fold_streams(place)
+        replay.project_rest(place)
         tables = [(live, shadow.name) for live, shadow in zip(kind.models, shadows, strict=True)]
         suspects = [_keys_that_differ(live, shadow) for live, shadow in tables]
         if not any(suspects):
-            return []
+            return found
         with transaction.atomic(using=kind.service):
-            row = checkpoints.checkpoint_model(kind.service).objects.select_for_update().get(name=kind.name)
-            replay.project_rest(row.position)
-            found = [
+            checkpoints.checkpoint_model(kind.service).objects.select_for_update().get(name=kind.name)
+            place, found = _place_of_rows(kind)
+            replay.project_rest(place)
+            found += [
                 difference
                 for (live, shadow), keys in zip(tables, suspects, strict=True)
                 for difference in _compare(kind.name, live, shadow, keys)
@@ -64,6 +70,21 @@ def verify(kind: type[Projector], *, batch: int = BATCH, progress: Progress = la
     if settings.PROJECTIONS == "inline":
         projecting.catch_up(kind.service)  # requests that met the locked checkpoint have left their events to this
     return found
+
+
+def _place_of_rows(kind: type[Projector]) -> tuple[Place, list[Difference]]:
+    """The place in this log up to which the rows should show it, and what is wrong with the checkpoint."""
+    reached = checkpoints.of_projectors(kind.service)[kind.name]
+    try:
+        place = checkpoints.known_again(reached)
+        checkpoints.require_in_log([place])
+    except LogWentBack as error:
+        live, log = str(error.place.event_id), str(error.found or MISSING)
+        checkpoint = f"{kind.name} at position {error.place.position}"
+        return store.safe_place(), [
+            Difference(kind.name, checkpoints.table(kind.service), checkpoint, "event_id", live, log)
+        ]
+    return place, []
 
 
 @contextmanager

@@ -1,4 +1,8 @@
-"""The chain that seals form: each has the next number, an intact digest, and continues the seal before it."""
+"""The chain that seals form: each has the next number, an intact digest, and continues the seal before it.
+
+A seal with a reason begins a new chain of events, at the beginning of the log; its digest still continues the one
+before.
+"""
 
 from apps.eventlog.models import Seal
 from apps.eventlog.sealing import seals, signatures
@@ -29,7 +33,7 @@ class SealChain:
             return Finding(last.until + 1, f"seal {last.number + 1} is missing")
         if seals.digest(seal) != seal.digest:
             return Finding(last.until + 1, f"seal {seal.number} was changed")
-        if (seal.previous, seal.after) != (last.digest, last.until):
+        if (seal.previous, seal.after) != (last.digest, 0 if seal.reason else last.until):
             return Finding(last.after + 1, f"seal {seal.number} does not continue seal {last.number}")
         if self.keys and not self._properly_signed(seal):
             return Finding(seal.after + 1, f"seal {seal.number} is not signed by a known key")

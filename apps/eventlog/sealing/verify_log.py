@@ -27,16 +27,17 @@ Progress = Callable[[int], None]
 def changed_events(until: int, progress: Progress = lambda events: None) -> Iterator[Finding]:
     """Compare the sealed events with their seals, up to the seal of number `until`.
 
-    Gives the first difference of each seal. `progress` is called with the number of events compared since its last
+    Of chains that ended because the log went back, the seals themselves are checked (see `ended_chains`). Gives the
+    first difference of each seal. `progress` is called with the number of events compared since its last
     call. Raises `Unusable` if keys are set and no seal is signed.
     """
-    seal_chain = SealChain()
+    seal_chain, first = SealChain(), seals.first_of_chain(until)
     trusted: list[Seal] = []
     for seal in _stored_seals(until):
         fault = _fault(seal_chain, seal)
         if fault is not None:
             yield fault
-        elif seal:
+        elif seal and seal.number >= first:
             if sum(each.events for each in trusted) + seal.events > PAGE:
                 yield from _differences(trusted, progress)
                 trusted = []
@@ -48,14 +49,35 @@ def changed_events(until: int, progress: Progress = lambda events: None) -> Iter
 def seals_beyond_the_log(number: int) -> Iterator[Finding]:
     """Seals, up to one by number, that reach further than the log: it went back, or they were forged."""
     head = store.head()
-    beyond = Seal.objects.filter(number__lte=number, until__range=(head + 1, END.position - 1))
+    beyond = Seal.objects.filter(
+        number__range=(seals.first_of_chain(number), number), until__range=(head + 1, END.position - 1)
+    )
     for seal, until in beyond.order_by("number").values_list("number", "until").iterator():
         yield Finding(until, f"seal {seal} reaches position {until}, but the log ends at {head}")
 
 
-def _stored_seals(until: int) -> Iterator[Seal | None]:
-    """The seals of the table. A seal whose columns hold no valid values comes as None, and nothing comes after it."""
-    number, size = 0, SEALS
+def ended_chains(until: int) -> Iterator[str]:
+    """What was said of each chain of seals that ended, up to a seal by number, and where its events are others."""
+    begun = Seal.objects.filter(number__lte=until).exclude(reason="").order_by("number")
+    first = 1
+    for seal in begun.defer("leaves"):
+        sealed = [each for each in _stored_seals(seal.number - 1, first - 1) if each]
+        found = (difference for each in sealed for difference in _differences([each], lambda events: None))
+        difference = next(found, None)
+        where = f"differ from position {difference.position} on" if difference else "are those of the log"
+        yield (
+            f"seals {first} to {seal.number - 1} ended, and their events {where}; a new chain began"
+            f" {seal.sealed_at:%Y-%m-%d %H:%M}: {seal.reason}"
+        )
+        first = seal.number
+
+
+def _stored_seals(until: int, number: int = 0) -> Iterator[Seal | None]:
+    """The seals of the table, beyond one by number, up to another.
+
+    A seal whose columns hold no valid values comes as None, and nothing comes after it.
+    """
+    size = SEALS
     while True:
         try:
             page = list(Seal.objects.filter(number__gt=number, number__lte=until).order_by("number")[:size])
@@ -160,13 +182,16 @@ def differing_anchors(anchors: Iterator[Anchor]) -> Iterator[Finding]:
     """Compare the log with anchors; gives the first difference of each.
 
     If the log has the same seal, `changed_events` has checked it. If not, the events themselves are compared: a log
-    that was moved to another database with its positions, and sealed there anew, still fits its old anchors.
+    that was moved to another database with its positions, and sealed there anew, still fits its old anchors. So are
+    those of seals whose chain has ended.
     """
+    first = seals.first_of_chain()
     while page := list(islice(anchors, SEALS)):
         numbers = [anchor.number for anchor in page]
         stored = dict(Seal.objects.filter(number__in=numbers).values_list("number", "digest"))
         for anchor in page:
-            if stored.get(anchor.number) != anchor.digest and (difference := _anchor_difference(anchor)) is not None:
+            known = anchor.number >= first and stored.get(anchor.number) == anchor.digest
+            if not known and (difference := _anchor_difference(anchor)) is not None:
                 yield difference
 
 

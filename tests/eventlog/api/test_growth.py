@@ -21,7 +21,7 @@ from apps.eventlog.api.pagination import KeysetPagination
 from apps.eventlog.api.problems import ProblemMiddleware, exception_handler, problem
 from apps.eventlog.read.viewsets import EventStreamRenderer
 from apps.eventlog.server import request_head
-from apps.eventlog.server.client import Client
+from apps.eventlog.server.client import Client, Refusal
 from apps.eventlog.server.wsgi_environ import environ_of
 from apps.orders.write.serializers import PlaceOrderSerializer
 from apps.users.write.serializers import RegisterUserSerializer, RenameUserSerializer
@@ -49,12 +49,19 @@ def read(chunks: list[bytes], command: str, headers: dict[str, str], query: str 
         "query_string": query.encode(),
         "headers": [(name.strip().encode(), value.encode()) for name, value in names.items()],
     }
-    body = asyncio.run(Client(receiver(chunks), never).body())
-    assert body is not None
+    body = asyncio.run(body_of(chunks))
     if fault := request_head.fault_of(scope):
         return problem(*fault).content
     http = WSGIRequest(environ_of(scope, body))
     return ProblemMiddleware(lambda _: checked(http, command)).__call__(http).content
+
+
+async def body_of(chunks: list[bytes]) -> bytes:
+    client = Client(receiver(chunks), never)
+    body = await client.body()
+    client.let_go()
+    assert not isinstance(body, Refusal), body.reason
+    return body
 
 
 def receiver(chunks: list[bytes]) -> Callable[[], Any]:

@@ -36,6 +36,7 @@ def add() -> Add:
         text = json.dumps(data).encode()
         with store.unit():
             engine().write([Row(position, uuid4(), stream, version, type, schema_version, text, b"{}", None, now)])
+            engine().continue_after(position)
         for service in projectors.services():
             projecting.catch_up(service)
         return position

@@ -22,8 +22,8 @@ from apps.orders.models import DeadLetter as OrdersDeadLetter
 from apps.orders.models import Order
 from apps.orders.read.projectors import OrderProjector, SummaryProjector
 from apps.users.events import UserRegistered, UserRenamed
-from apps.users.models import Checkpoint, User
 from apps.users.models import DeadLetter as UsersDeadLetter
+from apps.users.models import User
 from apps.users.read.projectors import UserProjector
 from apps.users.write.commands import RegisterUser, RenameUser
 from tests.eventlog.events import Counted
@@ -247,13 +247,6 @@ def test_many_threads_project_each_event_once() -> None:
     for thread in threads:
         thread.join()
     assert projected() == folded()
-
-
-def test_rows_ahead_of_the_log_are_refused_loudly() -> None:
-    make_history(users=1, commands=1)
-    Checkpoint.objects.update(position=store.last_position() + 1)
-    with pytest.raises(projecting.RowsAheadOfLog, match="the log ends at"):
-        projecting.catch_up("users")
 
 
 def test_projectors_that_stand_apart_come_together_again() -> None:

@@ -14,7 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints, projecting
-from apps.eventlog.events import DomainEvent, RecordedEvent
+from apps.eventlog.events import DomainEvent, Place, RecordedEvent
 from apps.eventlog.projectors import Projector, services
 from apps.eventlog.replay import rebuild
 from apps.users.events import UserDeactivated, UserEmailChanged, UserReactivated, UserRegistered, UserRenamed
@@ -143,7 +143,7 @@ class Log(RuleBasedStateMachine):
     def replay_into_the_past(self, at: float, batch: int) -> None:
         prefix = self.history[: int(at * len(self.history))]
         with rebuild.building_shadow_tables(UserProjector, batch) as (replay, [shadow]):
-            replay.project_rest(prefix[-1].position if prefix else 0)
+            replay.project_rest(prefix[-1].place if prefix else Place())
             rows = {str(row.pop("id")): row for row in shadow.model._default_manager.values()}
         assert rows == folded(prefix)["users"]
 

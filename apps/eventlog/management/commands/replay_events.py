@@ -19,9 +19,10 @@ from apps.eventlog.events import RecordedEvent, stream_named
 from apps.eventlog.management.log_command import LogCommand, visible
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.projectors import Projector
+from apps.eventlog.reactors import Reactor
 from apps.eventlog.replay.fold_streams import BATCH, Progress
 from apps.eventlog.replay.past_databases import build_past
-from apps.eventlog.replay.rebuild import AlreadyRunning, rebuild
+from apps.eventlog.replay.rebuild import AlreadyRunning, rebuild, repair_reactors
 from apps.eventlog.replay.shadow_table import TableInUse
 from apps.eventlog.replay.target_databases import is_suffix
 from apps.eventlog.replay.verify_rows import Difference, verify
@@ -37,7 +38,8 @@ INTO = (
 class Command(LogCommand):
     help = (
         "Rebuilds the read models from the event log. Readers see the old rows until the new ones are complete. If "
-        "this is interrupted, the old rows stay. Reactors do not run."
+        "this is interrupted, the old rows stay. Reactors do not run. If the log went back, because an older backup of "
+        "it was restored, this repairs the rows, and reactors go on from where they and the log still agree."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -82,6 +84,8 @@ class Command(LogCommand):
         else:
             for kind in kinds:
                 self._rebuild(kind, options)
+            for service in sorted(_services(kinds, options)):
+                repair_reactors(service)
 
     def _describe(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         until = _end(options["until"])
@@ -133,7 +137,7 @@ class Command(LogCommand):
         try:
             with progress_bar(kind.name, total, hidden=options["no_progress"]) as advance:
                 yield advance
-        except (AlreadyRunning, TableInUse) as error:
+        except (AlreadyRunning, TableInUse, store.LogWentBack) as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
             raise CommandError(f"{kind.name}: interrupted; the old rows stand, run it again") from None
@@ -165,6 +169,12 @@ def _chosen(options: dict[str, Any]) -> list[type[Projector]]:
     return [
         kind for kind in Projector.registry.values() if name in (None, kind.name) and service in (None, kind.service)
     ]
+
+
+def _services(kinds: list[type[Projector]], options: dict[str, Any]) -> set[str]:
+    """The services of the projectors that were chosen, and if all were, those that have reactors alone."""
+    every = options["projector"] is None and options["service"] is None
+    return {kind.service for kind in kinds} | {kind.service for kind in Reactor.registry.values() if every}
 
 
 def instant(text: str) -> datetime | int:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
+from django.core.management.base import CommandError
 from django.db import Error, close_old_connections
 from django.utils import timezone
 
 from apps.eventlog import projectors, store
 from apps.eventlog.api import expiry
-from apps.eventlog.delivery import checkpoints, projecting, reacting
+from apps.eventlog.delivery import checkpoints, identity, projecting, reacting
 from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.management.log_command import LogCommand, stopped_by_signals
 from apps.eventlog.projectors import Projector
@@ -26,7 +27,8 @@ LOOK_ANYWAY = 1.0  # seconds; another worker may have left events undone, and no
 class Command(LogCommand):
     help = (
         "Projects events into the read models, runs the reactors and seals the log, as events come. Any number of "
-        "these processes may run, on any number of machines. Stop it with SIGTERM or Ctrl-C."
+        "these processes may run, on any number of machines. Stop it with SIGTERM or Ctrl-C. Exit status 1: the log "
+        "went back, and readers have stopped; replay_events repairs that."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -53,6 +55,7 @@ class Command(LogCommand):
                 _catch_up(service)
             while self._seal(sealer):
                 pass
+            _require_same_log(services)
             return
         stop = stopped_by_signals()
         self.stdout.write(f"Projecting {', '.join(services)}")
@@ -69,6 +72,7 @@ class Command(LogCommand):
                     pause = min(PAUSE[1], 1.5 * pause)
                 else:
                     failed = [service for service in services if not self._try(service, stop.is_set)]
+                    _require_same_log(services)
                     pause = 1.0 if failed else PAUSE[0] if safe != seen else pause
                     seen, looked = safe, now
                 pause = PAUSE[0] if self._seal(sealer) else pause
@@ -86,7 +90,7 @@ class Command(LogCommand):
         """Bring one service up to the log; False if that fails, so that the others go on."""
         try:
             _catch_up(service, stopped)
-        except (Error, projecting.RowsAheadOfLog) as error:
+        except Error as error:
             self._report_error(service, error)
             return False
         return True
@@ -107,6 +111,12 @@ def _catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> None
     if projecting.behind(service):
         projecting.catch_up(service, stopped=stopped)
     reacting.catch_up(service, stopped)
+
+
+def _require_same_log(services: list[str]) -> None:
+    """End with an error, which a supervisor reports, if readers have found that the log went back."""
+    if stopped := [f"{name} of {service}" for service in services for name in identity.stopped(service)]:
+        raise CommandError(f"the log went back: {', '.join(stopped)} stopped; run replay_events, then start this again")
 
 
 def _progress(services: list[str]) -> str:

@@ -14,6 +14,8 @@ from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.models import Seal
 from apps.eventlog.sealing import seals, signatures
 
+LONGEST_REASON = 500  # characters
+
 
 class Command(LogCommand):
     help = (
@@ -32,6 +34,13 @@ class Command(LogCommand):
             metavar="FILE",
             help="then write all seals to a file, to be kept elsewhere; - for standard output",
         )
+        add(
+            "--new-chain",
+            action="store_true",
+            help="the log went back and the seals are over events that it no longer has: begin a new chain of seals, "
+            "which says so for ever; needs --reason",
+        )
+        add("--reason", default="", help="why the log went back, with --new-chain")
         add("--new-key", action="store_true", help="only print a new signing key and its public key")
         add("--no-progress", action="store_true", help="no progress bar")
 
@@ -42,7 +51,13 @@ class Command(LogCommand):
             return
         if options["follow"] and (options["once"] or options["export"]):
             raise CommandError("--follow never ends, so it does not go with --once or --export")
+        if options["new_chain"] != bool(options["reason"].strip()):
+            raise CommandError("--new-chain and --reason go together")
+        if len(options["reason"]) > LONGEST_REASON:
+            raise CommandError(f"a reason has at most {LONGEST_REASON} characters")
         try:
+            if options["new_chain"]:
+                self._begin_new_chain(options["reason"].strip())
             if options["follow"]:
                 self._follow()
                 return
@@ -51,6 +66,10 @@ class Command(LogCommand):
                 self._export(options["export"])
         except (seals.CannotSeal, OSError) as error:
             raise CommandError(str(error)) from error
+
+    def _begin_new_chain(self, reason: str) -> None:
+        sealed = seals.begin_new_chain(reason)
+        self.stderr.write(f"A new chain of seals has begun, with {sealed} events")
 
     def _seal(self, options: dict[str, Any]) -> None:
         done = 0

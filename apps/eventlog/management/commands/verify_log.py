@@ -50,10 +50,13 @@ class Command(LogCommand):
 
     def _verify(self, file: Path | None, *, hidden: bool) -> None:
         last = Seal.objects.values_list("number", flat=True).last() or 0
-        sealed = Seal.objects.filter(number__lte=last).aggregate(sum=Sum("events"))["sum"] or 0
+        chain = Seal.objects.filter(number__range=(seals.first_of_chain(last), last))
+        sealed = chain.aggregate(sum=Sum("events"))["sum"] or 0
         with progress_bar("sealed events", sealed, hidden=hidden) as advance:
             self._report(verify_log.changed_events(last, advance))
             self._report(verify_log.seals_beyond_the_log(last))
+            for ended in verify_log.ended_chains(last):
+                self.stdout.write(f"note: {ended}")
         with progress_bar("streams", None, hidden=hidden):
             self._report(leaves.broken_streams())
         if file is not None:

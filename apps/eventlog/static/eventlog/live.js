@@ -26,6 +26,7 @@ function element(parent, tag, name, text) {
 function row(event, fresh) {
   const item = document.createElement("li");
   item.dataset.category = categoryOf(event);
+  item.dataset.position = event.position;
   item.dataset.search = `${event.type} ${event.stream} ${JSON.stringify(event.data)}`.toLowerCase();
   item.classList.toggle("new", fresh);
   const details = item.appendChild(document.createElement("details"));
@@ -82,6 +83,7 @@ function projector(each) {
   const name = element(line, "th", "", each.name);
   name.scope = "row";
   element(name, "small", "", each.service);
+  if (each.log_went_back) element(name, "small", "bad", "stopped: the log went back");
   for (const field of ["position", "lag"]) element(line, "td", "number", each[field]);
   if (!each.dead_letters) element(line, "td", "number", 0);
   else {
@@ -96,12 +98,13 @@ async function status() {
   if (!answer || !answer.ok) return null;
   const clock = Date.parse(answer.headers.get("Date"));
   if (Math.abs(clock - serverNow()) > 2000) skew = clock - Date.now(); // the Date header has whole seconds only
-  const { head, projectors, dead_letters } = await answer.json();
+  const { head, projectors, reactors, dead_letters } = await answer.json();
   byId("head").textContent = head;
   byId("lag").textContent = projectors.reduce((sum, each) => sum + each.lag, 0);
   byId("dead-letters").textContent = dead_letters;
   byId("dead-letters").classList.toggle("bad", dead_letters > 0);
-  byId("projectors").replaceChildren(...projectors.map(projector));
+  const stopped = reactors.filter((each) => each.log_went_back);
+  byId("projectors").replaceChildren(...[...projectors, ...stopped].map(projector));
   return head;
 }
 
@@ -116,24 +119,39 @@ function say(state) {
 }
 
 // A browser reconnects by itself after a lost connection, but not after an answer with an error status.
-async function closed(after) {
+async function closed(last) {
   const answer = await fetch(page.dataset.status, { headers: { Accept: "application/json" } }).catch(() => null);
   if (!answer || (answer.status !== 401 && answer.status !== 403)) {
     say("reconnecting");
-    return setTimeout(() => listen(after), 2000);
+    return setTimeout(() => listen(last), 2000);
   }
   say("closed");
   element(byId("state"), "a", "", " Log in again").href = page.dataset.login;
 }
 
-function listen(after, fresh = after) {
+// The log went back to an older state: what the page shows after that position never happened.
+function reset(position) {
+  for (const item of [...list.children]) if (Number(item.dataset.position) > position) item.remove();
+  waiting = waiting.filter((event) => event.position <= position);
+  rates.clear();
+}
+
+// `after` is a position, or `<position>@<event id>`: then the server sees if the log has another event there.
+function listen(after, fresh = parseInt(after, 10)) {
   let last = after;
   const source = new EventSource(`${page.dataset.stream}?after=${after}`);
+  source.addEventListener("reset", async (message) => {
+    source.close(); // what follows may be the whole log
+    const { position } = JSON.parse(message.data);
+    reset(position);
+    const head = (await status()) || position;
+    listen(Math.max(position, head - SHOWN), head);
+  });
   source.onopen = () => say("live");
   source.onerror = () => (source.readyState === EventSource.CLOSED ? closed(last) : say("reconnecting"));
   source.onmessage = (message) => {
     const event = JSON.parse(message.data);
-    last = event.position;
+    last = `${event.position}@${event.event_id}`;
     receive(event, event.position > fresh); // only a new event flashes
   };
 }

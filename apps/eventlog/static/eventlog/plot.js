@@ -30,6 +30,10 @@ class Rates {
     return sum;
   }
 
+  clear() {
+    for (const seconds of this.counts.values()) seconds.clear();
+  }
+
   show(category, shown) {
     this.hidden[shown ? "delete" : "add"](category);
     this.plot.setSeries([...this.counts.keys()].indexOf(category) + 1, { show: shown });

@@ -350,7 +350,6 @@ def import_events(events: Sequence[ExportedEvent], check: Callable[[set[str]], N
     """Write exported events as they were recorded, all or none; returns how many were not in the log already.
 
     If any are written, `check` is called with the streams of the events. What it raises undoes the import.
-
     An event keeps its position if that lies beyond the last position of this log; otherwise it takes the next one.
     Likewise an instant before the last one of the stream becomes that one. `Import` records which positions were
     written. Personal fields in clear text are encrypted. On PostgreSQL this needs the rights of the log's owner.
@@ -363,9 +362,8 @@ def import_events(events: Sequence[ExportedEvent], check: Callable[[set[str]], N
         before = engine().lock()
         known = engine().read(queries.with_ids([event.event_id for event in events]))
         newest = engine().read(queries.last_of({event.stream for event in events}))
-        by_id = {recorded.event_id: recorded for recorded in known}
-        last_of = {recorded.stream: recorded for recorded in newest}
-        rows = importing.rows(events, before, by_id, last_of, _conceal)
+        by_id, ends = {each.event_id: each for each in known}, {each.stream: each for each in newest}
+        rows = importing.rows(events, before, by_id, ends, _conceal)
         if rows:
             engine().write(rows)
             last = rows[-1].position

@@ -270,8 +270,7 @@ def read_page(
         page = engine().read(queries.page_from(place.position, limit, conditions))
         places.require(place, page[0].place if page else None)
         page = page[1:]
-    # Forwards, `end` is not in the query: PostgreSQL has no statistics of that range, expects few rows in it, and sorts
-    # them all.
+    # Forwards, `end` is not in the query: PostgreSQL would expect few rows in that range, and sort them all.
     page = [event for event in page if event.position <= end]
     return page if encrypted else personal_fields.reveal(page)
 
@@ -351,7 +350,6 @@ def import_events(events: Sequence[ExportedEvent], check: Callable[[set[str]], N
     """Write exported events as they were recorded, all or none; returns how many were not in the log already.
 
     If any are written, `check` is called with the streams of the events. What it raises undoes the import.
-
     An event keeps its position if that lies beyond the last position of this log; otherwise it takes the next one.
     Likewise an instant before the last one of the stream becomes that one. `Import` records which positions were
     written. Personal fields in clear text are encrypted. On PostgreSQL this needs the rights of the log's owner.
@@ -364,15 +362,8 @@ def import_events(events: Sequence[ExportedEvent], check: Callable[[set[str]], N
         before = engine().lock()
         known = engine().read(queries.with_ids([event.event_id for event in events]))
         newest = engine().read(queries.last_of({event.stream for event in events}))
-        rows = importing.rows(
-            events,
-            before,
-            {recorded.event_id: recorded for recorded in known},
-            {recorded.stream: recorded for recorded in newest},
-            lambda stream, document: personal_fields.conceal(
-                stream, [document], lambda subject: has_encrypted(subject, stream)
-            ),
-        )
+        by_id, ends = {each.event_id: each for each in known}, {each.stream: each for each in newest}
+        rows = importing.rows(events, before, by_id, ends, _conceal)
         if rows:
             engine().write(rows)
             last = rows[-1].position
@@ -381,6 +372,10 @@ def import_events(events: Sequence[ExportedEvent], check: Callable[[set[str]], N
             check({event.stream for event in events})
             engine().continue_after(last)
     return len(rows)
+
+
+def _conceal(stream: str, document: Payload) -> None:
+    personal_fields.conceal(stream, [document], lambda subject: has_encrypted(subject, stream))
 
 
 def import_end(position: int) -> int | None:

@@ -26,7 +26,7 @@ def erase(alias: str) -> None:
     ]
     data_keys._recent.clear()
     if alias == DEFAULT_DB_ALIAS:
-        tables.append(settings.CACHES["default"]["LOCATION"])  # which has no model
+        tables.append(str(settings.CACHES["default"]["LOCATION"]))  # which has no model
     with connection.cursor() as cursor:
         with lifted(cursor):
             for table in tables:

@@ -23,6 +23,7 @@ MOST_DIGITS = 400  # of a number that is written out; a float has up to 341
 DEEPEST = 20  # levels of lists and objects
 NEWEST_VERSION = 32_767
 
+LONG = re.compile(rb"[0-9]{%d}" % (MOST_DIGITS + 1))
 CATEGORY = re.compile(r"\w+")
 # Every spelling that UUID() takes: with or without dashes and braces, in any case.
 UUID_LIKE = re.compile(r"(?:urn:uuid:)?\{?[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\}?", re.IGNORECASE)
@@ -186,8 +187,10 @@ def _check_text(text: bytes, event: str, field: str) -> None:
     # Few brackets cannot nest deeply, and without an escape there is no NUL and no lone surrogate.
     if text.count(b"{") + text.count(b"[") > DEEPEST and _depth(text) > DEEPEST:
         raise InvalidEvent(event, field, f"is nested at most {DEEPEST} levels deep")
-    if b"\\u" in text and any(NOT_TEXT.search(each) for each in _texts(msgspec.json.decode(text))):
+    if b"\\u" in text and any(NOT_TEXT.search(each) for each in _values(msgspec.json.decode(text), str)):
         raise InvalidEvent(event, field, "has no NUL and no lone surrogate in a text")
+    if LONG.search(text) and any(abs(each) >= 10**MOST_DIGITS for each in _values(msgspec.json.decode(text), int)):
+        raise InvalidEvent(event, field, f"is JSON: a number has at most {MOST_DIGITS} digits when it is written out")
 
 
 def _decoded(text: bytes, event: str, field: str) -> Any:
@@ -231,16 +234,17 @@ def _depth(text: bytes) -> int:
     return deepest
 
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
+def _values(value: Any, kind: type) -> Iterator[Any]:
+    """The texts (those of keys too) or the numbers in a JSON value."""
+    if isinstance(value, kind):
         yield value
     elif isinstance(value, list):
         for item in value:
-            yield from _texts(item)
+            yield from _values(item, kind)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield key
-            yield from _texts(item)
+            yield from _values(key, kind)
+            yield from _values(item, kind)
 
 
 def _refuse_erased(kind: type[DomainEvent], payload: Payload, event: str) -> None:

@@ -19,9 +19,9 @@ from tests.journeys.sse import as_customer, listening
 SCRIPT = "eventlog/vendor/uPlot.iife.min.js"
 WRITE_MUCH = """
 from apps.eventlog import store
-from apps.users.events import UserRenamed
+from apps.users.events import UserDeactivated
 for version in range(1, 301, 10):
-    store.append("user-{id}", [UserRenamed("x" * 40_000)] * 10, expected_version=version)
+    store.append("user-{id}", [UserDeactivated("x" * 40_000)] * 10, expected_version=version)
 """
 
 

@@ -51,7 +51,7 @@ class Actor:
         return cls(name, is_staff=True, has_perm=_all)
 
     def may(self, permission: str) -> bool:
-        """True for a member of staff who has the permission. Customers have no permission, see `owns`."""
+        """Has this actor the permission? Only staff have permissions; `owns` says what a customer may do."""
         return self.is_staff and self.has_perm(permission)
 
     def owns(self, owner: UUID | None) -> bool:

@@ -76,7 +76,7 @@ def _ask(page: Any, request: HttpRequest, rows: list[Any], verb: str, form: Reas
 
 
 def sending(request: HttpRequest, command: Callable[[Any, str], Command]) -> Callable[[Any, str], None]:
-    """An `act` for `act_with_reason`: it sends `command(id, reason)` as the member of staff who is logged in."""
+    """Return an `act` for `act_with_reason`. It sends `command(id, reason)` in the name of the request's login."""
     actor = Actor.of(request.user)
 
     def act(row: Any, reason: str) -> None:

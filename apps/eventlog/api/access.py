@@ -51,7 +51,7 @@ class Access:
 
 
 def open_to(permission: str = "", *, customers: bool = False, anyone: bool = False) -> Callable[[Method], Method]:
-    """Declare who may call an action, see `Access`."""
+    """Declare who may call an action; `Access` says how."""
 
     def mark(method: Method) -> Method:
         method.__dict__["access"] = Access(permission, customers, anyone)

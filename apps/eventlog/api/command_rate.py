@@ -12,7 +12,7 @@ REMEMBERED = 10_000  # logins
 
 
 class Bucket:
-    """So many commands a minute for each login, in this process. What a login does not use is saved up for a minute.
+    """Limits the commands of each login in this process. A login saves up what it does not use, for at most a minute.
 
     The counts are not in the shared cache, as those of failed logins are: a look there takes as long as a command.
     """

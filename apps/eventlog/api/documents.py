@@ -69,7 +69,7 @@ class Documents:
     def page(
         self, owner: UUID | None, filters: Mapping[str, Any], order: list[str], after: Sequence[Any], size: int
     ) -> list[prepared.Row]:
-        """So many documents in an order, beyond the row with the values `after` if there are any.
+        """A number of documents in an order. If `after` has values, the page begins beyond their row.
 
         Each row is a document, its primary key, and then the columns of the order.
         """

@@ -193,7 +193,7 @@ def _version(recorded: RecordedEvent) -> list[int]:
 
 
 def _part_of(stream: str, order: list[str], values: list[int], size: int) -> list[RecordedEvent]:
-    """So many events of a stream beyond a version; in descending order, before it. Versions have no gaps."""
+    """A page of the events of a stream. It begins beyond a version, or before it if the order is descending."""
     if order == ["stream_version"]:
         return list(store.read_stream(stream, after_version=values[0] if values else 0, limit=size))
     after = max(0, values[0] - 1 - size)

@@ -74,7 +74,7 @@ def reached(service: str, position: int) -> bool:
 
 
 def stands_at(service: str, position: int) -> bool:
-    """The same for one who has just projected, and so has compared the log with what the projectors know."""
+    """Like `reached`, for a caller that has just projected: the projection has compared the log already."""
     return _reached(service, position, of_projectors(service))
 
 

@@ -54,8 +54,8 @@ def catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> None:
 
 def _catch_up(kind: type[Reactor], stopped: Callable[[], bool]) -> None:
     steps, pause, deadline = _Steps.of(kind), PAUSE, time.monotonic() + PATIENCE
-    # A thread that finds the reactor busy, as the thread of a reaction's own command does, leaves it the work: the
-    # busy thread looks at the log again once it has finished.
+    # If another thread runs the reactor, this one leaves the work to that one, which looks at the log again at its end.
+    # To wait here could be a deadlock: a reaction may send a command, and that command catches up in its own thread.
     while not stopped() and steps.news() and _busy[kind.name].acquire(blocking=False):
         before = steps.position
         try:
@@ -75,7 +75,7 @@ def _catch_up(kind: type[Reactor], stopped: Callable[[], bool]) -> None:
 
 @dataclass
 class _Steps:
-    """A reactor on its way through the log: where it is, its trail, and by which place it knows the log."""
+    """How far a reactor is: its position, its trail, and the place by which it knows the log."""
 
     kind: type[Reactor]
     position: int

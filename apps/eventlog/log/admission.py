@@ -59,7 +59,7 @@ def check_metadata(metadata: Payload, event: str) -> bytes:
 
 
 def check_recorded_metadata(text: bytes, event: str) -> None:
-    """The same for metadata that comes as JSON."""
+    """Raise `InvalidEvent` unless recorded metadata, which is JSON, keeps the rules of `check_metadata`."""
     metadata = _decoded(text, event, "metadata")
     if not isinstance(metadata, dict):
         raise InvalidEvent(event, "metadata", "is an object")

@@ -45,7 +45,7 @@ class Conditions(TypedDict, total=False):
 
 
 def page(after: int, limit: int, conditions: Conditions, *, back_from: int | None = None) -> Query:
-    """So many events beyond a position, oldest first; with `back_from`, up to that position, newest first."""
+    """A page of the events beyond a position, oldest first. With `back_from`, it ends there and is newest first."""
     where, parameters = _all_of(_terms(after, back_from, conditions))
     # A stream's versions are in the order of its positions, and its index is by version.
     order = "stream_version" if conditions.get("stream") is not None else "position"
@@ -92,7 +92,7 @@ def _all_of(terms: Iterator[Query]) -> Query:
 
 
 def stream_page(stream: str, versions: range, end: int | None, limit: int, *, backwards: bool) -> Query:
-    """So many events of a stream with these versions, up to a position; backwards, the newest first."""
+    """A page of the events of a stream that have these versions, up to a position. Backwards, it is newest first."""
     where = "stream = %s AND stream_version >= %s AND stream_version < %s"
     parameters = [stream, versions.start, versions.stop]
     if end is not None:
@@ -126,7 +126,7 @@ def first_of(streams: Collection[str]) -> Query:
 
 
 def by_stream(after: tuple[str, int], end: str, until: int, limit: int) -> Query:
-    """So many events stream by stream, beyond a version of a stream and before another stream, up to a position."""
+    """A page of events, stream by stream: beyond a version of one stream, before another stream, up to a position."""
     # One comparison of rows, so that the page is one range of the index.
     where = "stream < %s AND position <= %s AND (stream, stream_version) > (%s, %s)"
     return f"{SELECT} WHERE {where} ORDER BY stream, stream_version LIMIT {limit}", [end, until, *after]
@@ -230,7 +230,7 @@ def with_id(position: int, event_id: Any) -> Query:
 
 
 def every_column(after: int, end: int, limit: int) -> Query:
-    """So many rows with all columns, beyond a position, up to another."""
+    """A page of rows with all columns: beyond one position, up to another."""
     return f"{SELECT_ALL} WHERE position > %s AND position <= %s ORDER BY position LIMIT {limit}", [after, end]
 
 

@@ -21,7 +21,7 @@ def projectors() -> list[dict[str, Any]]:
 
 
 def reactors() -> list[dict[str, Any]]:
-    """The same of each reactor."""
+    """What `projectors` says, of each reactor."""
     kinds = sorted(Reactor.registry.values(), key=lambda kind: (kind.service, kind.name))
     found = []
     for service, gone in _gone(sorted({kind.service for kind in kinds})):

@@ -100,7 +100,7 @@ def begin_new_chain(reason: str) -> int:
 
 
 def _batch_after(last: Seal | Anchor, limit: int) -> list[Leaf]:
-    """So many leaves that follow a seal. Raises `BeyondTheLog` and `OfAnotherLog`."""
+    """A number of leaves that follow a seal. Raises `BeyondTheLog` and `OfAnotherLog`."""
     if last.until > (head := store.head()):
         raise BeyondTheLog(
             f"seal {last.number} reaches position {last.until}, but the log ends at {head}; see verify_log"

@@ -147,10 +147,8 @@ def rewind(service: str) -> list[str]:
             marks = trail.of(service, name)
             mark = trail.last_shared(marks)
             checkpoint.position, checkpoint.event_position = mark.position, mark.event_position
-            checkpoint.event_id, checkpoint.trail = (
-                mark.seen.event_id,
-                [m for m in marks if m.position <= mark.position],
-            )
+            checkpoint.event_id = mark.seen.event_id
+            checkpoint.trail = [each for each in marks if each.position <= mark.position]
             checkpoint.attempts, checkpoint.log_went_back = 0, False
             checkpoint.save()
             open_dead_letters(service).filter(projector=name, position__gt=mark.position).delete()

@@ -45,15 +45,17 @@ def catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> None:
     An event that a writer's mark hides is waited for `PATIENCE` seconds. After that, the next call reacts to it. If
     the place of a reactor is not in the log, or the rows show another log, the reactor stops and that is reported.
     """
-    for kind in [kind for kind in Reactor.registry.values() if kind.service == service]:
+    kinds = [kind for kind in Reactor.registry.values() if kind.service == service]
+    known = checkpoints.of_readers(service) if kinds else {}
+    for kind in kinds:
         try:
-            _catch_up(kind, stopped)
+            _catch_up(kind, known, stopped)
         except LogWentBack:
             identity.went_back(service)
 
 
-def _catch_up(kind: type[Reactor], stopped: Callable[[], bool]) -> None:
-    steps, pause, deadline = _Steps.of(kind), PAUSE, time.monotonic() + PATIENCE
+def _catch_up(kind: type[Reactor], known: dict[str, Reached], stopped: Callable[[], bool]) -> None:
+    steps, pause, deadline = _Steps.of(kind, known), PAUSE, time.monotonic() + PATIENCE
     # A thread that finds the reactor busy, as the thread of a reaction's own command does, leaves it the work: the
     # busy thread looks at the log again once it has finished.
     while not stopped() and steps.news() and _busy[kind.name].acquire(blocking=False):
@@ -84,9 +86,11 @@ class _Steps:
     trail: list[Mark] | None = None  # not read yet
 
     @classmethod
-    def of(cls, kind: type[Reactor]) -> Self:
-        """From its checkpoint. Raises `LogWentBack` if its event is not known and the log never was so long."""
-        known = checkpoints.of_readers(kind.service)
+    def of(cls, kind: type[Reactor], known: dict[str, Reached]) -> Self:
+        """From the checkpoints of its service, which may be a little older.
+
+        Raises `LogWentBack` if the event of the reactor's own is not known and the log never was so long.
+        """
         rows_seen = {known[each.name].place for each in of_service(kind.service) if each.name in known}
         reached = known.get(kind.name)
         if reached is None:

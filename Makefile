@@ -36,8 +36,8 @@ run: .venv/run .env
 		--lifespan off --timeout-graceful-shutdown 2 --no-access-log --no-proxy-headers --no-server-header
 
 test: .venv/dev .env
-	DB=sqlite $(BIN)/python -m pytest -q -n 2 $(ARGS)
-	DB=postgres $(BIN)/python -m pytest -q -n 2 $(ARGS)
+	DB=sqlite $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
+	DB=postgres $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 nightly: .venv/dev .env
 	DB=sqlite $(BIN)/python -m pytest -q -m nightly $(ARGS)

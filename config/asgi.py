@@ -3,7 +3,7 @@
 import os
 
 import django
-import environ
+from django.conf import settings
 from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -11,10 +11,15 @@ django.setup()
 
 from apps.eventlog.privacy.undone_erasures import refuse_to_serve  # noqa: E402  (needs the settings)
 from apps.eventlog.server.asgi import Bridge  # noqa: E402
+from apps.eventlog.server.connection import guard_connections  # noqa: E402
 
 refuse_to_serve()
+guard_connections()
 
 application = Bridge(
-    threads=environ.Env().int("WEB_THREADS", default=4),
+    queries=settings.WEB_THREADS,
+    commands=settings.COMMAND_THREADS,
+    passwords=settings.PASSWORD_THREADS,
+    queue=settings.WEB_QUEUE,
     in_turn=all(connection.vendor == "sqlite" for connection in connections.all()),
 )

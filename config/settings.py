@@ -1,62 +1,81 @@
-"""Settings from the environment; `.env` beside manage.py fills in what the environment leaves out."""
+"""Settings from the environment. A file `.env` in the folder of manage.py sets what the environment does not."""
 
 import base64
 import hashlib
+import re
+import sys
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
+
+from config.environment import Environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.Env()
+env = Environment()
 env.read_env(BASE_DIR / ".env")
 
 # The services above the event log, each with a database alias of its own name.
 SERVICES = ["users", "orders"]
 EVENTLOG = "eventlog"
+KEYS = "keys"  # the data keys of personal fields, apart from the log and its backups
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
 
-# Data keys of personal fields: the table that holds them, and the key-encryption key that wraps them (32 bytes
-# in base64). Without one it follows from SECRET_KEY, which then cannot change without `manage.py rotate_keys`.
-PERSONAL_KEYS = "users.PersonalKey"
+# The key-encryption key (32 bytes in base64) wraps the data keys of personal fields. Without it, a key is derived from
+# SECRET_KEY, and when SECRET_KEY changes, `manage.py rotate_keys` must run.
 
 
-def key_encryption_key(text: str) -> bytes:
+def key_encryption_key(text: str, name: str = "KEY_ENCRYPTION_KEY") -> bytes:
     try:
         key = base64.urlsafe_b64decode(text)
     except ValueError:
         key = b""
     if len(key) != 32:
-        raise ImproperlyConfigured("KEY_ENCRYPTION_KEY is 32 bytes in base64: `openssl rand -base64 32` makes one")
+        raise ImproperlyConfigured(f"{name}: a key is 32 bytes in base64; `openssl rand -base64 32` makes one")
     return key
 
 
 DERIVED_KEY = hashlib.sha256(b"headrace key-encryption key" + SECRET_KEY.encode()).digest()
 PREVIOUS_KEY_ENCRYPTION_KEYS = [
     DERIVED_KEY,
-    *(key_encryption_key(text) for text in env.list("PREVIOUS_KEY_ENCRYPTION_KEYS", default=[])),
+    *(
+        key_encryption_key(text, "PREVIOUS_KEY_ENCRYPTION_KEYS")
+        for text in env.list("PREVIOUS_KEY_ENCRYPTION_KEYS", default=[])
+    ),
 ]
 KEY_ENCRYPTION_KEY = key_encryption_key(
     env.str("KEY_ENCRYPTION_KEY", default="") or base64.b64encode(DERIVED_KEY).decode()
 )
 
-# inline: a command's request also projects its events. worker: `manage.py run_projectors` does.
+# inline: the request of a command also projects its events. worker: `manage.py run_projectors` projects them.
 PROJECTIONS = env.str("PROJECTIONS", default="inline")
 if PROJECTIONS not in ("inline", "worker"):
-    raise ImproperlyConfigured(f"PROJECTIONS is inline or worker, not {PROJECTIONS!r}")
-# How long the first answer to an Idempotency-Key is given again; no less than a day.
+    raise ImproperlyConfigured("PROJECTIONS is inline or worker")
+# How long the answer to an Idempotency-Key is kept; at least a day.
 IDEMPOTENCY_KEPT = timedelta(hours=max(24, env.int("IDEMPOTENCY_HOURS", default=48)))
-# Live streams a customer may have open on one process; staff may have any number.
+# How many live streams a customer may have open at one process. Staff may have any number.
 STREAMS_PER_CUSTOMER = env.int("STREAMS_PER_CUSTOMER", default=10)
-# Seconds that a client may take nothing of what it is sent before it is cut off.
+# How many queries of one login may wait for a position at one process.
+WAITS_PER_LOGIN = env.int("WAITS_PER_LOGIN", default=20)
+# How many commands a login may send to one process in a minute.
+COMMANDS_PER_MINUTE = max(1, env.int("COMMANDS_PER_MINUTE", default=600))
+STAFF_COMMANDS_PER_MINUTE = max(1, env.int("STAFF_COMMANDS_PER_MINUTE", default=120_000))
+# How many tokens a login may have. One more ends the oldest.
+TOKENS_PER_LOGIN = max(1, env.int("TOKENS_PER_LOGIN", default=20))
+# Seconds within which a request must have come, and its answer been taken, unless it goes on at a least pace.
 CLIENT_PATIENCE = env.float("CLIENT_PATIENCE", default=30)
+# Threads of a server process that one login can hold, for queries, for commands and for requests with a password;
+# each pool has one thread more. To hash a password takes 100 MB and every core.
+WEB_THREADS = env.int("WEB_THREADS", default=4)
+COMMAND_THREADS = env.int("COMMAND_THREADS", default=4)
+PASSWORD_THREADS = env.int("PASSWORD_THREADS", default=1)
+WEB_QUEUE = env.int("WEB_QUEUE", default=100)  # requests that may wait for the threads of one pool
 # Kills the process at a named point of a command; for crash tests only.
 FAILPOINT = env.str("FAILPOINT", default="")
 
@@ -79,6 +98,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     f"apps.{EVENTLOG}",
+    f"apps.{EVENTLOG}.encryption",
     *(f"apps.{service}" for service in SERVICES),
 ]
 
@@ -115,7 +135,7 @@ TEMPLATES = [
 ]
 
 
-# Ends the name of every database: opens those that `replay_events --into <suffix>` has built beside the live ones.
+# A suffix of the name of every database, to open those that `replay_events --into <suffix>` has built.
 DATABASE_SUFFIX = env.str("DATABASE_SUFFIX", default="")
 
 
@@ -123,24 +143,49 @@ def suffixed(name: str) -> str:
     return f"{name}_{DATABASE_SUFFIX}" if DATABASE_SUFFIX else name
 
 
+# Web and workers give up a statement that hangs. What an operator runs (a replay, an import, a migration) may take
+# long.
+SERVES = Path(sys.argv[0]).name != "manage.py" or sys.argv[1:2] in (["runserver"], ["run_projectors"])
+
+
+def postgresql_options(given: dict[str, object], *, kept: bool, hosts: int) -> dict[str, object]:
+    """The options of a connection, so that nothing waits for ever; those `given` in the URL override them.
+
+    A host that vanishes is noticed within seconds: by keepalives if an answer is awaited, and by `tcp_user_timeout` (in
+    ms) if something was sent. A process that was stopped in a transaction must not hold its locks for ever.
+    """
+    server = "-c idle_in_transaction_session_timeout=30s"
+    server += " -c statement_timeout=15s -c lock_timeout=10s" if SERVES else ""
+    server += "" if kept else " -c synchronous_commit=off"
+    return {
+        "connect_timeout": 5,
+        "tcp_user_timeout": 5000,
+        "keepalives": 1,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        **({"target_session_attrs": "read-write"} if hosts > 1 else {}),
+        # Bound by the server, statements are prepared there and planned once.
+        "server_side_binding": True,
+        "prepare_threshold": 5,
+        **given,
+        "options": f"{server} {given.get('options', '')}".strip(),  # of two that differ the later one holds
+    }
+
+
 def database(alias: str) -> dict[str, object]:
     """The database of an alias: `<ALIAS>_DATABASE_URL`, or a SQLite file under DATA_DIR, with DATABASE_SUFFIX.
 
-    The log is the truth, so each of its commits is synced. Read databases can be rebuilt, and catch up from
-    the checkpoint that a crash leaves them, so theirs are not, but for the one with the data keys of personal fields.
-    Where commits are synced, SQLite also overwrites whatever is deleted; elsewhere not the pages of a dropped table.
+    The log, the data keys and `default` cannot be rebuilt, so each of their commits is synced to the disk. The read
+    databases are not synced: after a crash of the server they catch up from their checkpoint, or are rebuilt.
+    If its commits are synced, SQLite also overwrites what is deleted. Otherwise it does not overwrite the pages of a
+    dropped table, which would slow each rebuild.
     """
-    kept = alias not in SERVICES or alias == PERSONAL_KEYS.partition(".")[0].lower()
-    url = env.str(f"{alias.upper()}_DATABASE_URL", default="")
-    if url:
-        parsed = env.db_url_config(url)
+    kept = alias not in SERVICES
+    if parsed := env.database(f"{alias.upper()}_DATABASE_URL"):
         if "postgresql" in parsed["ENGINE"]:
-            # A process that was stopped in a transaction must not hold its locks for ever.
-            server = "-c idle_in_transaction_session_timeout=30s" + ("" if kept else " -c synchronous_commit=off")
-            # Bound by the server, statements are prepared there and planned once.
-            bound = {"server_side_binding": True, "prepare_threshold": 5}
-            options = {"connect_timeout": 5, "options": server, **bound, **parsed.get("OPTIONS", {})}
             host = unquote(parsed["HOST"])  # a unix socket's directory comes percent-encoded
+            options = postgresql_options(parsed.get("OPTIONS", {}), kept=kept, hosts=host.count(",") + 1)
             name = suffixed(parsed["NAME"])
             return {**parsed, "NAME": name, "HOST": host, "OPTIONS": options, "CONN_MAX_AGE": 60}
         file = Path(parsed["NAME"])
@@ -161,7 +206,8 @@ def database(alias: str) -> dict[str, object]:
     }
 
 
-DATABASES = {alias: database(alias) for alias in ("default", *SERVICES, EVENTLOG)}
+# In the order in which `migrate` goes through them: the keys come before `users`, where they were.
+DATABASES = {alias: database(alias) for alias in ("default", KEYS, *SERVICES, EVENTLOG)}
 DATABASE_ROUTERS = ["config.routers.ServiceRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -173,21 +219,43 @@ AUTH_PASSWORD_VALIDATORS = [
         "CommonPasswordValidator",
         "NumericPasswordValidator",
     )
-]
+] + [{"NAME": "apps.users.write.credentials.PasswordRule"}]
 AUTHENTICATION_BACKENDS = ["apps.users.write.logins.PageBackend"]
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 
-NUM_PROXIES = env.int("NUM_PROXIES", default=0)  # in front, trusted to say who asks and whether by TLS
+NUM_PROXIES = env.int(
+    "NUM_PROXIES", default=0
+)  # proxies in front that are trusted to report a client's address, and whether it uses TLS
+
+# How many tries there may be in a period: failed logins of an account from one network address, of an account, and from
+# one network address; registrations from one network address; changes of one's own e-mail address. `login_account` is
+# larger than `login_address`, so that no single address can lock an account out.
+RATES = {
+    "login": "10/minute",
+    "login_account": "200/hour",
+    "login_address": "100/hour",
+    "registration": "20/hour",
+    "change_email": "10/hour",
+}
+
+
+def rate(scope: str, default: str) -> str:
+    name = f"{scope.upper()}_RATE"
+    text = env.str(name, default=default)
+    if not re.fullmatch(r"[1-9][0-9]{0,5}/(second|minute|hour|day)", text):
+        raise ImproperlyConfigured(f"{name} is like 10/minute or 200/hour, not {text!r}")
+    return text
+
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "apps.eventlog.api.authentication.BearerAuthentication",
         "apps.eventlog.api.authentication.CookieAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAdminUser"],
+    "DEFAULT_PERMISSION_CLASSES": ["apps.eventlog.api.access.DeclaredAccess"],
     "DEFAULT_PARSER_CLASSES": ["apps.eventlog.api.strict_json.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": [
         "apps.eventlog.api.strict_json.JSONRenderer",
@@ -197,12 +265,12 @@ REST_FRAMEWORK = {
     "DEFAULT_FILTER_BACKENDS": ["apps.eventlog.api.filters.StrictFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "apps.eventlog.api.openapi.ApiSchema",
     "EXCEPTION_HANDLER": "apps.eventlog.api.problems.exception_handler",
-    "DEFAULT_THROTTLE_RATES": {"login": "10/minute", "registration": "20/hour"},
+    "DEFAULT_THROTTLE_RATES": {scope: rate(scope, default) for scope, default in RATES.items()},
     "URL_FORMAT_OVERRIDE": None,
     "NUM_PROXIES": NUM_PROXIES,
 }
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(hours=10)}
-FORCE_SCRIPT_NAME = env.str("SCRIPT_NAME", default="") or None  # the path below which a proxy shows all of it
+FORCE_SCRIPT_NAME = env.str("SCRIPT_NAME", default="") or None  # the path under which a proxy serves the whole site
 SPECTACULAR_SETTINGS = {
     "TITLE": "Headrace",
     "DESCRIPTION": "Commands are POST, queries are GET; every change is an event.",
@@ -215,12 +283,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
-# Counts of failed logins and registrations hold across processes.
+# In the database, so that all processes share the counts of failed logins and registrations.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.db.DatabaseCache",
         "LOCATION": "throttle_cache",
-        "OPTIONS": {"MAX_ENTRIES": 100_000},  # so that a flood of names does not push the counts out
+        "OPTIONS": {"MAX_ENTRIES": 100_000},  # so many that a flood of names does not push the counts out
     }
 }
 
@@ -231,7 +299,7 @@ FORMAT_MODULE_PATH = ["config.formats"]  # instants as in the API, with seconds
 
 STATIC_URL = f"{FORCE_SCRIPT_NAME or ''}/static/"
 WHITENOISE_STATIC_PREFIX = "/static/"
-WHITENOISE_USE_FINDERS = True  # served from where the packages have them: nothing to collect
+WHITENOISE_USE_FINDERS = True  # files are served from their packages, so collectstatic need not run
 
 LOGGING = {
     "version": 1,

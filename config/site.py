@@ -4,12 +4,16 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
-from django.contrib.admin import AdminSite
+from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.admin.apps import AdminConfig
 from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver, path, reverse
 
-OWN_DATABASES = (*settings.SERVICES, settings.EVENTLOG)
+from apps.eventlog.admin.lookups import CheckedLookups
+from apps.eventlog.admin.pages import SEE_JOBS
+from apps.eventlog.commands import Actor
+
+OWN_DATABASES = (*settings.SERVICES, settings.EVENTLOG, settings.KEYS)
 
 
 class Site(AdminSite):
@@ -17,13 +21,18 @@ class Site(AdminSite):
     index_title = "Databases"
     index_template = "eventlog/admin/index.html"
 
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Register pages, each with `CheckedLookups`, whoever wrote it."""
+        page = admin_class or ModelAdmin
+        super().register(model_or_iterable, type(page.__name__, (CheckedLookups, page), {}), **options)
+
     def get_urls(self) -> list[URLPattern | URLResolver]:
         from apps.eventlog.admin.projectors import projectors  # noqa: PLC0415  (needs the models)
 
         return [path("projectors/", self.admin_view(projectors), name="projectors"), *super().get_urls()]
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """The services, the log, and then logins with tokens; the models of each in the order of models.py."""
+        """Services, log, data keys, then logins with tokens; the models of each in the order of models.py."""
         listed = self._build_app_dict(request, app_label)
         for label, app in listed.items():
             order = list(apps.get_app_config(label).get_models())
@@ -36,14 +45,14 @@ class Site(AdminSite):
             app["database"] = label if label in OWN_DATABASES else "default"
             for model in app["models"]:
                 model["about"] = _about(model["model"])
-        if settings.EVENTLOG in listed:
+        if settings.EVENTLOG in listed and Actor.of(request.user).may(SEE_JOBS):
             listed[settings.EVENTLOG]["models"].insert(1, _projectors())
         return [listed[label] for label in sorted(listed, key=[*OWN_DATABASES, *listed].index)]
 
 
 def _projectors() -> dict[str, Any]:
-    """An entry for the projectors page, as if it were a model."""
-    about = "How far each projector has come; rebuild one, or compare its rows with the log."
+    """The entry of the projectors page, in the form of a model's entry."""
+    about = "The position of each projector. Rebuild one, or compare it with the log."
     links = {"admin_url": reverse("admin:projectors"), "add_url": None, "view_only": True}
     return {"name": "Projectors", "object_name": "Projectors", "about": about, **links}
 
@@ -53,7 +62,7 @@ class SiteConfig(AdminConfig):
 
 
 def _about(model: type) -> str:
-    """The first line of a model's docstring, if the model is ours and has one. Django makes one up if it has none."""
+    """The first line of the docstring of one of our models; empty if Django has made the docstring up."""
     texts = (kind.__doc__ or "" for kind in model.__mro__ if kind.__module__.startswith("apps."))
     return next((text.split("\n")[0] for text in texts if not text.startswith(f"{model.__name__}(")), "").replace(
         "`", ""

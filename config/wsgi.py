@@ -1,4 +1,4 @@
-"""The WSGI application, for servers that need no live stream."""
+"""The WSGI application, for servers without the live stream."""
 
 import os
 

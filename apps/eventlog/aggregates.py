@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Self, TypeVar
 from uuid import UUID
 
-from apps.eventlog.events import DomainEvent, RecordedEvent
+from apps.eventlog.events import DomainEvent, RecordedEvent, UnknownEvent
 
 Applier = TypeVar("Applier", bound=Callable[..., None])
 
@@ -31,7 +31,7 @@ class Aggregate:
     """Base of every aggregate: one stream, `<category>-<id>`, folded by methods marked `@applies`.
 
     `version` counts the recorded events, `last` is the last of them, and `position` is the position of that one.
-    `pending_events` and `pending_claims` are what the methods have decided and the repository has not stored yet.
+    `pending_events` are what the methods have decided and the repository has not stored yet.
     """
 
     registry: ClassVar[dict[str, type["Aggregate"]]] = {}
@@ -50,7 +50,6 @@ class Aggregate:
         self.position = 0
         self.last: RecordedEvent | None = None
         self.pending_events: list[DomainEvent] = []
-        self.pending_claims: list[tuple[str, str, bool]] = []
 
     @property
     def stream(self) -> str:
@@ -61,13 +60,20 @@ class Aggregate:
         """The user who owns this. The first event decides it for ever. None means that only staff may touch it."""
         return None
 
+    def holds(self) -> set[tuple[str, str]]:
+        """The values that this aggregate holds now and no other may hold: pairs of a scope and the value."""
+        return set()
+
     def apply(self, event: DomainEvent) -> None:
         getattr(self, self._appliers[type(event)])(event)
 
     def fold(self, history: Iterable[RecordedEvent]) -> Self:
-        """Apply recorded events, oldest first."""
+        """Apply recorded events, oldest first. Raises `UnknownEvent` at one that this code cannot read or apply."""
         for recorded in history:
-            self.apply(recorded.event)
+            event = recorded.event
+            if type(event) not in self._appliers:
+                raise UnknownEvent(f"{recorded.type} at position {recorded.position} is no event of {self.category}")
+            self.apply(event)
             self.version, self.position, self.last = recorded.stream_version, recorded.position, recorded
         return self
 
@@ -75,14 +81,6 @@ class Aggregate:
         """Decide that this happens. The event is applied here at once, and enters the log with the next append."""
         self.apply(event)
         self.pending_events.append(event)
-
-    def claim(self, scope: str, key: str) -> None:
-        """Reserve a value that no other stream may hold, in the transaction of the next append."""
-        self.pending_claims.append((scope, key, True))
-
-    def disclaim(self, scope: str, key: str) -> None:
-        """Give a reserved value back, in the transaction of the next append."""
-        self.pending_claims.append((scope, key, False))
 
     @staticmethod
     def require(condition: Any, rule: str) -> None:

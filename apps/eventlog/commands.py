@@ -1,34 +1,65 @@
 """What somebody wants: commands, who sends them, and what came of one."""
 
+from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 from uuid import UUID
 
 
 class Command:
-    """Base of every command: a frozen dataclass in a service's `write/commands.py`."""
+    """Base of every command: a frozen dataclass in a service's `write/commands.py`.
+
+    `permission` is what a member of staff needs to send it: `orders.change_order`.
+    """
 
     __slots__ = ()
+    permission: ClassVar[str] = ""
+
+
+def _none(permission: str) -> bool:
+    return False
+
+
+def _all(permission: str) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who sends a command: a customer by user id, a member of staff or the system by name."""
+    """Who sends a command: a customer by user id, a member of staff or the system by name.
+
+    `has_perm` answers whether a member of staff has a permission.
+    """
 
     name: str
     is_staff: bool = False
+    has_perm: Callable[[str], bool] = field(default=_none, compare=False, repr=False)
 
     @classmethod
     def customer(cls, user_id: UUID) -> Self:
         return cls(str(user_id))
+
+    @classmethod
+    def of(cls, login: Any) -> Self:
+        """Whom a login of Django's auth stands for. A customer's username is their user id."""
+        return cls(login.get_username(), login.is_staff, login.has_perm)
+
+    @classmethod
+    def operator(cls, name: str) -> Self:
+        """Somebody with a shell on the machine. They have every permission, since they can reach the databases."""
+        return cls(name, is_staff=True, has_perm=_all)
+
+    def may(self, permission: str) -> bool:
+        """True for a member of staff who has the permission. Customers have no permission, see `owns`."""
+        return self.is_staff and self.has_perm(permission)
 
     def owns(self, owner: UUID | None) -> bool:
         """True for staff, and for the customer whose user id this is."""
         return self.is_staff or (owner is not None and self.name == str(owner))
 
 
-SYSTEM = Actor("system", is_staff=True)
+SYSTEM = Actor.operator("system")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +67,7 @@ class Request:
     """How a command was sent: who sent it, what its events carry along, and the version that makes it conditional."""
 
     actor: Actor
-    metadata: dict[str, str]
+    metadata: dict[str, Any]
     expected_version: int | None = None
 
 

@@ -11,9 +11,9 @@ from django.db import transaction
 from apps.eventlog import commands, store
 from apps.eventlog.commands import SYSTEM, Actor, Command, Outcome, Request
 from apps.eventlog.delivery import inline
-from apps.eventlog.events import RecordedEvent
+from apps.eventlog.events import Payload, RecordedEvent
 from apps.eventlog.failpoints import failpoint
-from apps.eventlog.repository import PreconditionFailed
+from apps.eventlog.repository import Forbidden, PreconditionFailed
 
 C = TypeVar("C", bound=Command)
 Handler = Callable[[C], None]
@@ -30,6 +30,8 @@ def handles(command_type: type[C]) -> Callable[[Handler[C]], Handler[C]]:
     def register(handler: Handler[C]) -> Handler[C]:
         if command_type in _handlers:
             raise TypeError(f"{command_type.__name__} has a handler already")
+        if not command_type.permission:
+            raise TypeError(f"{command_type.__name__} declares no permission")
         _handlers[command_type] = handler
         return handler
 
@@ -43,6 +45,8 @@ def dispatch(
     expected_version: int | None = None,
     cause: RecordedEvent | None = None,
     complete: Callable[[Outcome], None] | None = None,
+    correlation_id: str | None = None,
+    metadata: Payload | None = None,
     wait: bool = True,
 ) -> Outcome:
     """Run a command and return its outcome; its events are committed when this returns.
@@ -53,9 +57,11 @@ def dispatch(
     With `expected_version`, raises `PreconditionFailed` if the aggregate has another version. Without it, a lost race
     is run again a few times, and then raises `store.WrongExpectedVersion`. `cause` is the event that led to the
     command. `complete` is called with the outcome in the transaction of the append. Raises what the handler raises:
-    `RuleBroken`, `NotFound`, `Forbidden`, `reservations.Reserved`.
+    `RuleBroken`, `NotFound`, `Forbidden`, `reservations.Reserved`; `Forbidden` also for staff without its permission.
     """
-    request = Request(actor, _metadata(command, actor, cause), expected_version)
+    if actor.is_staff and not actor.may(command.permission):
+        raise Forbidden(f"this needs the permission {command.permission}")
+    request = Request(actor, (metadata or {}) | _metadata(command, actor, cause, correlation_id), expected_version)
     outcome = copy_context().run(_handle, command, request, complete)
     failpoint("appended")
     # Nothing waits inside a reaction: the caller who has its cause delivered waits for what follows from it.
@@ -84,11 +90,12 @@ def _handle(command: Command, request: Request, complete: Callable[[Outcome], No
     raise AssertionError("the last try returns or raises")
 
 
-def _metadata(command: Command, actor: Actor, cause: RecordedEvent | None) -> dict[str, str]:
+def _metadata(command: Command, actor: Actor, cause: RecordedEvent | None, correlation_id: str | None) -> Payload:
     command_id = str(uuids.uuid7())
+    inherited = cause.metadata.get("correlation_id") if cause else None
     return {
         "actor": actor.name,
         "command": type(command).__name__,
-        "correlation_id": cause.metadata.get("correlation_id", command_id) if cause else command_id,
+        "correlation_id": correlation_id or inherited or command_id,
         "causation_id": str(cause.event_id) if cause else command_id,
     }

@@ -1,5 +1,6 @@
 """What happened: the events of a service, and their recorded form in the log."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
@@ -9,23 +10,41 @@ from uuid import UUID
 import msgspec
 
 from apps.eventlog import upcasting
+from apps.eventlog.commands import SYSTEM
 
 Payload = dict[str, Any]
 Field = TypeVar("Field")
 
 _PERSONAL = msgspec.Meta(extra_json_schema={"x-personal": True})
+ENCRYPTED = {"subject", "sealed"}  # the members of a personal field in the log
 ERASED = "[erased]"  # what a personal field reads after its person was erased
 
 Personal = Annotated[Field, _PERSONAL]
 """Marks a field about a person: `name: Personal[str]`. Encrypted in the log; `[erased]` after an erasure."""
 
 
-_decoders: dict[type, Callable[[msgspec.Raw], Any]] = {}
+def is_encrypted(value: Any) -> bool:
+    """Is this how the log has a personal field: `{"subject": <whose>, "sealed": <base64>}`?"""
+    return type(value) is dict and value.keys() == ENCRYPTED and type(value["subject"]) is str
+
+
+_decoders: dict[type, Callable[[bytes | msgspec.Raw], Any]] = {}
 _uuid = msgspec.json.Decoder(UUID).decode
 
 
 class UnknownEvent(Exception):
-    """The log holds an event that this code does not know: of an unknown type or a newer version."""
+    """This code cannot read an event of the log: an unknown type, a newer version, or a payload that does not fit."""
+
+
+class InvalidEvent(ValueError):
+    """An event may not enter the log: it breaks a rule of the log, or one of its own.
+
+    `event` names the event (its type, or what an import calls it), `field` the field, `rule` what the field must be.
+    """
+
+    def __init__(self, event: str, field: str, rule: str) -> None:
+        super().__init__(f"{event}: {field} {rule}")
+        self.event, self.field, self.rule = event, field, rule
 
 
 class DomainEvent:
@@ -33,6 +52,8 @@ class DomainEvent:
 
     The log stores the class as the type `<service>.<class name>`. If old payloads do not fit a change of the fields,
     the change needs a higher `schema_version` and an upcaster (`upcasting.py`).
+
+    What the fields must be beyond their types is in `check`, for no code may append or import an event that breaks it.
 
     Fields marked `Personal` are about one person. The person's id is in the name of the stream, or in the field that
     `subject` names. After an event with `erases`, nothing about its person can be read.
@@ -53,9 +74,19 @@ class DomainEvent:
         cls.personal = tuple(name for name, hint in hints.items() if _PERSONAL in getattr(hint, "__metadata__", ()))
         DomainEvent.types[cls.type] = cls
 
+    def check(self) -> None:
+        """Raise ValueError with a rule that the fields break. Asked when an event enters the log, not when it is read:
+        a rule of today must not make an event of yesterday unreadable.
+        """
+
     def payload(self) -> Payload:
         """This event's fields as JSON values: decimals, ids and instants as strings."""
         return msgspec.to_builtins(self)
+
+    @classmethod
+    def from_json(cls, text: bytes | msgspec.Raw) -> Self:
+        """The event of a payload as JSON; raises `msgspec.ValidationError` if it does not fit."""
+        return (_decoders.get(cls) or _decoder(cls))(text)
 
     @classmethod
     def from_payload(cls, data: Payload) -> Self:
@@ -63,7 +94,7 @@ class DomainEvent:
         return msgspec.convert(data, cls)
 
 
-def _decoder(kind: type[DomainEvent]) -> Callable[[msgspec.Raw], Any]:
+def _decoder(kind: type[DomainEvent]) -> Callable[[bytes | msgspec.Raw], Any]:
     """Decodes the text of a payload straight into an event of this class, without a dictionary in between."""
     return _decoders.setdefault(kind, msgspec.json.Decoder(kind).decode)
 
@@ -120,8 +151,21 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return msgspec.json.decode(self._data)
 
     @property
+    def stored_data(self) -> bytes:
+        """The text of the payload, to look for something in it without decoding it."""
+        return bytes(self._data)
+
+    @property
+    def stored_metadata(self) -> bytes:
+        return bytes(self._metadata)
+
+    @property
     def metadata(self) -> Payload:
         return msgspec.json.decode(self._metadata)
+
+    def size(self) -> int:
+        """How many bytes its payload and its metadata have as JSON."""
+        return memoryview(self._data).nbytes + memoryview(self._metadata).nbytes
 
     def with_data(self, data: Payload) -> "RecordedEvent":
         """The same event with another payload."""
@@ -142,22 +186,41 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
         known = DomainEvent.types.get(self.type)
         if known is None:
             raise UnknownEvent(f"{self.type} at position {self.position} is not an event of this code")
-        if self.schema_version == known.schema_version:
-            return (_decoders.get(known) or _decoder(known))(self._data)
         if self.schema_version > known.schema_version:
             raise UnknownEvent(
                 f"{self.type} at position {self.position} has version {self.schema_version}, "
                 f"this code knows up to {known.schema_version}"
             )
-        data = upcasting.upcast(self.type, self.schema_version, known.schema_version, self.data)
-        return known.from_payload(data)
+        try:
+            if self.schema_version == known.schema_version:
+                return (_decoders.get(known) or _decoder(known))(self._data)
+            data = upcasting.upcast(self.type, self.schema_version, known.schema_version, self.data)
+            return known.from_payload(data)
+        except Exception as error:  # an upcaster may raise anything
+            why = f"{type(error).__name__}: {error}"
+            raise UnknownEvent(f"{self.type} at position {self.position} does not fit its class: {why}") from error
 
-    def document(self) -> Payload:
-        """The event as the feed, histories and the stream show it."""
-        return msgspec.to_builtins({field: getattr(self, field) for field in FIELDS})
+    def document(self, customer: UUID | None = None) -> Payload:
+        """The event as the feed, histories and the stream show it.
+
+        A `customer` does not see the name of the member of staff who sent the command, only `staff`.
+        """
+        shown: Payload = msgspec.to_builtins({field: getattr(self, field) for field in FIELDS})
+        actor = shown["metadata"].get("actor")
+        if customer is not None and actor not in (None, str(customer), SYSTEM.name):
+            shown["metadata"]["actor"] = "staff"
+        return shown
 
 
 # What anybody is shown of an event, in the order of the columns, and the type that it is read as.
 FIELDS: dict[str, Any] = {
     field.name.removeprefix("_"): field.type for field in msgspec.structs.fields(RecordedEvent)
 } | {"event_id": UUID, "data": Payload, "metadata": Payload}
+
+_DASHED_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def stream_named(name: str) -> str:
+    """The name of a stream as the log has it: the digits of a UUID are read in either case and stored in lower case."""
+    category, dash, id = name.partition("-")
+    return f"{category}{dash}{id.lower()}" if _DASHED_ID.fullmatch(id) else name

@@ -77,6 +77,7 @@ class Reservation(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["scope", "key"], name="eventlog_reservation_once")]
+        indexes = [models.Index(fields=["stream"], name="eventlog_reservation_stream")]
 
     def __str__(self) -> str:
         return f"{self.scope} {self.key}"
@@ -128,6 +129,7 @@ class Job(models.Model):
     differences = models.JSONField(default=list)
 
     class Meta:
+        permissions = [("run_job", "Can rebuild and check read models")]
         ordering = ["-started_at"]
         indexes = [models.Index(fields=["projector", "started_at"], name="eventlog_job_projector")]
 
@@ -223,21 +225,3 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.projector} {self.stream} at {self.position}"
-
-
-class PersonalKey(models.Model):
-    """The data key of one person, wrapped by a key-encryption key; None if it was destroyed."""
-
-    objects: ClassVar[models.Manager[Self]]
-
-    subject = models.UUIDField(primary_key=True)
-    wrapped = models.BinaryField(null=True)
-    wrapped_by = models.CharField(max_length=16, default="", help_text="which key-encryption key")
-    destroyed_at = models.DateTimeField(null=True)
-
-    class Meta:
-        abstract = True
-        indexes = [models.Index(fields=["wrapped_by", "subject"], name="%(app_label)s_personal_key_by")]
-
-    def __str__(self) -> str:
-        return f"key of {self.subject}"

@@ -8,6 +8,7 @@ from uuid import UUID
 from apps.eventlog import commands, reservations, snapshots, store
 from apps.eventlog.aggregates import Aggregate, Erased
 from apps.eventlog.commands import Outcome
+from apps.eventlog.events import UnknownEvent
 
 Kind = TypeVar("Kind", bound=Aggregate)
 
@@ -34,7 +35,7 @@ def creating(kind: type[Kind], id: UUID) -> Iterator[Kind]:
     _require_version(aggregate)
     yield aggregate
     require_owner(aggregate.owner)
-    _append(aggregate)
+    _append(aggregate, held=set())
 
 
 def require_owner(owner: UUID | None) -> None:
@@ -48,9 +49,11 @@ def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False, even_erased
     """The aggregate as it is now. What its methods record is appended if the block ends without an error.
 
     Raises `NotFound`, `Forbidden` with `staff_only` if the actor is not staff, `Erased` without `even_erased` if the
-    person was erased, `PreconditionFailed`, and `store.WrongExpectedVersion` if somebody else appended first.
+    person was erased, `PreconditionFailed`, and `store.WrongExpectedVersion` if somebody else appended first. Raises
+    `data_keys.MissingKey` without `even_erased` if the person's data key is missing; to be erased, nobody needs one.
+    Raises `events.UnknownEvent` if this code cannot read the stream.
     """
-    aggregate = snapshots.load(kind, id)
+    aggregate = _load(kind, id, keys_required=not even_erased)
     if not aggregate.version:
         raise NotFound("not found")
     require_owner(aggregate.owner)
@@ -59,8 +62,25 @@ def editing(kind: type[Kind], id: UUID, *, staff_only: bool = False, even_erased
     if aggregate.erased and not even_erased:
         raise Erased("the person was erased")
     _require_version(aggregate)
+    held = aggregate.holds()
     yield aggregate
-    _append(aggregate)
+    _append(aggregate, held)
+
+
+def _load(kind: type[Kind], id: UUID, *, keys_required: bool) -> Kind:
+    try:
+        return snapshots.load(kind, id, keys_required=keys_required)
+    except UnknownEvent:
+        require_owner(_first_owner(kind, id))  # others must not learn that there is such a stream
+        raise
+
+
+def _first_owner(kind: type[Kind], id: UUID) -> UUID | None:
+    """The owner that the first event of a stream decides; None if this code cannot read it."""
+    try:
+        return kind(id).fold(store.read_stream(kind(id).stream, limit=1)).owner
+    except UnknownEvent:
+        return None
 
 
 def _require_version(aggregate: Aggregate) -> None:
@@ -68,13 +88,21 @@ def _require_version(aggregate: Aggregate) -> None:
         raise PreconditionFailed(f"{aggregate.stream} is at version {aggregate.version}")
 
 
-def _append(aggregate: Aggregate) -> None:
-    if not aggregate.pending_claims:
+def _append(aggregate: Aggregate, held: set[tuple[str, str]]) -> None:
+    """Append what the aggregate recorded, together with the difference between what it held and what it holds now."""
+    holds = aggregate.holds()
+    if holds == held:
         _append_events(aggregate)
         return
     with store.unit():
-        for scope, key, taken in aggregate.pending_claims:
-            (reservations.reserve if taken else reservations.release)(scope, key, aggregate.stream)
+        if aggregate.erased:
+            # By the stream: without the data key, nobody can say which values the aggregate held.
+            reservations.release_all(aggregate.stream)
+            held = holds
+        for scope, value in held - holds:
+            reservations.release(scope, value, aggregate.stream)
+        for scope, value in holds - held:
+            reservations.reserve(scope, value, aggregate.stream)
         _append_events(aggregate)
 
 

@@ -27,10 +27,14 @@ _lock = Lock()
 _kept: OrderedDict[str, Aggregate] = OrderedDict()
 
 
-def load(kind: type[Kind], id: UUID) -> Kind:
-    """The aggregate as its stream says, at version 0 if the stream has no event."""
+def load(kind: type[Kind], id: UUID, *, keys_required: bool = True) -> Kind:
+    """The aggregate as its stream says, at version 0 if the stream has no event.
+
+    Raises `data_keys.MissingKey` with `keys_required` if the stream cannot be read without a key that is missing.
+    """
     aggregate = kind(id)
-    aggregate, later = _resumed(aggregate) or (aggregate, store.read_stream(aggregate.stream))
+    resumed = _resumed(aggregate, keys_required)
+    aggregate, later = resumed or (aggregate, store.read_stream(aggregate.stream, keys_required=keys_required))
     remembered = aggregate.version
     aggregate.fold(later)
     if aggregate.erased:
@@ -40,13 +44,13 @@ def load(kind: type[Kind], id: UUID) -> Kind:
     return aggregate
 
 
-def _resumed(blank: Kind) -> tuple[Kind, Iterator[RecordedEvent]] | None:
+def _resumed(blank: Kind, keys_required: bool) -> tuple[Kind, Iterator[RecordedEvent]] | None:
     """A copy of the snapshot, which the caller may change, and the later events; None without a valid snapshot."""
     with _lock:
         kept = _kept.get(blank.stream)
     if kept is None or kept.last is None:
         return None
-    history = store.read_stream(blank.stream, after_version=kept.version - 1)
+    history = store.read_stream(blank.stream, after_version=kept.version - 1, keys_required=keys_required)
     last = next(history, None)
     if last is None or last.event_id != kept.last.event_id:
         _forget(blank.stream)

@@ -1,6 +1,7 @@
 """The log: append events to streams, read them back. Everybody but the admin reaches the event table through here."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -8,21 +9,26 @@ from datetime import datetime
 from typing import Any, Unpack
 from uuid import UUID
 
+import msgspec
 import uuid_utils.compat as uuids
 from django.db import connections, transaction
 
+from apps.eventlog.aggregates import Aggregate
 from apps.eventlog.database import statements
 from apps.eventlog.encryption import personal_fields
 from apps.eventlog.events import DomainEvent, Payload, Place, RecordedEvent
-from apps.eventlog.log import instants, places, queries
+from apps.eventlog.log import admission, importing, instants, places, queries
 from apps.eventlog.log.engine import ALIAS, engine
+from apps.eventlog.log.importing import ExportedEvent
 from apps.eventlog.log.queries import Conditions
+from apps.eventlog.log.records import Answer, EventIdTaken, Expected
 from apps.eventlog.models import Import
 
 PAGE = 1000  # events that an iterator holds at a time
 STREAMS_PAGE = 4000
 NEWEST = 2**31  # beyond every stream version
 
+ANY, EXISTS = Expected.ANY, Expected.EXISTS
 Events = Iterator[RecordedEvent]
 LogWentBack = places.LogWentBack
 Until = int | datetime | None
@@ -31,55 +37,87 @@ Until = int | datetime | None
 class WrongExpectedVersion(Exception):
     """The stream is not at the version that the caller saw; `actual` is the version it is at."""
 
-    def __init__(self, stream: str, expected: int, actual: int) -> None:
-        super().__init__(f"{stream} is at version {actual}, not {expected}")
+    def __init__(self, stream: str, expected: int | Expected, actual: int) -> None:
+        wanted = "1 or more" if expected is EXISTS else expected
+        super().__init__(f"{stream} is at version {actual}, not {wanted}")
         self.stream, self.expected, self.actual = stream, expected, actual
-
-
-class EventIdTaken(Exception):
-    """An event with this id, but another content or in another stream, is already in the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """Where an append ended: the position and the stream version of its last event."""
+    """Where an append ended: the position and the stream version of its last event, and the positions of all."""
 
     position: int
     version: int
+    positions: tuple[int, ...]
 
 
 def append(
     stream: str,
     events: Sequence[DomainEvent],
     *,
-    expected_version: int,
+    expected_version: int | Expected,
     metadata: Payload | None = None,
     event_ids: Sequence[UUID] | None = None,
 ) -> Appended:
     """Append events to a stream, all or none; inside `unit()`, together with everything else there.
 
-    `stream` is `<category>-<id>`. `expected_version` is the version that the caller saw, 0 for a new stream.
-    `metadata` (JSON values) is stored with each event. With `event_ids`, one for each event, a repeated append is
-    recognised: it answers as the first did and writes nothing. Personal fields are stored encrypted.
+    `stream` is `<category>-<id>`. `expected_version` is the version that the caller saw, 0 for a new stream; `ANY`
+    takes whatever version the stream has, `EXISTS` any but 0. `metadata` (JSON values) is stored with each event. With
+    `event_ids`, one for each event, the same append sent again is recognised: it answers as the first did and writes
+    nothing. Personal fields are stored encrypted.
 
-    Raises `WrongExpectedVersion`, `EventIdTaken`, and `aggregates.Erased` if personal fields are about somebody who
-    was erased.
+    Raises `InvalidEvent` before anything is written (see `log/admission.py`), `WrongExpectedVersion`, `EventIdTaken`,
+    `aggregates.Erased` if personal fields are about somebody who was erased, and `data_keys.MissingKey`.
     """
     if not events:
         raise ValueError("append needs at least one event")
-    if not all(stream.partition("-")):
-        raise ValueError(f"{stream!r} is not <category>-<id>")
-    documents: list[Payload] = [
-        {"event_id": id, "type": event.type, "schema_version": event.schema_version, "data": event.payload()}
-        for event, id in zip(events, event_ids or [uuids.uuid7() for _ in events], strict=True)
+    if type(expected_version) is not int and not isinstance(expected_version, Expected):
+        raise ValueError(f"expected_version is a whole number, store.ANY or store.EXISTS, not {expected_version!r}")
+    admission.check_stream(stream)
+    payloads = [admission.check_event(event) for event in events]
+    about = admission.check_metadata(metadata or {}, events[0].type)
+    documents = _documents(events, payloads, event_ids, (metadata or {}).get("correlation_id"))
+    personal_fields.conceal(stream, documents, lambda subject: has_encrypted(subject, stream))
+    for document in documents:
+        admission.check_size(len(msgspec.json.encode(document["data"])) + len(about), document["type"])
+    answer = _append(stream, expected_version, documents, about)
+    if answer.outcome == "conflict":
+        raise WrongExpectedVersion(stream, expected_version, answer.version)
+    if answer.taken is not None:
+        [holder] = engine().read(queries.with_ids([answer.taken]))
+        raise EventIdTaken(answer.taken, holder)
+    return Appended(answer.positions[-1], answer.version, tuple(answer.positions))
+
+
+def _documents(
+    events: Sequence[DomainEvent], payloads: list[Payload], ids: Sequence[UUID] | None, correlation_id: str | None
+) -> list[Payload]:
+    ids = [uuids.uuid7() for _ in events] if ids is None else list(ids)
+    admission.check_ids(ids)
+    if twice := [id for id, times in Counter(ids).items() if times > 1]:
+        raise EventIdTaken(twice[0], "another event of this append")
+    return [
+        {
+            "event_id": id,
+            "type": event.type,
+            "schema_version": event.schema_version,
+            "data": payload,
+            "correlation_id": correlation_id,
+        }
+        for event, payload, id in zip(events, payloads, ids, strict=True)
     ]
-    personal_fields.conceal(stream, events, documents)
-    outcome, position, version = engine().append(stream, expected_version, documents, metadata or {})
-    if outcome == "conflict":
-        raise WrongExpectedVersion(stream, expected_version, version)
-    if outcome == "taken":
-        raise EventIdTaken(f"an event id of this append to {stream} belongs to another event")
-    return Appended(position, version)
+
+
+def _append(stream: str, expected: int | Expected, documents: list[Payload], metadata: bytes) -> Answer:
+    """With `ANY`, again until nobody else is faster."""
+    if not isinstance(expected, Expected) and not 0 <= expected < NEWEST:
+        newest = last(stream)
+        return Answer("conflict", [], newest.stream_version if newest else 0)
+    while True:
+        answer = engine().append(stream, expected, documents, metadata)
+        if answer.outcome != "conflict" or expected is not ANY:
+            return answer
 
 
 def unit() -> AbstractContextManager[None]:
@@ -102,6 +140,11 @@ def head() -> int:
     return _value(queries.head()) or 0
 
 
+def is_empty() -> bool:
+    """Is there no event, or not even a table of events yet?"""
+    return queries.TABLE not in connections[ALIAS].introspection.table_names() or not head()
+
+
 def last_position() -> int:
     """The last position that was ever taken, by an append that may have been rolled back."""
     return engine().last_position()
@@ -114,26 +157,48 @@ def position_at(until: int | datetime) -> int:
     return instants.blocks.position_at(until, safe_position())
 
 
+def has_encrypted(subject: UUID, *streams: str) -> bool:
+    """Does the log have something encrypted about a person: in one of their streams, or in an event that names them?
+
+    Their streams are those of every aggregate and of the categories of `streams`. Each is one look at an index. Events
+    that name a person as their `subject` have no index, so all events of such a type are looked through.
+    """
+    categories = {*Aggregate.registry, *(stream.partition("-")[0] for stream in streams)}
+    naming = [kind.type for kind in DomainEvent.types.values() if kind.personal and kind.subject]
+    query = queries.encrypted_about(str(subject), [f"{category}-{subject}" for category in categories], naming)
+    return bool(statements.rows(ALIAS, *query))
+
+
 def position_of(stream: str, version: int | None = None) -> int | None:
     """The position of a version of a stream, by default of its last; None if the stream has no such version."""
     return _value(queries.position_of(stream, version))
 
 
 def read_stream(
-    stream: str, *, after_version: int = 0, until: Until = None, limit: int | None = None, backwards: bool = False
+    stream: str,
+    *,
+    after_version: int = 0,
+    until: Until = None,
+    limit: int | None = None,
+    backwards: bool = False,
+    keys_required: bool = False,
 ) -> Events:
     """The events of one stream, oldest first; with `backwards`, newest first.
 
     They lie beyond `after_version`, and up to `until`, a position or an instant. `limit` is the most events to read.
-    Reads page by page, so memory stays constant.
+    Reads page by page, so memory stays constant. With `keys_required`, raises `data_keys.MissingKey` if a personal
+    field cannot be read and nobody was erased.
     """
     end = None if until is None else position_at(until)
-    return _stream_pages(stream, range(after_version + 1, NEWEST), end, limit, backwards=backwards)
+    versions = range(after_version + 1, NEWEST)
+    return _stream_pages(stream, versions, end, limit, backwards=backwards, keys_required=keys_required)
 
 
-def _stream_pages(stream: str, versions: range, end: int | None, limit: int | None, *, backwards: bool) -> Events:
+def _stream_pages(
+    stream: str, versions: range, end: int | None, limit: int | None, *, backwards: bool, keys_required: bool
+) -> Events:
     for size in _page_sizes(limit):
-        page = _reveal(queries.stream_page(stream, versions, end, size, backwards=backwards))
+        page = _reveal(queries.stream_page(stream, versions, end, size, backwards=backwards), keys_required)
         yield from page
         if len(page) < size:
             return
@@ -186,17 +251,26 @@ def _pages(
 
 
 def read_page(
-    *, after: int | Place, end: int, limit: int, encrypted: bool = False, **conditions: Unpack[Conditions]
+    *,
+    after: int | Place,
+    end: int,
+    limit: int,
+    backwards: bool = False,
+    encrypted: bool = False,
+    **conditions: Unpack[Conditions],
 ) -> list[RecordedEvent]:
-    """One page of `read_all`, up to an `end` that was at or before the safe position."""
+    """One page of `read_all`, up to an `end` that was at or before the safe position; `backwards`, from there back.
+
+    With a place, raises `LogWentBack` unless the log has that event there.
+    """
     place = after if isinstance(after, Place) else Place(after)
     if place.event_id is None:
-        page = engine().read(queries.page(place.position, limit, conditions))
+        page = engine().read(queries.page(place.position, limit, conditions, back_from=end if backwards else None))
     else:
         page = engine().read(queries.page_from(place.position, limit, conditions))
         places.require(place, page[0].place if page else None)
         page = page[1:]
-    # `end` is not in the query: PostgreSQL has no statistics of that range, expects few rows in it, and sorts them all.
+    # Forwards, `end` is not in the query: PostgreSQL would expect few rows in that range, and sort them all.
     page = [event for event in page if event.position <= end]
     return page if encrypted else personal_fields.reveal(page)
 
@@ -234,6 +308,11 @@ def any_after(
     return places.look(position, until=until, category=category, types=types).news
 
 
+def read_whole(streams: Collection[str]) -> list[RecordedEvent]:
+    """All events of these streams, stream by stream, each oldest first."""
+    return _reveal(queries.of_streams(streams)) if streams else []
+
+
 def read_streams(category: str, *, until: int, first: str = "", end: str = "", ahead: bool = True) -> Events:
     """The events of a category stream by stream, each stream oldest first, up to a position.
 
@@ -267,19 +346,36 @@ def stream_ranges(category: str, events: int) -> Iterator[tuple[str, str]]:
         first = end
 
 
-def restore(documents: list[Payload]) -> int:
-    """Write exported events (documents with typed ids and instants) as they were recorded.
+def import_events(events: Sequence[ExportedEvent], check: Callable[[set[str]], None] = lambda streams: None) -> int:
+    """Write exported events as they were recorded, all or none; returns how many were not in the log already.
 
-    An event whose id is already in the log is passed over. An event keeps its position if that lies beyond the last
-    position of this log; otherwise it takes the next one. `Import` records which positions were written. Returns how
-    many. On PostgreSQL this needs the rights of the log's owner.
-    Raises IntegrityError if an event is not the next of its stream.
+    If any are written, `check` is called with the streams of the events. What it raises undoes the import.
+    An event keeps its position if that lies beyond the last position of this log; otherwise it takes the next one.
+    Likewise an instant before the last one of the stream becomes that one. `Import` records which positions were
+    written. Personal fields in clear text are encrypted. On PostgreSQL this needs the rights of the log's owner.
+
+    Raises `InvalidEvent`, `EventIdTaken`, and what `append` raises about data keys.
     """
+    if not events:
+        return 0
     with unit():
-        written, before, last = engine().restore(documents)
-        if written and not Import.objects.filter(last=before).update(last=last):
-            Import.objects.create(first=before + 1, last=last)
-    return written
+        before = engine().lock()
+        known = engine().read(queries.with_ids([event.event_id for event in events]))
+        newest = engine().read(queries.last_of({event.stream for event in events}))
+        by_id, ends = {each.event_id: each for each in known}, {each.stream: each for each in newest}
+        rows = importing.rows(events, before, by_id, ends, _conceal)
+        if rows:
+            engine().write(rows)
+            last = rows[-1].position
+            if not Import.objects.filter(last=before).update(last=last):
+                Import.objects.create(first=before + 1, last=last)
+            check({event.stream for event in events})
+            engine().continue_after(last)
+    return len(rows)
+
+
+def _conceal(stream: str, document: Payload) -> None:
+    personal_fields.conceal(stream, [document], lambda subject: has_encrypted(subject, stream))
 
 
 def import_end(position: int) -> int | None:
@@ -293,9 +389,9 @@ def refresh_statistics() -> None:
     engine().refresh_statistics()
 
 
-def _reveal(query: statements.Query) -> list[RecordedEvent]:
+def _reveal(query: statements.Query, keys_required: bool = False) -> list[RecordedEvent]:
     """The events of a query, with readable personal fields; they read `[erased]` if the person was erased."""
-    return personal_fields.reveal(engine().read(query))
+    return personal_fields.reveal(engine().read(query), keys_required=keys_required)
 
 
 def _value(query: statements.Query) -> Any:

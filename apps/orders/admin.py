@@ -42,7 +42,7 @@ class OrderAdmin(DocumentAdmin):
             ["SKU", "Quantity", "Unit price", "Amount"], [[line[name] for name in columns] for line in order.lines]
         )
 
-    @admin.action(description="Cancel, with a reason")
+    @admin.action(description="Cancel, with a reason", permissions=["act"])
     def cancel(self, request: HttpRequest, orders: QuerySet[Order]) -> HttpResponse | None:
         return act_with_reason(self, request, orders, "Cancel", sending(request, CancelOrder))
 

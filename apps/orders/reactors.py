@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from apps.eventlog.dispatch import dispatch
-from apps.eventlog.events import RecordedEvent
+from apps.eventlog.events import RecordedEvent, UnknownEvent
 from apps.eventlog.projectors import on
 from apps.eventlog.reactors import Reactor
 from apps.orders.events import OrderPlaced
@@ -21,8 +21,14 @@ class CancelOrdersOfInactiveCustomers(Reactor):
 
     @on(UserDeactivated)
     def customer_deactivated(self, event: UserDeactivated, recorded: RecordedEvent) -> None:
+        unreadable = None
         for order_id in queries.unpaid_orders_of(recorded.stream_id, placed_before=recorded.position):
-            self._cancel(order_id, recorded)
+            try:
+                self._cancel(order_id, recorded)
+            except UnknownEvent as error:
+                unreadable = error
+        if unreadable:  # only now, so that one order does not keep the others from being cancelled
+            raise unreadable
 
     @on(OrderPlaced)
     def order_placed(self, event: OrderPlaced, recorded: RecordedEvent) -> None:

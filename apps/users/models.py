@@ -19,17 +19,19 @@ class User(models.Model):
     id = models.UUIDField(primary_key=True)
     version = models.PositiveIntegerField()
     email = models.CharField(max_length=254)
+    mailbox = models.CharField(max_length=800, db_default="", help_text="the address as it is compared and searched")
     name = models.CharField(max_length=200)
     status = models.CharField(max_length=10, choices=Status)
     registered_at = models.DateTimeField()
     updated_at = models.DateTimeField()
 
     class Meta:
+        permissions = [("erase_user", "Can erase user for ever")]
         ordering = ["-registered_at", "-id"]
         indexes = [
             models.Index(fields=["registered_at", "id"], name="users_user_registered"),
             models.Index(fields=["status", "registered_at", "id"], name="users_user_status"),
-            models.Index(fields=["email", "registered_at", "id"], name="users_user_email"),
+            models.Index(fields=["mailbox", "registered_at", "id"], name="users_user_mailbox"),
         ]
 
     def __str__(self) -> str:
@@ -41,8 +43,4 @@ class Checkpoint(eventlog.Checkpoint):
 
 
 class DeadLetter(eventlog.DeadLetter):
-    pass
-
-
-class PersonalKey(eventlog.PersonalKey):
     pass

@@ -1,6 +1,7 @@
 """What the benchmark's commands run on: an account that takes deposits."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 from uuid import UUID
 
 from apps.eventlog.aggregates import Aggregate, applies
@@ -31,6 +32,7 @@ class Account(Aggregate):
 
 @dataclass(frozen=True, slots=True)
 class Deposit(Command):
+    permission: ClassVar[str] = "account.change_account"
     account_id: UUID
     amount: int
     note: str

@@ -1,3 +1,5 @@
+from tests.support.exported import import_documents
+
 """`make bench-personal`: what the encryption of personal fields costs an append and a rebuild.
 
 Appends: one process, one event an append, plain and with two personal fields, in turns. Rebuilds: two logs of the
@@ -44,7 +46,7 @@ def appends(rounds: int) -> dict[str, float]:
 
     versions: dict[str, int] = {}
     known = [uuid4() for _ in range(KNOWN)]
-    data_keys.find_or_make(known)
+    data_keys.find_or_make(known, lambda _: False)
     kinds = {
         "plain": (Noted, uuid4),
         "personal, of a known person": (NotedPrivately, lambda: random.choice(known)),
@@ -67,7 +69,6 @@ def histories(users: int) -> Iterator[tuple[str, list[Any]]]:
 
 
 def fill(events: int, *, encrypted: bool) -> None:
-    from apps.eventlog import store
     from apps.eventlog.delivery import projecting
     from apps.eventlog.encryption import personal_fields
 
@@ -77,15 +78,15 @@ def fill(events: int, *, encrypted: bool) -> None:
             {"event_id": uuid4(), "type": event.type, "schema_version": 1, "data": event.payload()} for event in history
         ]
         if encrypted:
-            personal_fields.conceal(stream, history, documents)
+            personal_fields.conceal(stream, documents, lambda _: False)
         for version, document in enumerate(documents, start=1):
             position += 1
             about = {"position": position, "stream": stream, "stream_version": version, "metadata": {}}
             batch.append(document | about | {"recorded_at": datetime.now(UTC)})
         if len(batch) >= BATCH:
-            store.restore(batch)
+            import_documents(batch)
             batch = []
-    store.restore(batch)
+    import_documents(batch)
     projecting.catch_up("users")
 
 

@@ -267,7 +267,9 @@ def test_the_router_is_definite() -> None:
 def test_an_app_migrates_in_one_database_which_is_its_own() -> None:
     for config in apps.get_app_configs():
         homes = [alias for alias in settings.DATABASES if router.allow_migrate(alias, config.label)]
-        assert homes == [config.label if config.label in (*settings.SERVICES, settings.EVENTLOG) else "default"]
+        assert homes == [
+            config.label if config.label in (*settings.SERVICES, settings.EVENTLOG, settings.KEYS) else "default"
+        ]
 
 
 def test_a_router_that_shrugs_is_found() -> None:

@@ -83,7 +83,7 @@ PLANTS = [
     ("plain", "eventlog/upcasting.py", "from django.conf import settings"),
     ("config", "eventlog/failpoints.py", "from config import settings"),
     ("config", "users/apps.py", "import config.routers"),
-    ("cycles", "eventlog/api/authentication.py", "from apps.eventlog.api import idempotency"),
+    ("cycles", "eventlog/api/access.py", "from apps.eventlog.api import command_viewset"),
     ("cycles", "eventlog/api/filters.py", "from apps.eventlog.api import pagination"),
 ]
 

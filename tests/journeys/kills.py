@@ -62,11 +62,8 @@ def kill(times: int, seed: int) -> None:
     The rows are those from before (`old`), those of a whole replay (`new`), or each table as it was before or after
     its switch (`between`). Anything else is `torn`, which nobody should see.
     """
-    chance, clean = random.Random(seed), folded()
-    began = time.monotonic()
-    replay()
-    takes = time.monotonic() - began
-    seen = []
+    chance, clean, seen = random.Random(seed), folded(), []
+    takes = timed(replay)
     while len(seen) < times:
         old = damage()
         pid = start(partial(replay, workers=1 + len(seen) % 2))
@@ -74,10 +71,17 @@ def kill(times: int, seed: int) -> None:
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         found = projected()
-        replay()
+        takes = timed(replay)  # each time anew, because the machine may be busy with other work
         if os.WIFSIGNALED(status):  # else it was done before
             seen.append((compare(found, old, clean), compare(projected(), old, clean)))
     sys.stdout.write(json.dumps(seen))
+
+
+def timed(work: Callable[[], object]) -> float:
+    """How long it takes, in seconds."""
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
 
 
 def compare(found: dict[str, Any], old: dict[str, Any], new: dict[str, Any]) -> str:

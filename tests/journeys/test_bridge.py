@@ -19,9 +19,9 @@ from tests.journeys.sse import as_customer, listening
 SCRIPT = "eventlog/vendor/uPlot.iife.min.js"
 WRITE_MUCH = """
 from apps.eventlog import store
-from apps.users.events import UserRenamed
+from apps.users.events import UserDeactivated
 for version in range(1, 301, 10):
-    store.append("user-{id}", [UserRenamed("x" * 40_000)] * 10, expected_version=version)
+    store.append("user-{id}", [UserDeactivated("x" * 40_000)] * 10, expected_version=version)
 """
 
 
@@ -83,7 +83,7 @@ def test_all_of_it_can_lie_below_a_path(deployment: Deployment) -> None:
 def test_reads_of_sqlite_take_turns_but_do_not_wait_for_one_that_hangs(
     monkeypatch: pytest.MonkeyPatch, turn: float
 ) -> None:
-    bridge, go_on, began = Bridge(threads=3, in_turn=True), threading.Event(), []
+    bridge, go_on, began = Bridge(queries=3, commands=1, passwords=1, queue=9, in_turn=True), threading.Event(), []
 
     def respond(request: Any) -> HttpResponse:
         began.append(request.path)
@@ -101,8 +101,9 @@ def test_reads_of_sqlite_take_turns_but_do_not_wait_for_one_that_hangs(
 
     async def run() -> None:
         hangs = asyncio.ensure_future(ask("GET", "/hangs"))
-        while not began:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            while not began:
+                await asyncio.sleep(0.01)
         quick = asyncio.ensure_future(ask("GET", "/quick"))
         await asyncio.wait_for(ask("POST", "/writes"), 5)
         if turn > 1:

@@ -84,7 +84,12 @@ def live(server: Server, mark: str = MARK) -> str:
     for _ in range(2):
         assert api.post("orders/", json={"currency": "EUR", "lines": lines}).status_code == 201
     assert api.post(f"users/{person}/rename/", json={"name": f"{mark} Married"}).status_code == 202
-    assert api.post(f"users/{person}/change-email/", json={"email": f"{mark}@example.net"}).status_code == 202
+    assert (
+        api.post(
+            f"users/{person}/change-email/", json={"email": f"{mark}@example.net", "password": own["password"]}
+        ).status_code
+        == 202
+    )
     assert staff.post(f"/api/users/{person}/deactivate/", json={"reason": f"{mark} asked"}).status_code == 202
     assert staff.post(f"/api/users/{person}/reactivate/").status_code == 202
     return person

@@ -1,11 +1,13 @@
 """A database that cannot be reached, or is locked: 503 where it is needed, 200 where not, and it heals by itself."""
 
+import os
+import signal
 import sqlite3
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import httpx
 import psycopg
 import pytest
 from django.core.signals import request_started
@@ -65,22 +67,17 @@ def test_without_the_log_commands_are_503_and_queries_are_200(deployment: Deploy
         assert names(server) == ["User 1", "User 2"]
 
 
-def test_a_process_is_alive_while_all_its_threads_wait(deployment: Deployment) -> None:
-    with deployment.server(WEB_THREADS="1") as server, ThreadPoolExecutor(1) as other:
+def test_while_commands_hang_queries_and_probes_answer_and_a_full_queue_says_so(deployment: Deployment) -> None:
+    with deployment.server(COMMAND_THREADS="1", WEB_QUEUE="4") as server, ThreadPoolExecutor(8) as others:
         with standstill(deployment):
-            waiting = other.submit(server.register, 1)
-            eventually(lambda: not _comes(server, "/readyz"))
-            assert _comes(server, "/livez")
-            assert not waiting.done()
-        assert waiting.result().status_code == 201
-
-
-def _comes(server: Server, path: str) -> bool:
-    """Is there an answer within half a second?"""
-    try:
-        return httpx.get(server.url + path, timeout=0.5).status_code == 200
-    except httpx.TimeoutException:
-        return False
+            hanging = [others.submit(server.register, number) for number in range(8)]
+            eventually(lambda: sum(command.done() for command in hanging) == 5)  # one runs, two wait: half the queue
+            for path in ("/livez", "/readyz", "/api/users/"):
+                assert server.client.get(path, timeout=5).status_code == 200
+            refused = [command.result() for command in hanging if command.done()]
+            assert {(answer.status_code, answer.headers["Retry-After"]) for answer in refused} == {(503, "1")}
+            assert refused[0].json()["detail"] == "too many requests wait for the server"
+        assert sorted(command.result().status_code for command in hanging) == [201] * 3 + [503] * 5
 
 
 def test_without_a_read_database_commands_are_accepted_and_the_rows_catch_up(deployment: Deployment) -> None:
@@ -93,10 +90,12 @@ def test_without_a_read_database_commands_are_accepted_and_the_rows_catch_up(dep
         with outage(deployment, "users"):
             eventually(lambda: server.client.post("/api/orders/", json=body).status_code == 201)
             assert names(server) == ([] if engine.POSTGRES else ["User 1", "User 2"])
+            assert server.register(3).status_code == 201
+        with outage(deployment, "keys"):
             # What is said of a person is encrypted under a key that lies there.
-            assert server.register(3).status_code == 503
-        eventually(lambda: server.register(3).status_code == 201)
-        assert names(server) == ["User 1", "User 2", "User 3"]
+            assert server.register(4).status_code == 503
+        eventually(lambda: server.register(4).status_code == 201)
+        assert names(server) == ["User 1", "User 2", "User 3", "User 4"]
         assert server.client.get(f"/api/orders/?customer={body['customer_id']}").json()["results"] != []
 
 
@@ -106,8 +105,50 @@ def test_the_probe_of_readiness_names_the_database_that_is_away(deployment: Depl
         assert server.client.get("/readyz").status_code == 200
         with outage(deployment, "orders"):
             answer = server.client.get("/readyz")
-            assert (answer.status_code, answer.json()["orders"], answer.json()["users"]) == (503, False, True)
+            assert (answer.status_code, answer.json()["orders"], answer.json()["users"]) == (503, "away", True)
             assert server.client.get("/api/orders/").status_code == 503
+        eventually(lambda: server.client.get("/readyz").status_code == 200)
+
+
+@contextmanager
+def stopped(processes: list[int]) -> Iterator[None]:
+    """Processes that do nothing any more, and yet keep their connections."""
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+
+
+@pytest.mark.postgres
+def test_while_the_backends_of_the_log_hang_queries_and_probes_answer(deployment: Deployment) -> None:
+    with deployment.server() as server, ThreadPoolExecutor(20) as others:
+        assert server.register(100).status_code == 201
+        backends = f"SELECT pid FROM pg_stat_activity WHERE datname = '{deployment.prefix}_eventlog'"
+        with stopped([pid for (pid,) in deployment.query("default", backends)]):
+            commands = [others.submit(server.register, number) for number in range(20)]
+            eventually(lambda: any(command.running() for command in commands))
+            for path in ("/api/users/", "/readyz", "/api/orders/") * 5:
+                assert server.client.get(path, timeout=5).status_code == 200
+            assert not all(command.done() for command in commands)
+        assert {command.result().status_code for command in commands} <= {201, 503}
+        eventually(lambda: server.register(101).status_code == 201)
+
+
+@pytest.mark.postgres
+def test_while_the_whole_of_postgresql_hangs_the_probe_says_so_in_time(deployment: Deployment) -> None:
+    assert engine.SERVER is not None
+    postmaster = int((engine.SERVER.data / "postmaster.pid").read_text().split()[0])
+    with deployment.server() as server:
+        assert server.client.get("/readyz").status_code == 200
+        with stopped([postmaster]):
+            began = time.monotonic()
+            answer = server.client.get("/readyz")
+            assert time.monotonic() - began < 5  # 1.5 s if the machine does nothing else
+            assert (answer.status_code, set(answer.json().values())) == (503, {"away"})
+            assert server.client.get("/livez").status_code == 200
         eventually(lambda: server.client.get("/readyz").status_code == 200)
 
 

@@ -148,7 +148,7 @@ def test_a_customer_sees_the_events_of_their_own_streams(deployment: Deployment)
         with listening(server, "?after=0", **anns) as stream:
             events = stream.documents()
             assert [next(events)["stream"] for _ in range(4)] == [f"user-{ann}", *own]
-        with listening(server, f"?after=0&stream=order-{order}", **anns) as stream:
+        with listening(server, f"?after=0&stream=order-{order.upper()}", **anns) as stream:
             types = [event["type"] for event in islice(stream.documents(), 2)]
             assert types == ["orders.OrderPlaced", "orders.OrderPaid"]
         for name in (f"order-{other}", f"user-{bob}", "order-nothing"):

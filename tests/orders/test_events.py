@@ -12,6 +12,7 @@ from apps.eventlog.replay import rebuild
 from apps.orders.events import OrderCancelled
 from apps.orders.models import DeadLetter, Order
 from apps.orders.read.projectors import OrderProjector, SummaryProjector
+from tests.support.exported import import_documents
 from tests.support.fold import projected
 
 PLACED = {
@@ -26,8 +27,8 @@ def record(stream: str, version: int, type: str, schema_version: int, data: dict
     """Write an event as code of that time recorded it."""
     document = {"event_id": uuid4(), "stream": stream, "stream_version": version, "type": type}
     instant = datetime(2026, 1, 1, tzinfo=UTC)
-    about = {"schema_version": schema_version, "data": data, "metadata": {}, "position": 0, "recorded_at": instant}
-    store.restore([document | about])
+    about = {"schema_version": schema_version, "data": data, "metadata": {}, "position": 1, "recorded_at": instant}
+    import_documents([document | about])
 
 
 def cancelled_order(schema_version: int, **data: str) -> UUID:
@@ -68,8 +69,8 @@ def row(order: UUID) -> dict[str, Any]:
 
 
 def test_without_the_upcaster_an_old_event_is_parked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upcasting, "_upcasters", {})
     old = cancelled_order(1, reason="ordered twice")
+    monkeypatch.setattr(upcasting, "_upcasters", {})
     projecting.catch_up("orders")
     assert row(old)["status"] == "placed"
     assert {letter.projector for letter in DeadLetter.objects.all()} == {"OrderProjector", "SummaryProjector"}

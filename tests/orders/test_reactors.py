@@ -11,8 +11,9 @@ from django.db import connections
 from apps.eventlog import store
 from apps.eventlog.delivery import projecting, reacting
 from apps.eventlog.dispatch import dispatch
-from apps.orders.events import OrderCancelled, OrderLine, OrderPlaced
-from apps.orders.models import Checkpoint, Order
+from apps.eventlog.events import DomainEvent
+from apps.orders.events import OrderCancelled, OrderDelivered, OrderLine, OrderPlaced
+from apps.orders.models import Checkpoint, DeadLetter, Order
 from apps.orders.reactors import CancelOrdersOfInactiveCustomers
 from apps.orders.write.commands import PayOrder, PlaceOrder
 from apps.users.write.commands import DeactivateUser, ReactivateUser, RegisterUser
@@ -62,6 +63,18 @@ def test_each_is_cancelled_once_however_often_the_reactor_runs() -> None:
     run()
     assert store.head() == head
     assert [cancellations(order) for order in orders] == [1, 1, 1]
+
+
+def test_an_order_that_cannot_be_read_does_not_keep_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    customer, orders = customer_with_orders(3)
+    store.append(f"order-{orders[1]}", [OrderDelivered()], expected_version=1)
+    with monkeypatch.context() as other_code:
+        other_code.delitem(DomainEvent.types, OrderDelivered.type)
+        dispatch(DeactivateUser(customer, "left"))
+        found = Order.objects.filter(status="cancelled").values_list("id", flat=True)
+        assert set(found) == {orders[0], orders[2]}
+    letter = DeadLetter.objects.get(projector=CancelOrdersOfInactiveCustomers.name)
+    assert (letter.stream, letter.error.partition(":")[0]) == (f"user-{customer}", "UnknownEvent")
 
 
 def test_an_order_that_slipped_in_is_cancelled(worker_mode: None) -> None:

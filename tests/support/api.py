@@ -1,4 +1,11 @@
-"""A client of the REST API for tests: JSON in, JSON out, as somebody."""
+"""A client of the REST API for tests: JSON in, JSON out, as somebody.
+
+The fixture `api` is nobody in particular, `api.staff` is the staff and `api.customer()` a new customer. `get` and
+`post` take a path below /api/ and headers by their names with underscores, and return an `Answer`:
+
+    answer = api.staff.post("invoices/", {"amount": "12.50"}, Idempotency_Key="k")
+    assert (answer.status, answer["version"]) == (201, 1)
+"""
 
 import json
 from typing import Any

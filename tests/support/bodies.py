@@ -1,4 +1,4 @@
-"""Bodies of many shapes, each of any size: what a reader may take too long for, or answer with too much."""
+"""`SHAPES`: bodies of many shapes, each of any size, that a reader may take too long for, or answer with too much."""
 
 from collections.abc import Callable
 from typing import NamedTuple

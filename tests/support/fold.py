@@ -1,4 +1,7 @@
-"""The read models as a plain fold of the log, written without the projectors, to compare with them."""
+"""The read models of users and orders as a plain fold of the log, written without the projectors.
+
+`projected() == folded()` says that the rows are right. A service of your own is compared by `hardened` instead.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -10,6 +13,7 @@ from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.projectors import services
 from apps.orders.models import Customer, Order, OrderSummary
+from apps.users.events import email_key
 from apps.users.models import User
 
 Rows = dict[str, Any]
@@ -47,6 +51,8 @@ def folded(events: Iterable[RecordedEvent] | None = None) -> dict[str, Rows]:
             _count(days, row, -1)
         else:
             row.update(data, status={"OrderPaid": "paid", "OrderShipped": "shipped"}.get(name, "delivered"))
+    for row in users.values():
+        row["mailbox"] = "" if row["email"] == "[erased]" else email_key(row["email"])
     names = ("version", "name", "updated_at")
     customers = {id: {n: row[n] for n in names} | {"active": row["status"] == "active"} for id, row in users.items()}
     summary = {key: {"orders": count, "revenue": str(sum_)} for key, (count, sum_) in days.items() if count}

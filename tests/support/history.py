@@ -1,4 +1,8 @@
-"""A varied history, made by commands, the same at every call of one seed; and rows that know nothing of it."""
+"""A varied history, made by commands of users and orders, the same at every call of one seed.
+
+`make_history()` sends them; `forget_rows()` lets the rows and checkpoints of every service know nothing of it.
+For the events of another service, see `make_samples`.
+"""
 
 import random
 from decimal import Decimal

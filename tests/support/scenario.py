@@ -1,4 +1,10 @@
-"""Given events, when a command, then events: an aggregate's behaviour in the language of its service."""
+"""Given events, when a command, then events: an aggregate's behaviour in the language of its service.
+
+    invoice = Scenario(Invoice)  # an aggregate class; its stream is a new one of that category
+    invoice.given(InvoiceSent(...)).when(PayInvoice(invoice.id, ...)).then(InvoicePaid(...))
+
+or, instead of `then`, `then_refused("is paid already")`.
+"""
 
 from collections.abc import Sequence
 from typing import Self

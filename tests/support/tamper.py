@@ -9,9 +9,9 @@ from uuid import UUID
 
 from django.db import connections, transaction
 
-from apps.eventlog import store
 from apps.eventlog.models import Seal, StoredEvent
 from apps.eventlog.sealing import seals
+from tests.support.exported import import_documents
 
 COLUMNS = [field.attname for field in StoredEvent._meta.concrete_fields]
 
@@ -38,7 +38,7 @@ def fill(events: int = 240, streams: int = 12) -> list[int]:
                 "recorded_at": datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=positions[-1]),
             }
         )
-    store.restore(documents)
+    import_documents(documents)
     return positions[1:]
 
 

@@ -80,7 +80,7 @@ def test_commands_on_oneself(api: Api) -> None:
     ann = api.customer()
     user = f"users/{ann.user_id}/"
     assert ann.post(f"{user}rename/", {"name": "Anna"}).status == 202
-    assert ann.post(f"{user}change-email/", {"email": "anna@example.org"})["version"] == 3
+    assert ann.post(f"{user}change-email/", {"email": "anna@example.org", "password": PASSWORD})["version"] == 3
     document = ann.get(user)
     assert (document["name"], document["email"], document["version"]) == ("Anna", "anna@example.org", 3)
     assert api.post("auth/login/", {"username": "anna@example.org", "password": PASSWORD}).status == 200

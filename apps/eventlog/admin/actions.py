@@ -14,6 +14,8 @@ from django.shortcuts import render
 from apps.eventlog.aggregates import RuleBroken
 from apps.eventlog.commands import Actor, Command
 from apps.eventlog.dispatch import dispatch
+from apps.eventlog.encryption.data_keys import MissingKey
+from apps.eventlog.events import UnknownEvent
 from apps.eventlog.repository import Forbidden, NotFound
 from apps.eventlog.reservations import Reserved
 from apps.eventlog.store import WrongExpectedVersion
@@ -75,12 +77,12 @@ def _ask(page: Any, request: HttpRequest, rows: list[Any], verb: str, form: Reas
 
 def sending(request: HttpRequest, command: Callable[[Any, str], Command]) -> Callable[[Any, str], None]:
     """An `act` for `act_with_reason`: it sends `command(id, reason)` as the member of staff who is logged in."""
-    actor = Actor(request.user.get_username(), is_staff=True)
+    actor = Actor.of(request.user)
 
     def act(row: Any, reason: str) -> None:
         try:
             dispatch(command(row.pk, reason), actor=actor, wait=False)
-        except (RuleBroken, NotFound, Forbidden, Reserved, WrongExpectedVersion) as why:
+        except (RuleBroken, NotFound, Forbidden, Reserved, WrongExpectedVersion, MissingKey, UnknownEvent) as why:
             raise Refused(str(why)) from why
 
     return act

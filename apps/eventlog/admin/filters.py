@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from apps.eventlog.events import DomainEvent
+from apps.eventlog.log.columns import correlation_key
 from apps.eventlog.models import StoredEvent
 from apps.eventlog.projectors import Projector
 
@@ -89,9 +90,16 @@ class _TypedFilter(admin.ListFilter):
                 yield {"name": name, "value": value}
 
 
+class InstantField(forms.DateTimeField):
+    """An instant of RFC 3339, whose `T` and `Z` may be in lower case, or one without a zone, in UTC."""
+
+    def to_python(self, value: Any) -> Any:
+        return super().to_python(value.upper() if isinstance(value, str) else value)
+
+
 class TimeForm(forms.Form):
-    since = forms.DateTimeField(required=False, label="since, UTC")
-    until = forms.DateTimeField(required=False, label="until, UTC")
+    since = InstantField(required=False, label="since, UTC")
+    until = InstantField(required=False, label="until, UTC")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -109,7 +117,7 @@ class TimeFilter(_TypedFilter):
 
 
 class CorrelationForm(forms.Form):
-    correlation_id = forms.UUIDField(required=False, label="")
+    correlation_id = forms.CharField(required=False, label="", max_length=200)
 
 
 class CorrelationFilter(_TypedFilter):
@@ -117,4 +125,4 @@ class CorrelationFilter(_TypedFilter):
 
     def queryset(self, request: HttpRequest, events: Events) -> Events:
         id = self.form.cleaned_data.get("correlation_id")
-        return events.filter(correlation_id=id) if id else events
+        return events.filter(correlation_id=correlation_key(id)) if id else events

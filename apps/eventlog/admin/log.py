@@ -15,6 +15,7 @@ from apps.eventlog.admin.changelist import EventChangeList
 from apps.eventlog.admin.filters import CategoryFilter, CorrelationFilter, TimeFilter, TypeFilter, ValuesFilter
 from apps.eventlog.admin.html import pretty
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
+from apps.eventlog.events import stream_named
 from apps.eventlog.models import IdempotencyRecord, Import, Reservation, Seal, StoredEvent
 
 RELATED = 500  # events of one correlation on one page
@@ -46,7 +47,7 @@ class EventAdmin(ReadOnlyAdmin):
             return queryset.filter(position=int(term)), False
         if (id := _uuid(term)) is not None:
             return queryset.filter(event_id=id), False
-        return (queryset.filter(stream=term) if term else queryset), False
+        return (queryset.filter(stream=stream_named(term)) if term else queryset), False
 
     @admin.display(description="recorded at")
     def recorded(self, event: StoredEvent) -> str:

@@ -3,9 +3,11 @@
 from django.contrib import admin
 
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
+from apps.eventlog.encryption.models import PersonalKey
 from apps.eventlog.models import Erasure
 
 
+@admin.register(PersonalKey)
 class PersonalKeyAdmin(ReadOnlyAdmin):
     list_display = ("subject", "wrapped_by", "destroyed_at")
     search_fields = ("=subject",)

@@ -7,7 +7,9 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from apps.eventlog.admin.html import table
+from apps.eventlog.admin.pages import RUN_JOBS, SEE_JOBS, needs
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
+from apps.eventlog.commands import Actor
 from apps.eventlog.models import Job
 from apps.eventlog.projectors import Projector
 from apps.eventlog.read import queries
@@ -15,6 +17,7 @@ from apps.eventlog.replay import jobs
 from apps.eventlog.replay.rebuild import AlreadyRunning
 
 
+@needs(SEE_JOBS, POST=RUN_JOBS)
 def projectors(request: HttpRequest) -> HttpResponse:
     """Each projector with its position and its last job. A POST of `projector` and `kind` starts a job."""
     if request.method == "POST":
@@ -32,8 +35,8 @@ def projectors(request: HttpRequest) -> HttpResponse:
         for row in queries.projectors()
     ]
     stopped = [row["name"] for row in [*rows, *queries.reactors()] if row["log_went_back"]]
-    context = {**admin.site.each_context(request), "title": "Projectors", "projectors": rows, "kinds": Job.Kind}
-    context |= {"stopped": stopped}
+    context = {**admin.site.each_context(request), "title": "Projectors", "projectors": rows, "stopped": stopped}
+    context["kinds"] = Job.Kind if Actor.of(request.user).may(RUN_JOBS) else ()
     return render(request, "eventlog/admin/projectors.html", context)
 
 

@@ -45,7 +45,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def acts_of_operators(self, dead_letter: DeadLetter) -> SafeString:
         return pretty(dead_letter.acts)
 
-    @admin.action(description="Retry their streams, each in order")
+    @admin.action(description="Retry their streams, each in order", permissions=["act"])
     def retry(self, request: HttpRequest, dead_letters: QuerySet[DeadLetter]) -> None:
         streams = dead_letters.filter(status__in=OPEN).values_list("projector", "stream")
         for name, stream in sorted(set(streams)):
@@ -53,7 +53,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             level = messages.WARNING if error else messages.SUCCESS
             self.message_user(request, f"{name} {stream}: {done} taken in{f', then {error}' if error else ''}", level)
 
-    @admin.action(description="Skip for ever, with a reason")
+    @admin.action(description="Skip for ever, with a reason", permissions=["act"])
     def skip(self, request: HttpRequest, dead_letters: QuerySet[DeadLetter]) -> HttpResponse | None:
         by = request.user.get_username()
 

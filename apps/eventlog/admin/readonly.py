@@ -12,16 +12,34 @@ from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from apps.eventlog.admin.changelist import KeysetChangeList
+from apps.eventlog.api.access import permission_to
+from apps.eventlog.commands import Actor
+from apps.eventlog.events import stream_named
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Shows rows that nobody may change by hand, because they follow from the log."""
+    """Shows rows that nobody may change by hand, because they follow from the log.
+
+    To see them takes `view_<model>`. An action says what it takes: `@admin.action(permissions=["act"])` is
+    `change_<model>`.
+    """
 
     change_form_template = "eventlog/admin/row.html"
     change_list_template = "eventlog/admin/list.html"
     sortable_by = ()
     show_full_result_count = False
     show_facets = ShowFacets.NEVER  # they would count all rows
+
+    def may(self, request: HttpRequest, verb: str) -> bool:
+        """Does the user have the permission `<verb>_<model>`?"""
+        return Actor.of(request.user).may(permission_to(verb, self.model))
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self.may(request, "view")
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        """For actions. If `has_change_permission` said this, Django would show a form of the row."""
+        return self.may(request, "change")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -40,7 +58,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> tuple[QuerySet[Any], bool]:
         """If the term can be the value of a field marked `=`, search those fields alone, because they have an index."""
         names = [name[1:] for name in self.get_search_fields(request) if name.startswith("=")]
-        exact = [Q(**{name: search_term.strip()}) for name in names if self._can_be(name, search_term.strip())]
+        term = stream_named(search_term.strip())
+        exact = [Q(**{name: term}) for name in names if self._can_be(name, term)]
         if exact:
             return queryset.filter(reduce(or_, exact)), False
         return super().get_search_results(request, queryset, search_term)

@@ -1,4 +1,4 @@
-"""Who sends a request: a bearer token, or the admin's session cookie."""
+"""Authentication of requests: by a bearer token, or by the session cookie of the admin."""
 
 from functools import cache
 from typing import Any
@@ -15,7 +15,6 @@ from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
-from apps.eventlog.commands import Actor
 from apps.eventlog.database import prepared
 from apps.eventlog.live.credentials import Credential
 
@@ -73,11 +72,6 @@ class CookieScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
 
 
-def actor_of(request: Request) -> Actor:
-    """The sender of an authenticated request; customers are named by their user id."""
-    return Actor(request.user.get_username(), is_staff=request.user.is_staff)
-
-
 def customer_id(request: Request) -> UUID | None:
     """The user id of a customer, None for staff; raises PermissionDenied for a login that is neither."""
     if request.user.is_staff:
@@ -89,7 +83,7 @@ def customer_id(request: Request) -> UUID | None:
 
 
 def credential_of(request: Request) -> Credential:
-    """The token or session that a request was authenticated with; a stream asks later whether it is still valid."""
+    """The token or session of an authenticated request, so that a stream can check later whether it is still valid."""
     login, is_staff = request.user.get_username(), request.user.is_staff
     if isinstance(request.auth, AuthToken):
         return Credential(login, is_staff, token=request.auth.digest)

@@ -1,4 +1,4 @@
-"""What a command's body may be: known fields, of the type that JSON has for them."""
+"""The body of a command: known fields only, each of one JSON type."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -14,7 +14,7 @@ Serializer = TypeVar("Serializer", bound="CommandSerializer")
 
 
 def example(body: dict[str, Any]) -> Callable[[type[Serializer]], type[Serializer]]:
-    """Show this body in the API's schema and in the form of its pages; the tests send it."""
+    """Show this body in the API's schema and in the form of its pages. The tests send it."""
 
     def show(kind: type[Serializer]) -> type[Serializer]:
         kind.example = body
@@ -23,7 +23,7 @@ def example(body: dict[str, Any]) -> Callable[[type[Serializer]], type[Serialize
     return show
 
 
-# What a field takes in JSON; DRF by itself would read a number as text, and text as a number.
+# The JSON type that a field takes. DRF alone would accept a number for text, and text for a number.
 JSON_TYPES: list[tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[type, ...], str]] = [
     (serializers.IntegerField, (int, float), "a number"),
     (serializers.CharField, (str,), "a string"),
@@ -33,12 +33,12 @@ JSON_TYPES: list[tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[type, 
 
 
 class CommandSerializer(serializers.Serializer[Any]):
-    """Base of the input serializers, one a command, named for it; refuses unknown keys and other types."""
+    """Base of the serializers of commands, one for each command. It refuses unknown keys and other JSON types."""
 
     example: ClassVar[dict[str, Any]] = {}
 
     def get_initial(self) -> dict[str, Any]:
-        """What the form of the browsable pages begins with."""
+        """The example, with which the form of the browsable pages begins."""
         return self.example
 
     @cached_property
@@ -63,9 +63,9 @@ class CommandSerializer(serializers.Serializer[Any]):
 
 @cache
 def _fields(kind: type[CommandSerializer]) -> BindingDict:
-    """The fields of a serializer, made once: they validate without a state, and copying them costs more than that.
+    """The fields of a serializer, made once. DRF copies them for each request, which takes longer than validation.
 
-    They belong to no request, so they find none in their context.
+    Validation changes no field, so requests can share them. A field finds no request in its context.
     """
     blank = kind()
     fields = BindingDict(blank)
@@ -75,4 +75,4 @@ def _fields(kind: type[CommandSerializer]) -> BindingDict:
 
 
 class NothingSerializer(CommandSerializer):
-    """A command without fields; an empty body or `{}`."""
+    """A command without fields: the body is empty or `{}`."""

@@ -1,4 +1,4 @@
-"""The web side of a command: validate, dispatch, say where to look."""
+"""A command over HTTP: validate it, dispatch it, and answer which version of which stream it made."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,7 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from apps.eventlog.api.authentication import actor_of
+from apps.eventlog.api.access import DeclaredAccess, open_to
+from apps.eventlog.api.command_rate import count_command
 from apps.eventlog.api.command_serializer import CommandSerializer
 from apps.eventlog.api.conditions import expected_version
 from apps.eventlog.api.filters import check_parameters
@@ -22,20 +23,25 @@ Method = TypeVar("Method", bound=Callable[..., Response])
 
 
 class AnswerSerializer(serializers.Serializer[Any]):
-    """What a command answers: where to look, not what is there."""
+    """What a command answers: the id, version and position to read the document at, but not the document."""
 
     id = serializers.UUIDField()
     version = serializers.IntegerField()
     position = serializers.IntegerField()
 
 
-def takes(body: type[CommandSerializer]) -> Callable[[Method], Method]:
-    """Mark the method that sends a command with the serializer of its body."""
+def takes(body: type[CommandSerializer], sends: type[Command], *, anyone: bool = False) -> Callable[[Method], Method]:
+    """Mark the method that sends a command with the serializer of its body.
+
+    Staff need the permission of the command `sends`. Customers may send it about what is theirs. With `anyone`, people
+    without a login may send it too.
+    """
 
     def mark(method: Method) -> Method:
         method.__dict__["body"] = body
         status = 201 if method.__name__ == "create" else 202
-        return extend_schema(request=body, responses={status: AnswerSerializer})(method)
+        described = extend_schema(request=body, responses={status: AnswerSerializer})(method)
+        return open_to(sends.permission, customers=True, anyone=anyone)(described)
 
     return mark
 
@@ -46,14 +52,15 @@ class CommandViewSet(GenericViewSet[Any]):
     Knows `If-Match: "<version>"`, `Idempotency-Key` and the answer `{id, version, position}`.
     """
 
+    permission_classes = [DeclaredAccess]
     sends_commands = True
     once: Once | None = None
+    version: int | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if request.method == "POST" and self.action:
             check_parameters(request, set())
-            self.once = begin(request)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         if self.once and response.status_code >= 400:
@@ -61,25 +68,36 @@ class CommandViewSet(GenericViewSet[Any]):
         return super().finalize_response(request, response, *args, **kwargs)
 
     def get_serializer_class(self) -> type[serializers.BaseSerializer[Any]]:
-        """That of the command, also where OPTIONS or a page of the API only describes it."""
+        """The serializer of the command's body, also if OPTIONS or a page of the API only describes the command."""
         method = getattr(self, self.action_map.get((self.request.method or "").lower(), ""), None)
         return getattr(method, "body", None) or super().get_serializer_class()
 
     def fields(self) -> dict[str, Any]:
-        """The validated body; raises ValidationError."""
+        """The validated body; raises ValidationError.
+
+        Takes the Idempotency-Key of the request only now, so that a request leaves no record if it is not valid or if
+        the sender may not make it.
+        """
         body = getattr(self, self.action).body(data=self.request.data, context=self.get_serializer_context())
         body.is_valid(raise_exception=True)
+        self.version = expected_version(self.request)
+        self.once = begin(self.request)
         return body.validated_data
 
+    @property
+    def answered(self) -> Outcome | None:
+        """The first answer to the Idempotency-Key of the request; None if there is none yet."""
+        return self.once.answer if self.once else None
+
     def send(self, command: Command, *, actor: Actor | None = None, created: bool = False) -> Response:
-        """Dispatch the command and answer; `actor` where it is not who sent the request."""
-        version = expected_version(self.request)
-        if self.once and self.once.answer:
-            return self.answer(self.once.answer, created=created)
+        """Dispatch the command and answer. `actor` is given if the command is not in the name of the sender."""
+        if self.answered:
+            return self.answer(self.answered, created=created)
+        count_command(self.request.user)
         outcome = dispatch(
             command,
-            actor=actor or actor_of(self.request),
-            expected_version=version,
+            actor=actor or Actor.of(self.request.user),
+            expected_version=self.version,
             complete=self.once.complete if self.once else None,
             wait=False,
         )

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import msgspec
-from django.db.models import F, QuerySet
+from django.db.models import F, Model, QuerySet
 from django_filters import FilterSet
 from rest_framework import serializers
 
@@ -24,8 +24,19 @@ class DocumentSerializer(serializers.ModelSerializer[Any]):
     serializer writes it. The tests compare the two.
     """
 
-    # Does the document show facts of other streams? Then its version may stay when it changes, and there is no 304.
-    shows_other_streams: ClassVar[bool] = False
+    # Does the document show facts of other streams? Then it can change while its version stays, so it has no 304.
+    # Whoever adds an annotation must answer this, since its value comes from elsewhere.
+    shows_other_streams: ClassVar[bool | None] = None
+    # The models of the rows that it shows too, by the column that names the row: such a row may be out of date.
+    shown_rows: ClassVar[Mapping[str, type[Model]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        columns = {field.attname for field in cls.Meta.model._meta.concrete_fields}  # type: ignore[attr-defined]
+        others = [name for name in cls.Meta.fields if name not in columns]  # type: ignore[attr-defined]
+        if others and cls.shows_other_streams is None:
+            raise TypeError(
+                f"{cls.__name__} must set shows_other_streams: {', '.join(others)} is no column of its rows"
+            )
 
     @classmethod
     def json(cls) -> Json:
@@ -60,7 +71,7 @@ class Documents:
     ) -> list[prepared.Row]:
         """So many documents in an order, beyond the row with the values `after` if there are any.
 
-        Each row is a document, and then the columns of the order.
+        Each row is a document, its primary key, and then the columns of the order.
         """
         columns = columns_of(order)
         meta = self.serializer.Meta.model._meta  # type: ignore[attr-defined]
@@ -70,6 +81,12 @@ class Documents:
         methods = self.filters and any(self.filters.base_filters[name].method for name in filters)
         read = prepared.built_anew if methods else prepared.rows
         return read(_page, *shape, owner=owner, after=typed, wanted=tuple(filters.values()))
+
+    def owner_asked_for(self, owner: UUID | None, filters: Mapping[str, Any]) -> UUID | None:
+        """The owner of all documents that meet these filters; None if there may be several."""
+        known = self.filters.base_filters if self.filters else {}
+        named = (value for name, value in filters.items() if known[name].field_name == self.owner)
+        return owner or next(named, None)
 
     def of(self, owner: UUID | None) -> QuerySet[Any]:
         """The rows of one owner, or of all."""
@@ -102,4 +119,4 @@ def _page(
             rows = known[name].filter(rows, value)
     if after:
         rows = rows.filter(beyond(order, after))
-    return rows.order_by(*order).values_list(documents.serializer.json(), *columns_of(order))[:size]
+    return rows.order_by(*order).values_list(documents.serializer.json(), F("pk"), *columns_of(order))[:size]

@@ -1,4 +1,4 @@
-"""Events as the API shows them, in the feed, in histories and in the stream; the catalog, and how far the log is."""
+"""Events as the feed, the histories and the stream show them; the catalog of event types; the status of the log."""
 
 from datetime import datetime
 from typing import Any
@@ -27,7 +27,9 @@ class EventReadSerializer(serializers.Serializer[None]):
 @extend_schema_serializer(many=False)
 class FeedSerializer(serializers.Serializer[None]):
     results = EventReadSerializer(many=True)
-    next = serializers.IntegerField(allow_null=True, help_text="go on after this position; null at the end")
+    next = serializers.IntegerField(
+        allow_null=True, help_text="the value of `after` for the next page; null at the end"
+    )
 
 
 class EventVersionSerializer(serializers.Serializer[None]):
@@ -50,7 +52,7 @@ class ReaderSerializer(serializers.Serializer[None]):
     name = serializers.CharField()
     service = serializers.CharField()
     position = serializers.IntegerField()
-    lag = serializers.IntegerField(help_text="events that wait for it")
+    lag = serializers.IntegerField(help_text="how many events it has not projected yet")
     dead_letters = serializers.IntegerField()
     log_went_back = serializers.BooleanField(help_text="it has read events that are not in the log, and has stopped")
 

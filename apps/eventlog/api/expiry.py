@@ -1,4 +1,4 @@
-"""What has had its time goes: answers kept for an Idempotency-Key, tokens and sessions."""
+"""Deletes what has expired: answers kept for an Idempotency-Key, tokens, and sessions."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from knox.models import AuthToken
 
 from apps.eventlog.models import IdempotencyRecord
 
-BATCH = 1000  # rows a transaction, so that no append waits for long
+BATCH = 1000  # rows in one transaction: an append would wait for a longer one
 
 
 def clear() -> dict[str, int]:
-    """Delete it, and return how many rows of each kind there were."""
+    """Delete what has expired. Returns how many rows of each kind were deleted."""
     now = timezone.now()
     return {
         "answers": _delete(IdempotencyRecord.objects.filter(started_at__lt=now - settings.IDEMPOTENCY_KEPT)),

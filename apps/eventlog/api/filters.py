@@ -1,4 +1,4 @@
-"""Query parameters: typed, known, and refused by name otherwise."""
+"""Query parameters. One that is unknown or has the wrong type is refused, and the error names it."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,6 +11,7 @@ from django_filters import IsoDateTimeFilter
 from django_filters.fields import IsoDateTimeField
 from django_filters.rest_framework import DjangoFilterBackend, FilterSet
 from django_filters.utils import translate_validation
+from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -45,11 +46,18 @@ class InstantField(IsoDateTimeField):
     """An instant, in UTC: engines differ in how far an offset may go."""
 
     def to_python(self, value: Any) -> datetime | None:
-        instant = super().to_python(value)
+        instant = super().to_python(value.upper() if isinstance(value, str) else value)  # RFC 3339 has `t` and `z` too
         try:
             return instant and instant.astimezone(UTC)
         except OverflowError:
             raise InvalidInstant("no instant of the years 1 to 9999") from None
+
+
+class InstantParameter(serializers.DateTimeField):
+    """An instant of RFC 3339, whose `T` and `Z` may be in lower case."""
+
+    def to_internal_value(self, value: Any) -> datetime:
+        return super().to_internal_value(value.upper() if isinstance(value, str) else value)
 
 
 class InstantFilter(IsoDateTimeFilter):
@@ -77,7 +85,7 @@ class StrictFilterBackend(DjangoFilterBackend):
         return values, _ordering(request, fields, view.queryset)
 
     def get_ordering_parameters(self, view: APIView) -> list[dict[str, Any]]:
-        """The parameter `ordering` as OpenAPI has it, where the view has one."""
+        """The parameter `ordering` as OpenAPI has it, if the view has one."""
         names = [name for field in getattr(view, "ordering_fields", ()) for name in (field, f"-{field}")]
         return [{"name": "ordering", "in": "query", "schema": {"type": "string", "enum": names}}] if names else []
 

@@ -12,11 +12,10 @@ from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 
 from apps.eventlog import store
-from apps.eventlog.api.authentication import actor_of
 from apps.eventlog.commands import Outcome
 from apps.eventlog.models import IdempotencyRecord
 
-# A command that has not answered after this long has died with its process.
+# A command that has not answered after this time is taken for dead with its process.
 ABANDONED = timedelta(seconds=30)
 
 
@@ -35,15 +34,15 @@ class StillRunning(APIException):
 
 
 class Abandoned(APIException):
-    """This request took so long that another has taken its key over; its append is rolled back."""
+    """This request took so long that another request took its key. Its append is rolled back."""
 
     status_code = 409
-    default_detail = "another request has taken this Idempotency-Key over"
+    default_detail = "another request has taken this Idempotency-Key"
 
 
 @dataclass
 class Once:
-    """A request that holds a key, or finds the `answer` of the first."""
+    """A request that has taken its key, or the `answer` to the first request with that key."""
 
     digest: str
     attempt: UUID
@@ -51,12 +50,12 @@ class Once:
 
     def complete(self, outcome: Outcome) -> None:
         """Keep the answer; called in the transaction of the append."""
-        held = IdempotencyRecord.objects.filter(digest=self.digest, attempt=self.attempt)
-        if not held.update(stream=outcome.stream, version=outcome.version, position=outcome.position):
+        mine = IdempotencyRecord.objects.filter(digest=self.digest, attempt=self.attempt)
+        if not mine.update(stream=outcome.stream, version=outcome.version, position=outcome.position):
             raise Abandoned
 
     def forget(self) -> None:
-        """Free the key: a refused command is judged anew when it is sent again."""
+        """Free the key: if a refused command is sent again, it is decided again."""
         IdempotencyRecord.objects.filter(digest=self.digest, attempt=self.attempt, version=None).delete()
 
 
@@ -70,9 +69,12 @@ def begin(request: Request) -> Once | None:
         return None
     if not (0 < len(key) <= 255 and key.isprintable()):
         raise ValidationError({"Idempotency-Key": ["1 to 255 printable characters"]})
-    principal = actor_of(request).name if request.user.is_authenticated else ""
-    digest = _digest([principal, request.method, request.path, key])
-    body = _digest([key, request.data])  # the key, which is nowhere kept, salts what may hold a password
+    principal = request.user.get_username()  # empty for nobody
+    path = request.path.lower()  # an id in capitals is the same id
+    digest = _digest([principal, request.method, path, key])
+    body = _digest(
+        [key, request.data]
+    )  # a body may contain a password; the key is stored nowhere, so it serves as a salt
     once = Once(digest, uuid4())
     record = _take(once, body)
     if record.attempt == once.attempt or _taken_over(record, once, body):
@@ -80,7 +82,7 @@ def begin(request: Request) -> Once | None:
     if record.body_digest != body:
         raise KeyReused
     if record.version is None or record.position is None:
-        # Running commands end soon; one that died with its process is given up at a known time.
+        # A running command ends soon, and one that died with its process is given up when ABANDONED has passed.
         running = timezone.now() - record.started_at
         raise StillRunning(1 if running.total_seconds() < 2 else (ABANDONED - running).total_seconds())
     once.answer = Outcome(record.stream, record.version, record.position)
@@ -88,7 +90,7 @@ def begin(request: Request) -> Once | None:
 
 
 def _take(once: Once, body: str) -> IdempotencyRecord:
-    """Enter the key for this attempt unless a living one has it; returns the record that stands."""
+    """Record the key for this attempt unless another attempt is alive. Returns the record that is then there."""
     now = timezone.now()
     mine = IdempotencyRecord(digest=once.digest, body_digest=body, attempt=once.attempt, started_at=now)
     IdempotencyRecord.objects.bulk_create([mine], ignore_conflicts=True)
@@ -97,7 +99,7 @@ def _take(once: Once, body: str) -> IdempotencyRecord:
         attempt=once.attempt, started_at=now, body_digest=body
     )
     record = IdempotencyRecord.objects.filter(digest=once.digest).first()
-    return record or _take(once, body)  # freed this moment by a refused command
+    return record or _take(once, body)  # another request was refused and has just freed the key
 
 
 def _taken_over(record: IdempotencyRecord, once: Once, body: str) -> bool:

@@ -1,4 +1,4 @@
-"""How the API describes itself: commands and queries, the headers they know, and every problem they answer."""
+"""The API's OpenAPI schema: its commands and queries, their headers, and the problems that they answer."""
 
 from typing import Any
 
@@ -6,23 +6,23 @@ from drf_spectacular.contrib.django_filters import DjangoFilterExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
-from rest_framework.permissions import AllowAny
 
+from apps.eventlog.api.access import declared
 from apps.eventlog.api.command_serializer import CommandSerializer
 from apps.eventlog.api.openapi_headers import AS_OF, AT_VERSION, CHALLENGE, CREATED, KNOWN, ONCE, VERSION, WAIT, WHERE
 from apps.eventlog.api.openapi_problems import MEANS, ProblemSerializer
 from apps.eventlog.api.problems import CONTENT_TYPE
 
-TEXT = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"  # something to read, and no NUL
+TEXT = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"  # at least one visible character, and no NUL
 ALWAYS = {400, 401, 406, 503}
 OF_A_BODY = {413, 415}
-OF_A_COMMAND = {409, 412, 422}
+OF_A_COMMAND = {409, 412, 422, 429}
 
 
 class ApiSchema(AutoSchema):
     """One operation of the API.
 
-    A view may add to the problems that its kind answers: `problems`, statuses by the name of the action.
+    A view may name further problems that its actions answer: `problems = {action: (status, ...)}`.
     """
 
     view: Any
@@ -60,7 +60,7 @@ class ApiSchema(AutoSchema):
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
         bodies: dict[str, Any] = super()._get_response_bodies(direction)
         if KNOWN in self.get_override_parameters():
-            unchanged = OpenApiResponse(description="it is still as it was")
+            unchanged = OpenApiResponse(description="the document is still at the version that you have")
             bodies["304"] = self._get_response_for_code(unchanged, "304", direction=direction)
         for status in sorted(self._problems()):
             answer = OpenApiResponse(ProblemSerializer, MEANS[status])
@@ -72,8 +72,15 @@ class ApiSchema(AutoSchema):
         found |= OF_A_BODY if self.method == "POST" else set()
         found |= OF_A_COMMAND if self.is_command else set()
         found |= {404} if self.is_detail else set()
-        public = all(isinstance(permission, AllowAny) for permission in self.view.get_permissions())
-        return found if public and not self.is_command else found | {403}
+        return found if self.is_public and not self.is_command else found | {403}
+
+    @property
+    def is_public(self) -> bool:
+        access = declared(self.view, self.view.action)
+        return access is not None and access.anyone
+
+    def get_auth(self) -> list[dict[str, Any]]:
+        return [*super().get_auth(), *([{}] if self.is_public else [])]
 
     def _map_serializer_field(self, field: Any, direction: Any, bypass_extensions: bool = False) -> dict[str, Any]:
         schema = super()._map_serializer_field(field, direction, bypass_extensions)

@@ -52,4 +52,4 @@ class ProblemSerializer(serializers.Serializer[None]):
     status = serializers.IntegerField()
     detail = serializers.CharField()
     errors = FieldErrorSerializer(many=True, required=False)  # type: ignore[assignment]
-    more_errors = serializers.IntegerField(required=False, help_text="so many more errors were left out")
+    more_errors = serializers.IntegerField(required=False, help_text="how many more errors there are")

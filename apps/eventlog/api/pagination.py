@@ -1,7 +1,9 @@
-"""Keyset pagination: page 10,000 costs what page 1 costs."""
+"""Keyset pagination: page 10,000 takes as long as page 1."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Any
+from itertools import accumulate
+from typing import Any, TypeVar
 
 from django.core import signing
 from rest_framework.exceptions import ValidationError
@@ -15,9 +17,41 @@ from apps.eventlog.api.filters import integer_parameter
 from apps.eventlog.database.keyset import beyond, columns_of, ordering_of, upside_down
 
 PARAMETERS = ("limit", "cursor")
-# Gets so many rows in an order, beyond the row with these values if there are any.
+MOST = 5 * 1024 * 1024  # bytes of the rows of a page, unless it has a single one
+STEP = 101  # rows that are fetched at once before it is known how large they are; the usual pages are no larger
+# Gets a number of rows (the last argument) in an order (the first), beyond the row with the values in between, if any.
 Fetch = Callable[[list[str], list[Any], int], list[Any]]
 ValuesOf = Callable[[Any], Sequence[Any]]
+Row = TypeVar("Row")
+
+
+def bounded(
+    fetch: Callable[[Row | None, int], list[Row]], limit: int, size_of: Callable[[Row], int]
+) -> tuple[list[Row], bool]:
+    """As many rows as a page may have, and whether there are more: at most `limit`, and about MOST bytes.
+
+    `fetch` gets so many rows beyond a row, or from the start if that is None. `size_of` tells the bytes of a row.
+    """
+    rows: list[Row] = []
+    size, step = 0, min(limit + 1, STEP)
+    while True:
+        fetched = fetch(rows[-1] if rows else None, step)
+        wanted = fetched[: limit - len(rows)]
+        fitting = _fitting(list(accumulate(map(size_of, wanted), initial=size)), first=not rows)
+        rows += wanted[:fitting]
+        if fitting < len(fetched):
+            return rows, True
+        if len(fetched) < step:
+            return rows, False
+        size += sum(map(size_of, wanted))
+        room = (MOST - size) * len(rows) // max(1, size)  # rows, if they are as large as those so far
+        step = min(limit + 1 - len(rows), max(1, room + 1))
+
+
+def _fitting(sizes: list[int], *, first: bool) -> int:
+    """How many rows fit into a page, by its size before and after each of them; the first row of all always does."""
+    fitting = len(sizes) - 1 if sizes[-1] <= MOST else bisect_right(sizes, MOST) - 1
+    return max(fitting, int(first and len(sizes) > 1))
 
 
 class KeysetPagination(BasePagination):
@@ -39,19 +73,29 @@ class KeysetPagination(BasePagination):
         columns = columns_of(ordering)
         return self.page(request, ordering, fetch, lambda row: [getattr(row, name) for name in columns])
 
-    def page(self, request: Request, ordering: list[str], fetch: Fetch, values_of: ValuesOf) -> list[Any]:
-        """The page that the request asks for, of the rows that `fetch` gets.
+    def page(
+        self,
+        request: Request,
+        ordering: list[str],
+        fetch: Fetch,
+        values_of: ValuesOf,
+        size_of: Callable[[Any], int] = lambda _: 0,
+    ) -> list[Any]:
+        """The page that the request asks for, of the rows that `fetch` gets; it ends early if they are large.
 
-        `values_of` gives the values of a row in the columns of the ordering. Raises ValidationError for a bad `limit`
-        or `cursor`.
+        `values_of` gives the values of a row in the columns of the ordering, `size_of` its bytes. Raises
+        ValidationError for a bad `limit` or `cursor`.
         """
         self.request, self.ordering = request, ordering
         limit = integer_parameter(request, "limit", self.default_limit, 1, self.max_limit)
         direction, values = self._cursor()
         backwards = direction == "p"
         order = upside_down(self.ordering) if backwards else self.ordering
-        rows = fetch(order, values, limit + 1)
-        more, rows = len(rows) > limit, rows[:limit]
+
+        def beyond_row(row: Any, size: int) -> list[Any]:
+            return fetch(order, values if row is None else list(values_of(row)), size)
+
+        rows, more = bounded(beyond_row, limit, size_of)
         if backwards:
             rows.reverse()
         self.next = self._link("n", values_of(rows[-1])) if rows and (more or backwards) else None

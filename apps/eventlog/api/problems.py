@@ -9,13 +9,14 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from django.conf import settings
 from django.core.exceptions import DisallowedHost, RequestDataTooBig
-from django.db.utils import InterfaceError, InternalError, OperationalError
+from django.db.utils import DatabaseError, InterfaceError, InternalError, OperationalError, ProgrammingError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.middleware.common import CommonMiddleware
 from rest_framework.exceptions import APIException, PermissionDenied, ValidationError
 
 from apps.eventlog.aggregates import Erased, RuleBroken
-from apps.eventlog.encryption.data_keys import WrongKey
+from apps.eventlog.encryption.data_keys import MissingKey, WrongKey
+from apps.eventlog.events import InvalidEvent, UnknownEvent
 from apps.eventlog.repository import Forbidden, NotFound, PreconditionFailed
 from apps.eventlog.reservations import Reserved
 from apps.eventlog.store import WrongExpectedVersion
@@ -28,6 +29,7 @@ STATUS = {
     NotFound: 404,
     PermissionDenied: 403,
     Forbidden: 403,
+    InvalidEvent: 400,
     RuleBroken: 409,
     Reserved: 409,
     WrongExpectedVersion: 409,
@@ -37,12 +39,15 @@ STATUS = {
     OperationalError: 503,
     InterfaceError: 503,
     WrongKey: 503,
+    MissingKey: 503,
+    UnknownEvent: 503,
 }
-# What a problem says at most, so that a request is not answered with itself: characters of a text, bytes of its errors.
+# The longest text (characters) and the longest list of errors (bytes) of a problem. Without these bounds a request
+# could make the server send its whole body back.
 TEXT = 300
 ERRORS = 4000
+RETRY_AFTER = {WrongExpectedVersion: 1, OperationalError: 2, InterfaceError: 2, MissingKey: 60, UnknownEvent: 60}
 READ_ONLY = "25006"  # PostgreSQL's code of read_only_sql_transaction
-RETRY_AFTER = {WrongExpectedVersion: 1, OperationalError: 2, InterfaceError: 2}
 
 
 class TooLarge(APIException):
@@ -51,7 +56,7 @@ class TooLarge(APIException):
 
 
 class Unavailable(APIException):
-    """The answer is not there yet; `wait` seconds later it may be."""
+    """The answer does not exist yet; after `wait` seconds it may."""
 
     status_code = 503
     default_detail = "not available yet"
@@ -59,38 +64,66 @@ class Unavailable(APIException):
 
 
 def problem(status: int, detail: str = "", **more: Any) -> HttpResponse:
-    """A problem document; `more` are members beside the standard ones. A long detail is cut short."""
+    """A problem document. `more` has further members. A long detail is cut short."""
     title = HTTPStatus(status).phrase
     body = {"type": "about:blank", "title": title, "status": status, "detail": shortened(detail), **more}
     return HttpResponse(msgspec.json.encode(body, enc_hook=str), status=status, content_type=CONTENT_TYPE)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
-    """The answer to an exception of an API view; None for one that is a fault of ours."""
+    """The answer to an exception of an API view; None if the exception is a bug, which is a 500."""
     if isinstance(error, ValidationError):
         return problem(400, "some fields are not valid", **_first(_field_errors(error.get_full_details())))
     if isinstance(error, APIException):
         response = problem(error.status_code, str(error.detail))
         _set_headers(response, getattr(error, "auth_header", None), getattr(error, "wait", None))
         return response
-    kind = OperationalError if is_read_only(error) else next((kind for kind in STATUS if isinstance(error, kind)), None)
+    kind = next((kind for kind in STATUS if isinstance(error, kind)), None)
+    if isinstance(error, DatabaseError) and (_lacks_migrations(error) or _is_read_only(error)):
+        kind = OperationalError
     if kind is None:
         return None
     if STATUS[kind] == 503:
-        logger.warning("database unavailable: %s", error)
-        response = problem(503, "a database is not available; nothing was lost, try again")
+        response = _unavailable(error)
     elif isinstance(error, Reserved):
         field = error.scope.rpartition(".")[2]
         response = problem(409, str(error), errors=[{"pointer": f"/{field}", "detail": "already taken"}])
+    elif isinstance(error, InvalidEvent):
+        response = problem(
+            400, str(error), errors=[{"pointer": pointer_of(error.field.split(".")), "detail": error.rule}]
+        )
     else:
         response = problem(STATUS[kind], "not found" if STATUS[kind] == 404 else str(error))
     _set_headers(response, None, RETRY_AFTER.get(kind))
     return response
 
 
-def is_read_only(error: BaseException) -> bool:
-    """Is this PostgreSQL's refusal to write, as of a standby, or to say there how far the log may be read?"""
-    return isinstance(error, InternalError) and getattr(error.__cause__, "sqlstate", None) == READ_ONLY
+def _unavailable(error: Exception) -> HttpResponse:
+    if isinstance(error, MissingKey):
+        logger.error("%s", error)
+        return problem(503, str(error))
+    if isinstance(error, UnknownEvent):
+        logger.warning("an event cannot be read: %s", error)
+        return problem(503, f"this code cannot read the stream; nothing was lost: {error}")
+    if _lacks_migrations(error):
+        logger.error("a migration is missing, run `manage.py migrate`: %s", error)
+        return problem(503, "a database lacks a migration of this version; an operator must migrate it")
+    logger.warning("database unavailable: %s", error)
+    state = "read-only" if _is_read_only(error) else "not available"
+    return problem(503, f"a database is {state} at the moment; nothing was lost, try again")
+
+
+def _lacks_migrations(error: Exception) -> bool:
+    """Has the database no such table, or no such column?"""
+    if isinstance(error, ProgrammingError):
+        return getattr(error.__cause__, "sqlstate", None) in ("42P01", "42703")
+    return isinstance(error, OperationalError) and "no such " in str(error)  # SQLite has no code for it
+
+
+def _is_read_only(error: Exception) -> bool:
+    if isinstance(error, InternalError):
+        return getattr(error.__cause__, "sqlstate", None) == READ_ONLY
+    return isinstance(error, OperationalError) and "readonly" in str(error)
 
 
 def _set_headers(response: HttpResponse, auth_header: str | None, wait: float | None) -> None:
@@ -112,7 +145,7 @@ def pointer_of(path: Iterable[str | int]) -> str:
 
 
 def _first(errors: Iterable[dict[str, str]]) -> dict[str, Any]:
-    """As many errors as a problem has room for, and the number of the rest."""
+    """As many errors as fit into ERRORS bytes, and the number of the others."""
     kept, size, rest = [], 0, 0
     for error in errors:
         size += len(msgspec.json.encode(error))
@@ -124,7 +157,7 @@ def _first(errors: Iterable[dict[str, str]]) -> dict[str, Any]:
 
 
 def _field_errors(details: Any, *path: str | int) -> Iterator[dict[str, str]]:
-    """Flatten DRF's nested details to one entry an error, each with its JSON pointer (RFC 6901)."""
+    """Flatten DRF's nested details: one entry for each error, with its JSON pointer (RFC 6901)."""
     if isinstance(details, dict) and set(details) == {"message", "code"}:
         yield {"pointer": pointer_of(path), "detail": shortened(str(details["message"])), "code": str(details["code"])}
     elif isinstance(details, dict):
@@ -137,7 +170,7 @@ def _field_errors(details: Any, *path: str | int) -> Iterator[dict[str, str]]:
 
 
 class ProblemMiddleware:
-    """Turns whatever else goes wrong under /api/ into a problem, and a missing database into a 503."""
+    """Turns every other error under /api/ into a problem, and a database that does not answer into a 503."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -147,7 +180,7 @@ class ProblemMiddleware:
             return problem(400, "the URL is not text: it has a NUL, or is not UTF-8")
         most = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
         if most is not None and request.META.get("QUERY_STRING", "").count("&") >= most:
-            # Django would say so only when something looks at them, and so would its page of errors, which then fails.
+            # Django raises this only when something reads them. Its error page reads them too, so it would fail itself.
             return problem(400, f"more than {most} query parameters")
         try:
             request.get_host()
@@ -160,8 +193,7 @@ class ProblemMiddleware:
         return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        away = isinstance(error, OperationalError | InterfaceError) or is_read_only(error)
-        return exception_handler(error, {}) if away else None
+        return exception_handler(error, {}) if isinstance(error, DatabaseError | InterfaceError) else None
 
 
 def _is_text(query: str) -> bool:
@@ -176,7 +208,7 @@ def _is_problem(response: HttpResponse) -> bool:
 
 
 class SlashMiddleware(CommonMiddleware):
-    """Appends a missing slash to what one reads; a command without it is simply not found."""
+    """Redirects a GET without its last slash. A POST without it is not found: a redirect would lose its body."""
 
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:
         return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)

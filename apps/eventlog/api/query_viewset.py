@@ -1,4 +1,4 @@
-"""The web side of a query: one's own rows, as of a position, with the version as ETag."""
+"""A query over HTTP: the rows that the user may see, not older than a position, with the version as ETag."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -9,34 +9,40 @@ from uuid import UUID
 import msgspec
 from django.db.models import QuerySet
 from django.http import HttpResponseNotModified
+from django.urls.converters import UUIDConverter
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from apps.eventlog import store
+from apps.eventlog.api.access import DeclaredAccess, open_to
 from apps.eventlog.api.authentication import customer_id
-from apps.eventlog.api.conditions import await_position, etag, has_it_already
+from apps.eventlog.api.conditions import await_position, etag, has_it_already, not_stored
 from apps.eventlog.api.documents import Documents, DocumentSerializer
 from apps.eventlog.api.event_serializers import EventReadSerializer
-from apps.eventlog.api.filters import StrictFilterBackend, check_parameters, filters_of
+from apps.eventlog.api.filters import InstantParameter, StrictFilterBackend, check_parameters, filters_of
 from apps.eventlog.api.pagination import KeysetPagination
 from apps.eventlog.api.problems import Unavailable
+from apps.eventlog.api.set_aside import SetAside, may_see
 from apps.eventlog.delivery import checkpoints, identity
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.store import LogWentBack
 
 LOG_WENT_BACK = "log-went-back"  # the header Read-Model of an answer from rows that show another log
 
+# The digits of a UUID are read in either case (RFC 9562). Django's converter takes lower case alone, and to register
+# another one by its name is deprecated.
+UUIDConverter.regex = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+
 
 class WhenSerializer(serializers.Serializer[None]):
-    """Which state of a document: at an instant, inclusive, or of a version."""
+    """Which state of a document is asked for: at an instant (inclusive), or of a version."""
 
-    at = serializers.DateTimeField(required=False, default=None)
+    at = InstantParameter(required=False, default=None)
     version = serializers.IntegerField(required=False, default=None, min_value=1, max_value=2**31 - 1)
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
@@ -46,10 +52,10 @@ class WhenSerializer(serializers.Serializer[None]):
 
 
 class QueryViewSet(GenericViewSet[Any]):
-    """Base of the read viewsets: GET only, over the rows that the asker may see.
+    """Base of the read viewsets: GET only. Staff who may see the model see all rows, a customer only their own.
 
-    A subclass says which service answers, which category the documents' streams have, which `rows`
-    there are (a query function) and which column of theirs names the customer whose they are.
+    A subclass names its service, the category of its documents' streams, a query function that answers all `rows`, and
+    the column of the rows that has the id of the customer (`owner`).
     """
 
     service: ClassVar[str]
@@ -57,7 +63,7 @@ class QueryViewSet(GenericViewSet[Any]):
     owner: ClassVar[str]
     rows: ClassVar[Callable[[], QuerySet[Any]]]
     serializer_class: type[DocumentSerializer]
-    permission_classes = [IsAuthenticated]
+    permission_classes = [DeclaredAccess]
     lookup_value_converter = "uuid"
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -69,7 +75,7 @@ class QueryViewSet(GenericViewSet[Any]):
         response = super().finalize_response(request, response, *args, **kwargs)
         if identity.recently_stopped(self.service):
             response["Read-Model"] = LOG_WENT_BACK
-        return response
+        return not_stored(response)
 
     def _shows(self, position: int) -> bool:
         """Do the rows show the log up to a position? Raises `Unavailable` if they show another log."""
@@ -85,17 +91,19 @@ class QueryViewSet(GenericViewSet[Any]):
         return Documents(kind.rows, self.serializer_class, self.owner, filters_of(kind))
 
     def get_queryset(self) -> QuerySet[Any]:
-        """The rows that the asker may see."""
+        """The rows that the user may see."""
         return self.documents.of(customer_id(self.request))
 
+    @open_to("view", customers=True)
     def list(self, request: Request) -> Response:
-        """One's own, page by page."""
+        """All documents for staff, their own for a customer, page by page."""
         filters, ordering = StrictFilterBackend().wanted(request, self)
         return self.page(self.documents, customer_id(request), filters, ordering)
 
+    @open_to("view", customers=True)
     @extend_schema(parameters=[WhenSerializer])
     def retrieve(self, request: Request, pk: UUID) -> Response | HttpResponseNotModified:
-        """The document as it is, or with `at` or `version` as it stood then, folded from the log."""
+        """The document as it is now. With `at` or `version`: as it was then, folded from the log."""
         if request.query_params:
             then = self.get_serializer(self.row_then(request, pk)).data
             return Response(then, headers={"ETag": etag(then["version"])})
@@ -109,33 +117,47 @@ class QueryViewSet(GenericViewSet[Any]):
         check_parameters(request, {"at", "version"})
         when = WhenSerializer(data=request.query_params.dict())
         when.is_valid(raise_exception=True)
-        self.document(pk)
-        position = _position(f"{self.category}-{pk}", **when.validated_data)
+        position = _position(self.stream_of(pk), **when.validated_data)
         row = None if position is None else self.row_at(pk, position)
         if row is None:
-            raise NotFound("it was not there then")
+            raise NotFound("it did not exist then")
         return row
 
     def row_at(self, pk: Any, position: int) -> Any | None:
-        """The row as it stood at a position of the log; None before its creation."""
+        """The row as it was at a position of the log; None before its creation."""
         raise NotImplementedError
 
+    @open_to("view", customers=True)
     @extend_schema(responses=EventReadSerializer(many=True))
     @action(detail=True, filter_backends=[])
     def history(self, request: Request, pk: Any) -> Response:
-        """The events of this one, oldest first."""
+        """The events of this stream, oldest first."""
         check_parameters(request, {"limit", "cursor"})
-        self.document(pk)
-        pagination = KeysetPagination()
-        events = pagination.page(request, ["stream_version"], partial(_part_of, f"{self.category}-{pk}"), _version)
-        return pagination.get_paginated_response([recorded.document() for recorded in events])
+        pagination, customer = KeysetPagination(), customer_id(request)
+        part = partial(_part_of, self.stream_of(pk))
+        events = pagination.page(request, ["stream_version"], part, _version, RecordedEvent.size)
+        return pagination.get_paginated_response([recorded.document(customer) for recorded in events])
 
     def document(self, pk: UUID) -> tuple[msgspec.Raw, int]:
-        """The asker's document and its version; raises NotFound for another's."""
+        """The document and its version. Raises `OutOfDate`, and NotFound also if the user may not see it."""
+        set_aside = SetAside.of(self.request, self.documents)
         found = self.documents.find(pk, customer_id(self.request))
+        if found is None:
+            self._require_set_aside(pk)
+        set_aside.refuse([pk])
         if found is None:
             raise NotFound("not found")
         return found
+
+    def stream_of(self, pk: UUID) -> str:
+        """The stream of the asker's document, which the log has also if the rows lack it; raises NotFound."""
+        if self.documents.find(pk, customer_id(self.request)) is None:
+            self._require_set_aside(pk)
+        return f"{self.category}-{pk}"
+
+    def _require_set_aside(self, pk: UUID) -> None:
+        if not may_see(self.service, f"{self.category}-{pk}", customer_id(self.request)):
+            raise NotFound("not found")
 
     def page(
         self,
@@ -144,14 +166,23 @@ class QueryViewSet(GenericViewSet[Any]):
         filters: Mapping[str, Any] | None = None,
         ordering: Sequence[str] | None = None,
     ) -> Response:
-        """The page of documents that the request asks for, by `limit` and `cursor`."""
+        """The page of documents that the request asks for, by `limit` and `cursor`; raises `OutOfDate`."""
+        set_aside = SetAside.of(self.request, documents)
         pagination, fetch = KeysetPagination(), partial(documents.page, owner, filters or {})
-        page = pagination.page(self.request, list(ordering or documents.ordering), fetch, lambda row: list(row)[1:])
+        page = pagination.page(
+            self.request, list(ordering or documents.ordering), fetch, lambda row: list(row)[2:], _size
+        )
+        set_aside.refuse([row[1] for row in page])
+        set_aside.refuse_missing(documents.owner_asked_for(owner, filters or {}))
         return pagination.get_paginated_response([msgspec.Raw(row[0]) for row in page])
 
 
+def _size(row: Any) -> int:
+    return len(row[0])
+
+
 def _position(stream: str, at: datetime | None, version: int | None) -> int | None:
-    """The position that an instant means, or at which a stream reached a version; None for one it never had."""
+    """The position that an instant means, or at which a stream reached a version; None if it never did."""
     if at is not None:
         return store.position_at(at)
     return store.position_of(stream, version)

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db.models import BooleanField, DateTimeField, Func, JSONField, Model, TextField, UUIDField
 
-# How a column becomes JSON where the engine's own way is not that of the declared field.
+# How a column becomes JSON if the engine would write it in another way than the declared field does.
 POSTGRESQL: dict[type, str] = {
     DateTimeField: """replace(to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '.000000Z', 'Z')""",
 }

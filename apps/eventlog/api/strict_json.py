@@ -22,8 +22,8 @@ MAX_KEYS = 1000
 MAX_ITEMS = 10_000
 MAX_INTEGER = 2**53
 
-# A string, the beginning of a list or an object, a number or a word: each key and each value is one of these. The
-# quantifiers never go back, and a string may lack its end: else many quotes would each be read to the end of the body.
+# Each key and each value is a string, the beginning of a list or an object, a number, or a word. The quantifiers are
+# possessive, and a string may lack its end. Otherwise each of many quotes would be read to the end of the body.
 ITEM = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[^\s\[\]{}",:]++', re.DOTALL)
 NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
@@ -45,7 +45,7 @@ class JSONRenderer(BaseRenderer):
 
 
 class StrictJSONParser(BaseParser):
-    """An object of JSON that every engine and every reader can hold.
+    """An object of JSON that both engines can store and every reader can parse.
 
     Refused: more than DATA_UPLOAD_MAX_MEMORY_SIZE bytes, more than 10,000 keys and values, deeper
     than 20, an object of more than 1,000 keys or with a key twice, NUL or a lone surrogate in a
@@ -53,7 +53,7 @@ class StrictJSONParser(BaseParser):
     """
 
     media_type = "application/json"
-    renderer_class = JSONRenderer  # the browsable pages show by it what a command takes
+    renderer_class = JSONRenderer  # by which the browsable pages show the body that a command takes
 
     def parse(
         self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
@@ -87,8 +87,8 @@ def _require_plain_utf8(media_type: str, request: Request) -> None:
 
 
 def _require_few_items(body: bytes) -> None:
-    """Count keys and values before any is made: an empty list of two bytes becomes an object of 56."""
-    signs = sum(map(body.count, (b",", b":", b"[", b"{")))  # there is one before each but the outermost
+    """Count keys and values before they are parsed: an empty list is two bytes of JSON and 56 bytes of memory."""
+    signs = sum(map(body.count, (b",", b":", b"[", b"{")))  # each key and value but the outermost has one before it
     if signs >= MAX_ITEMS and next(islice(ITEM.finditer(body), MAX_ITEMS, None), None):
         raise ParseError(f"more than {MAX_ITEMS} keys and values")
 
@@ -96,7 +96,7 @@ def _require_few_items(body: bytes) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ValueError(f"key {shortened(_repeated(pairs))!r} stands twice")
+        raise ValueError(f"key {shortened(_repeated(pairs))!r} is there twice")
     return value
 
 
@@ -117,7 +117,7 @@ def _number(text: str) -> float:
 
 
 def _check(value: Any, path: list[str | int]) -> None:
-    """Refuse what parses but cannot be kept, saying where it stands; the path is spelled out only then."""
+    """Refuse what can be parsed but not stored. Only then is the path turned into a pointer: that takes time."""
     if isinstance(value, str):
         if NOT_TEXT.search(value):
             raise ParseError(f"{pointer_of(path) or '/'}: NUL and lone surrogates are not text")

@@ -1,4 +1,4 @@
-"""Pages by the place of a row in an ordering: each costs the same, however far down it is."""
+"""Conditions for keyset pagination: a page far down takes as long as the first one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,8 +21,8 @@ def upside_down(ordering: Sequence[str]) -> list[str]:
 def beyond(ordering: Sequence[str], values: Sequence[Any], *, inclusive: bool = False) -> Q:
     """Rows after the one with these values, and with `inclusive` also that one.
 
-    The row comparison, spelled so that an index serves it. The columns of the ordering share a direction and end in
-    a unique one; there is a value for each.
+    It compares rows column by column, in a form for which both engines use an index. The columns of the ordering must
+    share a direction, and the last one must be unique. `values` has one value for each column.
     """
     columns = columns_of(ordering)
     lookup = "lt" if ordering[0].startswith("-") else "gt"

@@ -18,7 +18,7 @@ class Locked(Exception):
 def lock_timeout(alias: str, seconds: float | None) -> Iterator[None]:
     """Let the statements of this block wait at most `seconds` for SQLite's one writer; None changes nothing.
 
-    PostgreSQL has a lock for each row, so the callers skip locked rows there, and the block changes nothing.
+    On PostgreSQL the block changes nothing: there each row has its own lock, and the callers skip locked rows.
     Raises `Locked`.
     """
     connection = connections[alias]

@@ -79,18 +79,18 @@ SAMPLES: dict[type, Callable[[int], Any]] = {
 
 @dataclass(frozen=True)
 class Statement:
-    """SQL with its parameters, and the places among them that each value fills."""
+    """SQL with its parameters, and which of them each value replaces."""
 
     alias: str
     sql: str
     parameters: Sequence[Any]
     converters: Converters
-    places: Sequence[tuple[int, int]] = ()  # of a parameter, and of the value that replaces it
+    slots: Sequence[tuple[int, int]] = ()  # index of a parameter, and index of the value that replaces it
 
     def rows(self, values: Sequence[Any]) -> list[Row]:
         connection, parameters = connections[self.alias], list(self.parameters)
-        for place, value in self.places:
-            parameters[place] = _adapted(values[value], connection)
+        for slot, value in self.slots:
+            parameters[slot] = _adapted(values[value], connection)
         found = statements.rows(self.alias, self.sql, parameters)
         return [Row(raw, self.converters, connection) for raw in found]
 
@@ -100,19 +100,19 @@ def _statement(build: Build, shape: tuple[Hashable, ...], kinds: tuple[tuple[str
     """The query, built twice with different samples to see where they went; None if that is not certain."""
     try:
         one, other = (_built(build, shape, _samples(kinds, start)) for start in (1, 1001))
-        return _with_places(one, other)
+        return _with_slots(one, other)
     except Exception:  # there is no sample of a value, or the query says of itself that it has no result
         return None
 
 
-def _with_places(one: "Built", other: "Built") -> Statement | None:
+def _with_slots(one: "Built", other: "Built") -> Statement | None:
     samples = [pair for pair in zip(one.values, other.values, strict=True) if pair[0] != pair[1]]
     parameters = list(enumerate(zip(one.statement.parameters, other.statement.parameters, strict=True)))
-    differing = [(place, pair) for place, pair in parameters if pair[0] != pair[1]]
+    differing = [(slot, pair) for slot, pair in parameters if pair[0] != pair[1]]
     if one.statement.sql != other.statement.sql or {pair for _, pair in differing} != set(samples):
         return None
     pairs = list(zip(one.values, other.values, strict=True))
-    return replace(one.statement, places=[(place, pairs.index(pair)) for place, pair in differing])
+    return replace(one.statement, slots=[(slot, pairs.index(pair)) for slot, pair in differing])
 
 
 class Built(NamedTuple):

@@ -24,6 +24,17 @@ def open_dead_letters(service: str) -> QuerySet[DeadLetter]:
     return checkpoints.dead_letter_model(service).objects.filter(status__in=OPEN).order_by("projector", "position")
 
 
+def streams_set_aside(service: str, until: int) -> dict[str, set[str]]:
+    """The streams with an open dead letter at or before a position, by the name of their projector."""
+    table = checkpoints.dead_letter_model(service)._meta.db_table
+    where = f"status IN {marks(OPEN)} AND position <= %s"
+    query = f"SELECT DISTINCT projector, stream FROM {table} WHERE {where}"  # noqa: S608
+    found: dict[str, set[str]] = {}
+    for projector, stream in rows(service, query, [*map(str, OPEN), until]):
+        found.setdefault(projector, set()).add(stream)
+    return found
+
+
 class DeadLetters:
     """The dead letters of one projector: those that bear on what it may take next, and those that it adds.
 

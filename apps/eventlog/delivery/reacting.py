@@ -18,7 +18,7 @@ from apps.eventlog.delivery.checkpoints import Reached
 from apps.eventlog.delivery.claims import Claim, claim
 from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.delivery.trail import Mark
-from apps.eventlog.events import Place, RecordedEvent
+from apps.eventlog.events import DomainEvent, Place, RecordedEvent
 from apps.eventlog.log import places
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import of_service
@@ -122,15 +122,19 @@ class _Steps:
 def _drain(reactor: Reactor, steps: _Steps, stopped: Callable[[], bool]) -> int:
     """React to the events that the rows show already; returns the position of the first that they do not show, or 0.
 
-    Imported events are passed over: they are history.
+    Imported events are passed over, because they are history; but an imported erasure is carried out here as well.
     """
     shown = checkpoints.lowest(reactor.service)  # which was a safe position
     types, after = _types(type(reactor)), steps.position
     known = store.read_page(after=after, end=shown, limit=store.PAGE, types=types) if shown > after else []
-    for recorded in known or store.read_all(after=after, types=types):
+    for each in known or store.read_all(after=after, types=types):
+        recorded = each
         if last := store.import_end(recorded.position):
-            steps.move(last)
-            return 0
+            erasing = store.read_page(after=steps.position, end=last, limit=1, types=_erasing(types))
+            if not erasing:
+                steps.move(last)
+                return 0
+            [recorded] = erasing
         if stopped() or not (recorded.position <= shown or checkpoints.stands_at(reactor.service, recorded.position)):
             return recorded.position
         if (claimed := _react(reactor, recorded)) and steps.trail is None:
@@ -162,6 +166,10 @@ def rewind(service: str) -> list[str]:
 
 def _types(kind: type[Reactor]) -> list[str]:
     return [event_type.type for event_type in kind.methods]
+
+
+def _erasing(types: list[str]) -> list[str]:
+    return [name for name in types if DomainEvent.types[name].erases]
 
 
 def _react(reactor: Reactor, recorded: RecordedEvent) -> Claim | None:

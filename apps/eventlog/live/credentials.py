@@ -9,6 +9,10 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from knox.models import AuthToken
 
+from apps.eventlog.commands import Actor
+
+SEE_LOG = "eventlog.view_storedevent"  # what staff need for the feed, the catalog, the status and the stream
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
@@ -23,7 +27,8 @@ class Credential:
 def valid(credentials: Collection[Credential]) -> set[Credential]:
     """Those that would still be accepted.
 
-    The token or session exists and has not expired, the login is active, and a login that was staff still is.
+    The token or session exists and has not expired, the login is active, and a login that was staff may still see the
+    log.
     """
     now = timezone.now()
     logins = get_user_model().objects.in_bulk({each.login for each in credentials}, field_name="username")
@@ -32,7 +37,7 @@ def valid(credentials: Collection[Credential]) -> set[Credential]:
 
     def is_valid(credential: Credential) -> bool:
         login = logins.get(credential.login)
-        if login is None or not login.is_active or (credential.is_staff and not login.is_staff):
+        if login is None or not login.is_active or (credential.is_staff and not Actor.of(login).may(SEE_LOG)):
             return False
         if credential.token:
             token = tokens.get(credential.token)

@@ -8,7 +8,7 @@ so one in four billion comparisons misses. It is a checksum because imported ids
 from bisect import bisect_right
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 from zlib import crc32
 
@@ -18,6 +18,8 @@ from django_eventstream.utils import sse_encode_event
 from apps.eventlog.events import Place, RecordedEvent
 
 CHANNEL = "events"
+# JSON leaves these as they are, and clients that split lines as Unicode does would break a message at them.
+BREAKS = {"\x85": r"\u0085", "\u2028": r"\u2028", "\u2029": r"\u2029"}
 MOST_MESSAGES, MOST_BYTES = 2000, 4 * 1024 * 1024  # kept for clients that are a little behind
 
 
@@ -28,7 +30,10 @@ def message_id(place: Place) -> str:
 
 
 class Message(NamedTuple):
-    """An event in the form in which every client gets it, and what a filter looks at."""
+    """An event in the form in which clients get it, and what a filter looks at.
+
+    Staff get its `text`. A customer gets `own`, which does not name staff.
+    """
 
     place: Place
     category: str
@@ -36,6 +41,7 @@ class Message(NamedTuple):
     stream: str
     owner: UUID | None
     text: bytes
+    own: bytes
 
     @property
     def position(self) -> int:
@@ -43,9 +49,17 @@ class Message(NamedTuple):
 
     @classmethod
     def of(cls, recorded: RecordedEvent, owner: UUID | None) -> Self:
-        data = msgspec.json.encode(recorded.document()).decode()
-        text = sse_encode_event("message", data, event_id=message_id(recorded.place)).encode()
-        return cls(recorded.place, recorded.category, recorded.type, recorded.stream, owner, text)
+        whole, shown = recorded.document(), recorded.document(owner)
+        text = _encoded(whole, recorded.place)
+        own = text if shown == whole else _encoded(shown, recorded.place)
+        return cls(recorded.place, recorded.category, recorded.type, recorded.stream, owner, text, own)
+
+
+def _encoded(document: dict[str, Any], place: Place) -> bytes:
+    data = msgspec.json.encode(document).decode()
+    for character, escape in BREAKS.items():
+        data = data.replace(character, escape)
+    return sse_encode_event("message", data, event_id=message_id(place)).encode()
 
 
 class Filter(NamedTuple):

@@ -17,7 +17,7 @@ from django_eventstream.utils import sse_encode_event
 from apps.eventlog.events import Place
 from apps.eventlog.live import listeners
 from apps.eventlog.live.credentials import Credential
-from apps.eventlog.live.messages import Filter, Message, message_id
+from apps.eventlog.live.messages import Filter, message_id
 from apps.eventlog.live.tail import Page, tail
 
 CHUNK = 32 * 1024  # bytes sent at once, about; as much may wait in memory for a slow client
@@ -47,7 +47,7 @@ async def event_stream(
             if went_back:
                 yield _reset(place)
                 known = place
-            for chunk in _chunks(messages):
+            for chunk in _chunks(message.text if filter.owner is None else message.own for message in messages):
                 yield chunk
             if messages:
                 known = messages[-1].place
@@ -109,13 +109,13 @@ def _heartbeat(place: Place | None) -> bytes:
     return f": heartbeat\n{id}\n".encode()
 
 
-def _chunks(messages: Iterable[Message]) -> Iterator[bytes]:
+def _chunks(messages: Iterable[bytes]) -> Iterator[bytes]:
     """The texts of the messages, many small ones in one chunk."""
     texts: list[bytes] = []
     size = 0
-    for message in messages:
-        texts.append(message.text)
-        size += len(message.text)
+    for text in messages:
+        texts.append(text)
+        size += len(text)
         if size > CHUNK:
             yield b"".join(texts)
             texts, size = [], 0

@@ -9,7 +9,9 @@ Three forms of the row must have the same columns, and a test compares them: `St
 column must not enter it unseen).
 """
 
+from hashlib import md5
 from typing import NamedTuple
+from uuid import UUID
 
 _DASHED = (
     "substr({0}, 1, 8) || '-' || substr({0}, 9, 4) || '-' || substr({0}, 13, 4) || '-' || substr({0}, 17, 4)"
@@ -75,3 +77,14 @@ def as_json(columns: list[str]) -> str:
     """SQL for the JSON list of these columns."""
     between = " || ',' || "
     return f"'[' || {between.join(columns)} || ']'"
+
+
+def correlation_key(text: str) -> UUID:
+    """What the column `correlation_id` holds for a correlation id, which may be any text. A UUID stands for itself."""
+    try:
+        key = UUID(text)
+    except ValueError:
+        key = None
+    if key is not None and str(key) == text.lower():
+        return key
+    return UUID(md5(text.encode(), usedforsecurity=False).hexdigest())

@@ -9,6 +9,7 @@ from django.db import connections
 
 from apps.eventlog.database.statements import Query
 from apps.eventlog.events import Payload, Place, RecordedEvent
+from apps.eventlog.log.records import Answer, Expected, Row
 
 ALIAS = "eventlog"
 
@@ -17,19 +18,23 @@ class Engine(Protocol):
     """The event table on one engine. A query is SQL with its parameters, in the form that `plain` gives them."""
 
     def append(
-        self, stream: str, expected_version: int, events: Sequence[Payload], metadata: Payload
-    ) -> tuple[str, int, int]:
-        """Append events to a stream, all or none. Returns the outcome and the position and version that it means:
+        self, stream: str, expected_version: int | Expected, events: Sequence[Payload], metadata: bytes
+    ) -> Answer:
+        """Append events to a stream, all or none, with one instant that is later than the last of the stream.
 
-        "appended": those of the last event; "repeated": those of the last event when it was first appended;
-        "conflict": position 0 and the version that the stream has; "taken": those of the event that has the id.
+        `metadata` is JSON.
         """
 
-    def restore(self, documents: Sequence[Payload]) -> tuple[int, int, int]:
-        """Write recorded events with their instants, without those whose id is in the log already.
+    def lock(self) -> int:
+        """Keep other writers away to the end of the open transaction; returns the last position that was taken."""
 
-        Returns how many were written, and the last position before and after. Raises IntegrityError if an event is
-        not the next of its stream.
+    def write(self, rows: Sequence[Row]) -> None:
+        """Write recorded events at their positions, in the open transaction with the `lock`, as the log's owner."""
+
+    def continue_after(self, position: int) -> None:
+        """Let appends take positions beyond this one, after `write` and with nothing left that may fail.
+
+        A rollback does not undo it.
         """
 
     def safe_place(self) -> Place:

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import psycopg
 from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from msgspec import Raw
@@ -19,11 +18,16 @@ from psycopg.pq import Format
 from apps.eventlog.database.statements import Query
 from apps.eventlog.events import Payload, Place, RecordedEvent
 from apps.eventlog.log import columns
+from apps.eventlog.log.records import Answer, Expected, Row
 
 READ = f"SELECT {', '.join(column.postgresql_read for column in columns.READ)} FROM ({{}}) e"  # noqa: S608
 AS_STORED = columns.as_json([column.postgresql_json for column in columns.COLUMNS])
-_APPEND = "SELECT outcome, last_position, last_version FROM {}(%s, %s, %s::jsonb, %s::jsonb)"
-APPEND, APPEND_ALONE = _APPEND.format("eventlog_append"), _APPEND.format("eventlog_append_alone")
+_APPEND = "SELECT outcome, positions, last_version, taken FROM {}(%s, %s, %s::jsonb, %s::jsonb)"
+APPEND, APPEND_ALONE = _APPEND.format("eventlog_append_events"), _APPEND.format("eventlog_append_events_alone")
+INSERT = f"""
+INSERT INTO eventlog_event ({", ".join(columns.NAMES)}) OVERRIDING SYSTEM VALUE
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s)
+"""  # noqa: S608
 
 
 class PostgreSQL:
@@ -33,18 +37,29 @@ class PostgreSQL:
         self.connection = connection
 
     def append(
-        self, stream: str, expected_version: int, events: Sequence[Payload], metadata: Payload
-    ) -> tuple[str, int, int]:
-        parameters = [stream, expected_version, _json(events), _json(metadata)]
+        self, stream: str, expected_version: int | Expected, events: Sequence[Payload], metadata: bytes
+    ) -> Answer:
+        version = expected_version.value if isinstance(expected_version, Expected) else expected_version
+        parameters = [stream, version, _json(events), metadata.decode()]
         if not self.connection.in_atomic_block:
             try:
-                return self._prepared(APPEND_ALONE, parameters)
+                return Answer(*self._row(APPEND_ALONE, *parameters))
             except IntegrityError:  # a repeat, or somebody else was faster: the other function tells them apart
                 pass
-        return self._prepared(APPEND, parameters)
+        return Answer(*self._row(APPEND, *parameters))
 
-    def restore(self, documents: Sequence[Payload]) -> tuple[int, int, int]:
-        return self._row("SELECT written, low, head FROM eventlog_import(%s::jsonb)", _json(documents))
+    def lock(self) -> int:
+        with self.connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE eventlog_event IN SHARE ROW EXCLUSIVE MODE")
+            cursor.execute("SELECT eventlog_mark()")  # for followers, who do not wait for the lock
+        return self.last_position()
+
+    def write(self, rows: Sequence[Row]) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.executemany(INSERT, [_values(row) for row in rows])
+
+    def continue_after(self, position: int) -> None:
+        self._row("SELECT setval('eventlog_event_position_seq', %s)", position)
 
     def safe_place(self) -> Place:
         found = self._row("SELECT position, event_id FROM eventlog_safe_place()")
@@ -91,16 +106,31 @@ class PostgreSQL:
             cursor.execute("ANALYZE eventlog_event")
 
     def _row(self, statement: str, *parameters: Any) -> Any:
+        """The row of a statement, through Django's cursor, so that query counters and tracers see it.
+
+        The settings ask for `server_side_binding`, so the server keeps the statement prepared. An append takes 2 to 4 %
+        longer than with psycopg's own cursor (350 and 342 microseconds; 50 rounds of 60 appends in turns).
+        """
         with self.connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return cursor.fetchone()
 
-    def _prepared(self, statement: str, parameters: Sequence[Any]) -> Any:
-        """The row of a statement that the server keeps prepared: it does so for psycopg's cursors, not for Django's."""
-        self.connection.ensure_connection()
-        self.connection.validate_no_broken_transaction()
-        with self.connection.wrap_database_errors:
-            return psycopg.Cursor(self.connection.connection).execute(statement, parameters).fetchone()
+
+def _values(row: Row) -> tuple[Any, ...]:
+    """The values of a new row, in the order of the columns."""
+    return (
+        row.position,
+        row.event_id,
+        row.stream,
+        row.stream_version,
+        row.stream.partition("-")[0],
+        row.type,
+        row.schema_version,
+        row.data.decode(),
+        row.metadata.decode(),
+        columns.correlation_key(row.correlation_id) if row.correlation_id else None,
+        row.recorded_at,
+    )
 
 
 def _json(value: object) -> str:

@@ -10,8 +10,10 @@ from uuid import UUID
 
 from apps.eventlog.database.statements import Query, marks
 from apps.eventlog.log import columns
+from apps.eventlog.log.columns import correlation_key
 from apps.eventlog.log.engine import engine
 
+TABLE = "eventlog_event"
 SELECT = f"SELECT {', '.join(column.name for column in columns.READ)} FROM eventlog_event"  # noqa: S608
 SELECT_ALL = f"SELECT {', '.join(columns.NAMES)} FROM eventlog_event"  # noqa: S608
 # What the log promises of each stream: versions 1..n without gaps, in the order of positions and of instants.
@@ -37,16 +39,17 @@ class Conditions(TypedDict, total=False):
     category: str | Collection[str] | None
     types: Collection[str] | None
     stream: str | None
-    correlation_id: UUID | None
+    correlation_id: str | None
     since: datetime | None
     naming: tuple[str, str] | None
 
 
-def page(after: int, limit: int, conditions: Conditions) -> Query:
-    """So many events beyond a position, oldest first."""
-    where, parameters = _all_of(_terms(after, conditions))
+def page(after: int, limit: int, conditions: Conditions, *, back_from: int | None = None) -> Query:
+    """So many events beyond a position, oldest first; with `back_from`, up to that position, newest first."""
+    where, parameters = _all_of(_terms(after, back_from, conditions))
     # A stream's versions are in the order of its positions, and its index is by version.
     order = "stream_version" if conditions.get("stream") is not None else "position"
+    order += "" if back_from is None else " DESC"
     return f"{SELECT} WHERE {where} ORDER BY {order} LIMIT {limit}", parameters
 
 
@@ -57,16 +60,19 @@ def page_from(position: int, limit: int, conditions: Conditions) -> Query:
     return both, [position, *parameters]
 
 
-def _terms(after: int, conditions: Conditions) -> Iterator[Query]:
+def _terms(after: int, back_from: int | None, conditions: Conditions) -> Iterator[Query]:
     stream, correlation_id = conditions.get("stream"), conditions.get("correlation_id")
     since, naming = conditions.get("since"), conditions.get("naming")
     # If the position were a plain column here, the planners would search a long log by it instead of by the stream.
-    yield "position > %s" if stream is None else "position + 0 > %s", [after]
+    position = "position" if stream is None else "position + 0"
+    yield f"{position} > %s", [after]
+    if back_from is not None:
+        yield f"{position} <= %s", [back_from]
     yield from _of_kind(conditions.get("category"), conditions.get("types"))
     if stream is not None:
         yield "stream = %s", [stream]
     if correlation_id is not None:
-        yield "correlation_id = %s", [engine().plain(correlation_id)]
+        yield "correlation_id = %s", [engine().plain(correlation_key(correlation_id))]
     if since is not None:
         yield "recorded_at >= %s", [engine().plain(since)]
     if naming is not None:
@@ -98,6 +104,22 @@ def at(position: int) -> Query:
     return f"{SELECT} WHERE position = %s", [position]
 
 
+def with_ids(event_ids: Collection[UUID]) -> Query:
+    """The events with these ids."""
+    return f"{SELECT} WHERE event_id IN {marks(event_ids)}", [engine().plain(id) for id in event_ids]
+
+
+def last_of(streams: Collection[str]) -> Query:
+    """The newest event of each of these streams."""
+    newest = f"SELECT stream, max(stream_version) FROM eventlog_event WHERE stream IN {marks(streams)} GROUP BY stream"  # noqa: S608
+    return f"{SELECT} WHERE (stream, stream_version) IN ({newest})", list(streams)
+
+
+def of_streams(streams: Collection[str]) -> Query:
+    """All events of these streams, stream by stream, each oldest first."""
+    return f"{SELECT} WHERE stream IN {marks(streams)} ORDER BY stream, stream_version", list(streams)
+
+
 def first_of(streams: Collection[str]) -> Query:
     """The first event of each of these streams."""
     return f"{SELECT} WHERE stream_version = 1 AND stream IN {marks(streams)}", list(streams)
@@ -118,6 +140,18 @@ def stream_beyond(first: str, end: str, events: int) -> Query:
 
 def head() -> Query:
     return "SELECT max(position) FROM eventlog_event", []
+
+
+def encrypted_about(subject: str, streams: Collection[str], types: Collection[str]) -> Query:
+    """One row if these streams, or events of these types, have a field that is encrypted for the subject."""
+    # Each engine writes JSON in a form of its own, with a space behind the colon or without.
+    sealed = "(lower(CAST(data AS text)) LIKE %s OR lower(CAST(data AS text)) LIKE %s)"
+    forms = [f'%"subject": "{subject}"%', f'%"subject":"{subject}"%']
+    each = [
+        (f"{column} IN {marks(values)}", values) for column, values in (("stream", streams), ("type", types)) if values
+    ]
+    query = " UNION ALL ".join(f"SELECT 1 FROM eventlog_event WHERE {where} AND {sealed}" for where, _ in each)  # noqa: S608
+    return f"{query} LIMIT 1", [value for _, values in each for value in (*values, *forms)]
 
 
 def position_of(stream: str, version: int | None) -> Query:

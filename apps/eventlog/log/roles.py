@@ -20,11 +20,13 @@ WRITES: dict[type[Model], str] = {
     Reservation: "INSERT, DELETE",
 }
 CALLS = (
-    "eventlog_append",
-    "eventlog_append_alone",
+    "eventlog_append_events",
+    "eventlog_append_events_alone",
     "eventlog_erase",
     "eventlog_safe_place",
     "eventlog_safe_position",
+    "eventlog_append",  # older code calls these two while it is being replaced
+    "eventlog_append_alone",
 )
 SEALS = ("eventlog_seal_next",)
 

@@ -1,7 +1,7 @@
 """The log on SQLite: one writer at a time, so events become visible in the order of their positions."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import starmap
 from typing import Any
 from uuid import UUID
@@ -13,19 +13,22 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from apps.eventlog.database.statements import Query, marks
 from apps.eventlog.events import Payload, Place, RecordedEvent
 from apps.eventlog.log import columns
+from apps.eventlog.log.records import Answer, Expected, Row
 
 READ = f"SELECT {', '.join(column.sqlite_read for column in columns.READ)} FROM ({{}}) e"  # noqa: S608
 AS_STORED = columns.as_json([column.sqlite_json for column in columns.COLUMNS])
 INSERT = f"INSERT INTO eventlog_event ({', '.join(columns.NAMES)}) VALUES {marks(columns.NAMES)}"  # noqa: S608
-# The last event of the log and the last of a stream, in one row. Its columns are null if there is no such event.
+# The head of the log, and the version and the instant of the last event of a stream, null if it has none.
 LAST = """
-SELECT h.position, CAST(h.recorded_at AS text), s.stream_version, CAST(s.recorded_at AS text)
-FROM (SELECT max(position) AS head, (SELECT max(stream_version) FROM eventlog_event WHERE stream = %s) AS version
-      FROM eventlog_event)
-LEFT JOIN eventlog_event h ON h.position = head
-LEFT JOIN eventlog_event s ON s.stream = %s AND s.stream_version = version
+SELECT (SELECT max(position) FROM eventlog_event), s.stream_version, CAST(s.recorded_at AS text)
+FROM (SELECT 1) LEFT JOIN eventlog_event s ON s.stream = %s AND s.stream_version = (
+  SELECT max(stream_version) FROM eventlog_event WHERE stream = %s)
 """
-TWIN = "SELECT position, stream, stream_version, type, data FROM eventlog_event WHERE event_id = %s"
+TWIN = """
+SELECT position, stream, stream_version, type, schema_version, data, CAST(recorded_at AS text), event_id
+FROM eventlog_event WHERE event_id = %s
+"""
+OF_ONE_INSTANT = "SELECT count(*) FROM eventlog_event WHERE stream = %s AND recorded_at = %s"
 
 _numbers = msgspec.json.Decoder(list[int]).decode
 _strings = msgspec.json.Decoder(list[str]).decode
@@ -40,50 +43,53 @@ class SQLite:
         self.connection = connection
 
     def append(
-        self, stream: str, expected_version: int, events: Sequence[Payload], metadata: Payload
-    ) -> tuple[str, int, int]:
+        self, stream: str, expected_version: int | Expected, events: Sequence[Payload], metadata: bytes
+    ) -> Answer:
         try:
             with transaction.atomic(using=self.connection.alias), self.connection.cursor() as cursor:
-                head, latest, version, last_of_stream = cursor.execute(LAST, [stream, stream]).fetchone()
+                head, version, latest = cursor.execute(LAST, [stream, stream]).fetchone()
                 head, version = head or 0, version or 0
-                if version != expected_version:
-                    return self._twins(stream, events) or ("conflict", 0, version)
-                # Not earlier than the event before, in the log and in the stream: after an import the two may differ.
-                now = max(latest or "", last_of_stream or "", _instant(datetime.now(UTC)))
+                if not _expected(version, expected_version):
+                    return self._twins(stream, events) or Answer("conflict", [], version)
+                now = _later_than(latest)
                 rows = [
-                    _row(head + number, stream, version + number, event, metadata, now)
-                    for number, event in enumerate(events, start=1)
-                ]
+                    _values(Row(head + n, event["event_id"], stream, version + n, event["type"],
+                                event["schema_version"], _json(event["data"]), metadata, event["correlation_id"], now))
+                    for n, event in enumerate(events, start=1)
+                ]  # fmt: skip
                 cursor.executemany(INSERT, rows)
         except IntegrityError:
             if answer := self._twins(stream, events):
                 return answer
             raise
-        return "appended", head + len(rows), version + len(rows)
+        return Answer("appended", list(range(head + 1, head + len(rows) + 1)), version + len(rows))
 
-    def _twins(self, stream: str, events: Sequence[Payload]) -> tuple[str, int, int] | None:
-        """The answer if event ids are in the log already: with this content all of them, or with another."""
+    def _twins(self, stream: str, events: Sequence[Payload]) -> Answer | None:
+        """The answer if event ids are in the log already: from the same append, or from another."""
         with self.connection.cursor() as cursor:
-            twins = [twin for event in events for twin in cursor.execute(TWIN, [event["event_id"].hex]).fetchall()]
-        if not twins:
-            return None
-        known = [(twin_stream, type, msgspec.json.decode(data)) for _, twin_stream, _, type, data in twins]
-        sent = [(stream, event["type"], event["data"]) for event in events]
-        return ("repeated" if known == sent else "taken"), twins[-1][0], twins[-1][2]
+            found = [cursor.execute(TWIN, [event["event_id"].hex]).fetchone() for event in events]
+            twins = [twin for twin in found if twin]
+            if not twins:
+                return None
+            sent = [(stream, event["type"], event["schema_version"], event["data"]) for event in events]
+            known = [(twin[1], twin[3], twin[4], msgspec.json.decode(twin[5])) for twin in twins]
+            versions, instants = [twin[2] for twin in twins], {twin[6] for twin in twins}
+            if known == sent and versions == sorted(versions) and len(instants) == 1:
+                [together] = cursor.execute(OF_ONE_INSTANT, [stream, *instants]).fetchone()
+                if together == len(sent):
+                    return Answer("repeated", [twin[0] for twin in twins], versions[-1])
+        return Answer("taken", [], 0, UUID(twins[0][7]))
 
-    def restore(self, documents: Sequence[Payload]) -> tuple[int, int, int]:
-        written = 0
-        with transaction.atomic(using=self.connection.alias), self.connection.cursor() as cursor:
-            low = head = self.last_position()
-            for event in documents:
-                if cursor.execute(TWIN, [event["event_id"].hex]).fetchone():
-                    continue
-                head = max(head + 1, event["position"])
-                at = _instant(event["recorded_at"])
-                row = _row(head, event["stream"], event["stream_version"], event, event["metadata"], at)
-                cursor.execute(INSERT, row)
-                written += 1
-        return written, low, head
+    def lock(self) -> int:
+        """The open transaction is the only writer: with transaction_mode IMMEDIATE from its beginning."""
+        return self.last_position()
+
+    def write(self, rows: Sequence[Row]) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.executemany(INSERT, [_values(row) for row in rows])
+
+    def continue_after(self, position: int) -> None:
+        """An append takes the position after the last event anyway."""
 
     def safe_place(self) -> Place:
         found = self._row("SELECT position, event_id FROM eventlog_event ORDER BY position DESC LIMIT 1")
@@ -140,30 +146,38 @@ class SQLite:
             return cursor.execute(statement, parameters).fetchone()
 
 
-def _row(position: int, stream: str, version: int, event: Payload, metadata: Payload, recorded_at: str) -> list[Any]:
+def _expected(version: int, expected: int | Expected) -> bool:
+    return expected in {version, Expected.ANY} or (expected is Expected.EXISTS and version > 0)
+
+
+def _later_than(latest: str | None) -> datetime:
+    """Now, or just after the latest instant of the stream if the clock went back."""
+    now = datetime.now(UTC)
+    if latest is None:
+        return now
+    return max(now, datetime.fromisoformat(latest).replace(tzinfo=UTC) + timedelta(microseconds=1))
+
+
+def _values(row: Row) -> tuple[Any, ...]:
     """The values of a new row, in the order of the columns."""
-    return [
-        position,
-        event["event_id"].hex,
-        stream,
-        version,
-        stream.partition("-")[0],
-        event["type"],
-        event["schema_version"],
-        _json(event["data"]),
-        _json(metadata),
-        _hex(metadata.get("correlation_id")),
-        recorded_at,
-    ]
+    return (
+        row.position,
+        row.event_id.hex,
+        row.stream,
+        row.stream_version,
+        row.stream.partition("-")[0],
+        row.type,
+        row.schema_version,
+        row.data.decode(),
+        row.metadata.decode(),
+        columns.correlation_key(row.correlation_id).hex if row.correlation_id else None,
+        _instant(row.recorded_at),
+    )
 
 
 def _instant(value: datetime) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
-def _hex(value: str | None) -> str | None:
-    return UUID(value).hex if value else None
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+def _json(value: object) -> bytes:
+    return msgspec.json.encode(value)

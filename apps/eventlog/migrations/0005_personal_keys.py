@@ -3,10 +3,13 @@
 from django.db import migrations, models
 
 from apps.eventlog import reservations
+from apps.eventlog.encryption import data_keys
 
 
 def hash_values(apps, schema_editor):
     rows = apps.get_model("eventlog", "Reservation").objects.using(schema_editor.connection.alias)
+    if rows.exists():
+        data_keys.installation_key(in_use=lambda: False)  # no value is hashed yet, so a new key loses nothing
     for row in rows.iterator():
         rows.filter(pk=row.pk).update(key=reservations.keyed_hash(row.scope, row.key))
 

@@ -1,4 +1,4 @@
-"""The page at `/`: the live log for staff, and what this is for everybody else."""
+"""The page at `/`: the live log for staff, a short introduction for everybody else."""
 
 from django.conf import settings
 from django.contrib.auth import authenticate, login
@@ -16,7 +16,7 @@ def live(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def demo_login(request: HttpRequest) -> HttpResponse:
-    """Log in as the demo staff, which exists while DEBUG is on and not otherwise."""
+    """Log in as the demo's staff user, only if DEBUG is on."""
     user = authenticate(request, username="admin", password="admin") if settings.DEBUG else None  # noqa: S106
     if user is None:
         raise Http404

@@ -12,7 +12,7 @@ from apps.eventlog.sealing import seals
 
 
 def projectors() -> list[dict[str, Any]]:
-    """How far each projector is: name, service, position, lag in events, dead letters; is its place in this log?"""
+    """Of each projector: name, service, position, lag in events, open dead letters, and whether it stopped."""
     return [
         _reader(name, service, position, checkpoints.lag(Projector.registry[name], position), gone)
         for service, gone in _gone(services())

@@ -1,8 +1,9 @@
-"""What the log may be asked."""
+"""The query parameters of the log."""
 
 from rest_framework import serializers
 
-from apps.eventlog.events import Place
+from apps.eventlog.api.filters import InstantParameter
+from apps.eventlog.events import Place, stream_named
 from apps.eventlog.read.resume import PlaceField
 
 
@@ -14,9 +15,12 @@ class FeedQuerySerializer(serializers.Serializer[None]):
     type = serializers.CharField(required=False)
     stream = serializers.CharField(required=False)
     category = serializers.CharField(required=False)
-    correlation_id = serializers.UUIDField(required=False)
-    since = serializers.DateTimeField(required=False)
-    until = serializers.DateTimeField(required=False)
+    correlation_id = serializers.CharField(required=False, max_length=200)
+    since = InstantParameter(required=False)
+    until = InstantParameter(required=False)
+
+    def validate_stream(self, stream: str) -> str:
+        return stream_named(stream)
 
 
 class StreamQuerySerializer(serializers.Serializer[None]):
@@ -26,8 +30,11 @@ class StreamQuerySerializer(serializers.Serializer[None]):
     stream = serializers.RegexField(r"^\w+-[^\s]+$", max_length=200, required=False)
     category = serializers.RegexField(r"^\w+$", max_length=100, required=False)
 
+    def validate_stream(self, stream: str) -> str:
+        return stream_named(stream)
+
 
 class StreamPlaceSerializer(StreamQuerySerializer):
-    """The filters, and where to begin."""
+    """The filters, and the position to begin after."""
 
     after = PlaceField(required=False, help_text="a position, or <position>@<event_id>; 0 for the beginning")

@@ -9,21 +9,22 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import APIException, NotFound, Throttled
-from rest_framework.permissions import IsAdminUser, IsAuthenticated
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from apps.eventlog import store
+from apps.eventlog.api.access import DeclaredAccess, open_to
 from apps.eventlog.api.authentication import credential_of, customer_id
-from apps.eventlog.api.conditions import await_position
+from apps.eventlog.api.conditions import await_position, not_stored
 from apps.eventlog.api.event_serializers import CatalogSerializer, EventReadSerializer, FeedSerializer, StatusSerializer
 from apps.eventlog.api.filters import check_parameters
+from apps.eventlog.api.pagination import bounded
 from apps.eventlog.api.problems import Unavailable
-from apps.eventlog.events import DomainEvent
+from apps.eventlog.events import DomainEvent, RecordedEvent
 from apps.eventlog.live import stream_owners
-from apps.eventlog.live.credentials import Credential
+from apps.eventlog.live.credentials import SEE_LOG, Credential
 from apps.eventlog.live.messages import Filter
 from apps.eventlog.live.stream import event_stream, open_streams
 from apps.eventlog.log import places, schema_lock
@@ -33,11 +34,11 @@ from apps.eventlog.server.asgi import AsyncResponse
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)  # no event is older
 LAST_SEEN = OpenApiParameter("Last-Event-ID", str, "header", description="the id of the last event that was seen")
-STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class EventStreamRenderer(BaseRenderer):
-    """Lets `Accept: text/event-stream` through; the stream itself is not rendered."""
+    """Accepts `Accept: text/event-stream`. It renders nothing: the stream is sent as it comes."""
 
     media_type = "text/event-stream"
     format = "event-stream"
@@ -51,7 +52,7 @@ class AnotherEvent(APIException):
 class EventReadViewSet(GenericViewSet[Any]):
     """GET only."""
 
-    permission_classes = [IsAdminUser]
+    permission_classes = [DeclaredAccess]
     serializer_class = EventReadSerializer
     filter_backends, pagination_class = [], None
     problems = {"stream": (404, 429), "list": (409,)}
@@ -60,9 +61,13 @@ class EventReadViewSet(GenericViewSet[Any]):
         super().initial(request, *args, **kwargs)
         await_position(request, "the log", lambda position: store.safe_position() >= position)
 
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        return not_stored(super().finalize_response(request, response, *args, **kwargs))
+
+    @open_to(SEE_LOG)
     @extend_schema(parameters=[FeedQuerySerializer], responses=FeedSerializer)
     def list(self, request: Request) -> Response:
-        """Events by position; `next` is where to go on, null at the end.
+        """Events by position. `next` is the `after` of the next page, null at the end.
 
         With `after=<position>@<event_id>`, the answer is 409 if the log has not that event there: it went back.
         """
@@ -77,13 +82,17 @@ class EventReadViewSet(GenericViewSet[Any]):
         if until := asked.pop("until", None):
             end = min(end, store.position_at(until))
         types = [asked.pop("type")] if "type" in asked else None
-        events = store.read_page(after=after, end=end, limit=limit + 1, types=types, **asked)
+
+        def beyond(event: RecordedEvent | None, size: int) -> list[RecordedEvent]:
+            return store.read_page(after=event.position if event else after, end=end, limit=size, types=types, **asked)
+
+        events, more = bounded(beyond, limit, RecordedEvent.size)
         if not (place.event_id is None or places.has(place)):  # asked last: the page is then of this log too
             raise AnotherEvent
-        more, events = len(events) > limit, events[:limit]
         results = [recorded.document() for recorded in events]
         return Response({"results": results, "next": events[-1].position if more else None})
 
+    @open_to(SEE_LOG)
     @extend_schema(responses=CatalogSerializer)
     @action(detail=False)
     def catalog(self, request: Request) -> Response:
@@ -100,21 +109,23 @@ class EventReadViewSet(GenericViewSet[Any]):
         ]
         return Response({"results": results, "next": None, "previous": None})
 
+    @open_to(SEE_LOG)
     @extend_schema(responses=StatusSerializer)
     @action(detail=False)
     def status(self, request: Request) -> Response:
-        """Where the log ends, and how far each projector is."""
+        """The last position of the log, and the position of each projector."""
         check_parameters(request, set())
         return Response(queries.status())
 
+    @open_to(SEE_LOG, customers=True)
     @extend_schema(
         parameters=[StreamPlaceSerializer, LAST_SEEN], responses={(200, "text/event-stream"): OpenApiTypes.STR}
     )
-    @action(detail=False, renderer_classes=[EventStreamRenderer], permission_classes=[IsAuthenticated])
+    @action(detail=False, renderer_classes=[EventStreamRenderer])
     def stream(self, request: Request) -> AsyncResponse:
         """Events as they are appended, as Server-Sent Events; `Last-Event-ID` or `after` resume from the log.
 
-        Staff see every event, customers those of their own streams.
+        Staff who may see the log see every event, customers those of their own streams.
         """
         check_parameters(request, set(StreamPlaceSerializer().fields))
         if not request.META.get("asgi"):
@@ -130,7 +141,7 @@ class EventReadViewSet(GenericViewSet[Any]):
 
 
 def _limit(owner: UUID, credential: Credential, stream: str | None) -> None:
-    """A customer's streams are few, and of their own."""
+    """Refuse a customer too many streams, and the stream of another customer. Raises Throttled and NotFound."""
     if open_streams(credential) >= settings.STREAMS_PER_CUSTOMER:
         raise Throttled(detail="too many streams of this login are open")
     if stream is not None and stream_owners.owner_of(stream) != owner:

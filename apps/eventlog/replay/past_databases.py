@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+import tempfile
 
-import msgspec
 from django.conf import settings
 from django.core import serializers
+from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints
+from apps.eventlog.encryption import data_keys
+from apps.eventlog.log.importing import exported
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector
 from apps.eventlog.replay.fold_streams import Progress
@@ -26,6 +29,7 @@ def build_past(into: str, until: int, kinds: list[type[Projector]], progress: Pr
     """
     with target_databases(into) as environment:
         _manage(environment, "migrate", "-v0")
+        _copy_data_keys(environment)
         _copy_log(environment, until, progress)
         _copy_skipped_dead_letters(environment, until, kinds)
         every = len(kinds) == len(Projector.registry)
@@ -35,12 +39,19 @@ def build_past(into: str, until: int, kinds: list[type[Projector]], progress: Pr
     return f"DATABASE_SUFFIX={suffix} make run DEMO=0" if suffix else f"make run DATA_DIR={into} DEMO=0"
 
 
+def _copy_data_keys(environment: dict[str, str]) -> None:
+    """Before the log, so that its personal fields can be read there; those of erased persons stay destroyed."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:  # only its owner can read it
+        call_command("dumpdata", "keys.PersonalKey", database=data_keys.ALIAS, output=file.name, verbosity=0)
+        _manage(environment, "loaddata", "--database", data_keys.ALIAS, file.name)
+
+
 def _copy_log(environment: dict[str, str], until: int, progress: Progress) -> None:
     command = _command("import_events", "-", "--rows-later", "--no-progress")
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as importer:
         assert importer.stdin is not None  # noqa: S101
-        for recorded in store.read_all(until=until):
-            importer.stdin.write(msgspec.json.encode(recorded.document()) + b"\n")
+        for recorded in store.read_all(until=until, encrypted=True):
+            importer.stdin.write(exported(recorded) + b"\n")
             progress(1)
         importer.stdin.close()
         if importer.wait():

@@ -1,4 +1,4 @@
-"""One ASGI application for everything: Django in a fixed pool of threads, streams on the event loop.
+"""One ASGI application for everything: Django in fixed pools of threads, streams on the event loop.
 
 Django's own ASGI handler makes a thread for each request, which slows a synchronous API by two to
 six times and can exhaust PostgreSQL's connections. Here a request's body is read whole, Django's
@@ -8,10 +8,10 @@ WSGI handler runs in one of a few threads, each with its own lasting connections
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from functools import partial
-from queue import SimpleQueue
 from typing import Any
 
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest, get_script_name
@@ -20,14 +20,15 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
+from apps.eventlog.api.conditions import AWAITED, Awaited
 from apps.eventlog.api.problems import problem
-from apps.eventlog.server.client import Client, Left, Message, Receive, Send, start_of
-from apps.eventlog.server.probes import LIVEZ, livez
+from apps.eventlog.server.awaited import TooMany, Waiting
+from apps.eventlog.server.client import Client, Left, Message, Receive, Refusal, Send, gathered, start_of
+from apps.eventlog.server.lanes import COMMANDS, PASSWORDS, QUERIES, lane_of, whose
+from apps.eventlog.server.pools import Full, Pool
+from apps.eventlog.server.probes import LIVEZ, READYZ, livez, readiness
 from apps.eventlog.server.request_head import fault_of
 from apps.eventlog.server.wsgi_environ import environ_of
-
-Answer = asyncio.Future[HttpResponseBase]
-Job = tuple[Message, Client, Answer, asyncio.AbstractEventLoop]
 
 TURN = 0.02  # seconds that a read waits at most for the reads before it
 
@@ -41,19 +42,19 @@ class AsyncResponse(StreamingHttpResponse):
 
 
 class Bridge:
-    """Serves Django over ASGI with so many threads.
+    """Serves Django over ASGI with so many threads for queries, for commands and for requests with a password.
 
-    `in_turn`: reads run one after another, unless one takes long. That is for SQLite, where a read waits for nothing.
-    Two reads at once would only take Python's lock from each other, at every call of SQLite.
+    `queue`: how many requests may wait for the threads of one pool. `in_turn`: reads run one after another, unless one
+    takes long. That is for SQLite, where a read waits for nothing. Two reads at once would only take Python's lock from
+    each other, at every call of SQLite.
     """
 
-    def __init__(self, threads: int, *, in_turn: bool = False) -> None:
+    def __init__(self, *, queries: int, commands: int, passwords: int, queue: int, in_turn: bool = False) -> None:
         self.handler = WSGIHandler()
         self.in_turn, self.reading = in_turn, threading.Lock()
-        self.jobs: SimpleQueue[Job] = SimpleQueue()
-        for number in range(threads):
-            # A daemon, because a thread that hangs in a database must not keep a server that was told to stop.
-            threading.Thread(target=self._work, name=f"django-{number}", daemon=True).start()
+        threads = {QUERIES: queries, COMMANDS: commands, PASSWORDS: passwords}
+        self.pools = {lane: Pool(lane, number, queue) for lane, number in threads.items()}
+        self.waiting = Waiting()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,6 +64,8 @@ class Bridge:
             response = await self._answer(scope, client)
         except Left:
             return
+        finally:
+            client.let_go()
         if isinstance(response, AsyncResponse):
             start, stream = start_of(response), response.body
             del response  # it refers to the request, which need not live as long as the stream
@@ -72,30 +75,38 @@ class Bridge:
 
     async def _answer(self, scope: Message, client: Client) -> HttpResponseBase:
         body = await client.body()
-        if body is None:
-            return problem(413, "the body is too large")
+        if isinstance(body, Refusal):
+            return busy(body.reason) if body.status == 503 else problem(body.status, body.reason)
         if fault := fault_of(scope):
             return problem(*fault)
         environ = environ_of(scope, body)
+        # Probes need no thread of the pools: if all of them wait, for a database say, the answer comes nevertheless.
         if environ["PATH_INFO"] == LIVEZ:
-            # Not in a thread: if all threads wait, for a database say, that is no reason to end the process.
             return livez()
-        loop = asyncio.get_running_loop()
-        answer: Answer = loop.create_future()
-        self.jobs.put((environ, client, answer, loop))
-        return await answer
-
-    def _work(self) -> None:
-        while True:
-            self._do(*self.jobs.get())
-
-    def _do(self, environ: Message, client: Client, answer: Answer, loop: asyncio.AbstractEventLoop) -> None:
+        if environ["PATH_INFO"] == READYZ:
+            return await readiness.answer()
         try:
-            response = self._respond(environ, client, loop)
-        except BaseException as error:
-            _settle(loop, answer, partial(answer.set_exception, error))
-        else:
-            _settle(loop, answer, partial(answer.set_result, response))
+            return await self._run(environ, body, client, partial(environ_of, scope, body))
+        except Full:
+            return busy("too many requests wait for the server")
+
+    async def _run(self, environ: Message, body: bytes, client: Client, again: Any) -> HttpResponseBase:
+        """Run the request in its pool; while it must wait for a position, wait here and run it again."""
+        loop, lane = asyncio.get_running_loop(), lane_of(environ, body)
+        pool, owner, deadline = self.pools[lane], whose(environ, lane), 0.0
+        while True:
+            response = await pool.run(partial(self._respond, environ, client, loop), client, owner)
+            awaited: Awaited | None = environ.get(AWAITED)
+            if awaited is None:
+                return response
+            deadline = deadline or awaited.deadline
+            if (left := deadline - time.monotonic()) <= 0:
+                return response
+            try:
+                await self.waiting.until_shown(awaited, left)
+            except TooMany:
+                return response
+            environ = again()
 
     def _respond(self, environ: Message, client: Client, loop: asyncio.AbstractEventLoop) -> HttpResponseBase:
         """Run Django in this thread. A synchronous stream is also sent from here, where its database connection is."""
@@ -103,9 +114,10 @@ class Bridge:
         request_started.send(sender=Bridge, environ=environ)
         with self._turn(environ["REQUEST_METHOD"]):
             response = self.handler.get_response(WSGIRequest(environ))
+        head = environ["REQUEST_METHOD"] == "HEAD"
         try:
             if response.streaming and not isinstance(response, AsyncResponse):
-                client.download(response, loop, head=environ["REQUEST_METHOD"] == "HEAD")
+                return (None if head else gathered(response)) or client.download(response, loop, head=head)
         finally:
             response.close()  # this also sends request_finished
         return response
@@ -120,12 +132,8 @@ class Bridge:
                 self.reading.release()
 
 
-def _settle(loop: asyncio.AbstractEventLoop, answer: Answer, settle: Callable[[], None]) -> None:
-    """Settle an answer on its loop, unless the client has left and nobody waits for it."""
-
-    def if_awaited() -> None:
-        if not answer.done():
-            settle()
-
-    with suppress(RuntimeError):  # the loop has ended, and the server with it
-        loop.call_soon_threadsafe(if_awaited)
+def busy(reason: str) -> HttpResponseBase:
+    """503, and when to come again."""
+    response = problem(503, reason)
+    response["Retry-After"] = "1"
+    return response

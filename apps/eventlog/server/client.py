@@ -1,52 +1,99 @@
-"""The client's end of a request: its body is read whole, and it must take in time what it is sent."""
+"""The client's end of a request: its body is read whole, its answer is sent whole or piece by piece."""
 
 import asyncio
-import math
+import gc
 from asyncio import FIRST_COMPLETED
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing
-from typing import Any
+from itertools import chain
+from typing import Any, ClassVar, NamedTuple
 
 from django.conf import settings
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Coroutine[Any, Any, None]]
 
+MEGABYTE = 1024 * 1024
 MARGIN = 64 * 1024  # a body this many bytes over the limit is kept, so that Django refuses it in its own words
-MOST_READ = 64 * 1024 * 1024  # bytes of a body that is too large: some clients read no answer before they have sent all
+MOST_READ = 64 * MEGABYTE  # bytes of a body that is too large: some clients read no answer before they have sent all
+SMALL = 64 * 1024  # bytes of a body that always has room
+ROOM = 32 * MEGABYTE  # bytes that the larger bodies of all requests may take together
+DROPPED = 8 * MEGABYTE  # bytes of larger bodies after which garbage is collected
 CHUNK = 64 * 1024  # bytes of a download that are sent at once, about
+GATHERED = 5 * MEGABYTE  # bytes of a download that is sent whole, so that no thread waits for the client
 
 
 class Left(Exception):
-    """The client left before its request was whole."""
+    """The client left before it had its answer."""
+
+
+class Refusal(NamedTuple):
+    """Why a body is not taken: it is too large for Django (413), or for the moment (503)."""
+
+    status: int
+    reason: str
 
 
 class Client:
     """Receives from one client, and sends to it. When the client leaves, sending ends.
 
-    A client that takes nothing of what it is sent for CLIENT_PATIENCE seconds is cut off.
+    A client that is too slow is cut off by its connection (`connection.py`), which looks as if it had left.
     """
+
+    taken: ClassVar[int] = 0  # bytes of ROOM
+    dropped: ClassVar[int] = 0  # bytes of larger bodies that may still be in memory, although nobody needs them
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
-        self._waiting_since = math.inf  # when the message that the client has not taken yet was sent
+        self._takes = 0
 
-    async def body(self) -> bytes | None:
-        """The whole body; None if it is larger than Django would take. Raises `Left`."""
-        body, size = bytearray(), 0  # one array, because a client may send each byte by itself
+    @property
+    def left(self) -> bool:
+        """True if the client has left, as far as the server says without being asked: uvicorn does."""
+        return getattr(getattr(self._send, "__self__", None), "disconnected", False)
+
+    async def body(self) -> bytes | Refusal:
+        """The whole body, or why it is not taken; then it was read nevertheless, up to a bound. Raises `Left`."""
+        body, size, refused = bytearray(), 0, None  # one array, because a client may send each byte by itself
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise Left
-            body += message.get("body", b"")
-            size += len(message.get("body", b""))
-            too_large = size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE + MARGIN
-            if too_large:
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            refused = refused or self._refusal(size)
+            if refused:
                 body.clear()
+            else:
+                body += chunk
             if not message.get("more_body") or size > MOST_READ:
-                return None if too_large else bytes(body)
+                return refused or bytes(body)
+
+    def _refusal(self, size: int) -> Refusal | None:
+        """Why a body of so many bytes cannot be kept; if it can, it takes its room."""
+        if size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE + MARGIN:
+            self.let_go()
+            return Refusal(413, "the body is too large")
+        if size <= SMALL:
+            return None
+        if Client.taken - self._takes + size > ROOM:
+            self.let_go()
+            return Refusal(503, "too many large bodies are being sent")
+        Client.taken += size - self._takes
+        self._takes = size
+        return None
+
+    def let_go(self) -> None:
+        """The body is no longer needed."""
+        Client.taken -= self._takes
+        Client.dropped += self._takes
+        self._takes = 0
+        if Client.dropped > DROPPED:
+            Client.dropped = 0
+            gc.collect()  # a request is in a cycle with its view, and the collector counts objects, not their bytes
 
     async def send(self, response: Any, *, head: bool) -> None:
         """Send a response that is there as a whole."""
@@ -58,12 +105,8 @@ class Client:
         """Send an asynchronous body until it ends or the client leaves."""
         sending = asyncio.ensure_future(self._send_each(start, body, head=head))
         leaving = asyncio.ensure_future(self._until_it_leaves())
-        loop, patience = asyncio.get_running_loop(), settings.CLIENT_PATIENCE
         try:
-            # One timer for each client. One for each message would cost more than the message.
-            while not (await asyncio.wait({sending, leaving}, timeout=patience / 2, return_when=FIRST_COMPLETED))[0]:
-                if loop.time() - self._waiting_since > patience:
-                    return self._cut_off()
+            await asyncio.wait({sending, leaving}, return_when=FIRST_COMPLETED)
             if sending.done():
                 sending.result()
         finally:
@@ -71,44 +114,31 @@ class Client:
             sending.cancel()
             await asyncio.gather(sending, leaving, return_exceptions=True)
 
-    def download(self, response: Any, loop: asyncio.AbstractEventLoop, *, head: bool) -> None:
+    def download(self, response: Any, loop: asyncio.AbstractEventLoop, *, head: bool) -> Any:
         """Send a synchronous body from a thread that is not the loop's, as fast as the client takes it."""
 
         def send(message: Message) -> None:
-            asyncio.run_coroutine_threadsafe(self._send(message), loop).result(settings.CLIENT_PATIENCE)
+            asyncio.run_coroutine_threadsafe(self._send(message), loop).result()
 
         leaving = asyncio.run_coroutine_threadsafe(self._until_it_leaves(), loop)
         try:
             send(start_of(response))
             for chunk in [] if head else _joined(response):
                 if leaving.done():
-                    return
+                    break
                 send({"type": "http.response.body", "body": chunk, "more_body": True})
             send({"type": "http.response.body"})
-        except TimeoutError:
-            loop.call_soon_threadsafe(self._cut_off)
         finally:
             leaving.cancel()
+        return response
 
     async def _send_each(self, start: Message, body: AsyncGenerator[bytes], *, head: bool) -> None:
-        clock = asyncio.get_running_loop().time
         async with aclosing(body):
             await self._send(start)
             if not head:
                 async for chunk in body:
-                    self._waiting_since = clock()
                     await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-                    self._waiting_since = math.inf
             await self._send({"type": "http.response.body"})
-
-    def _cut_off(self) -> None:
-        """Drop the connection at once. Closing it would wait until the client has taken the rest.
-
-        ASGI has no message for this, so it works only if uvicorn serves: its `send` leads to the connection.
-        """
-        transport = getattr(getattr(self._send, "__self__", None), "transport", None)
-        if transport is not None:
-            transport.abort()
 
     async def _until_it_leaves(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -120,6 +150,20 @@ def start_of(response: HttpResponseBase) -> Message:
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
     headers += [(b"set-cookie", morsel.OutputString().encode("latin-1")) for morsel in response.cookies.values()]
     return {"type": "http.response.start", "status": response.status_code, "headers": headers}
+
+
+def gathered(response: Any) -> HttpResponse | None:
+    """A synchronous stream as a response that is there as a whole; None if it is long, and then it is left whole."""
+    chunks, kept, size = iter(response), [], 0
+    for chunk in chunks:
+        kept.append(chunk)
+        size += len(chunk)
+        if size > GATHERED:
+            response.streaming_content = chain(kept, chunks)
+            return None
+    whole = HttpResponse(b"".join(kept), status=response.status_code)
+    whole.headers, whole.cookies = response.headers, response.cookies
+    return whole
 
 
 def _joined(chunks: Iterable[bytes]) -> Iterator[bytes]:

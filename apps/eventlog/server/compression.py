@@ -1,17 +1,17 @@
-"""gzip where it pays: a list of 50 is a sixth as long then, and a document not worth the time."""
+"""gzip for long answers: a list of 50 becomes a sixth as long. One document is too short to be worth the time."""
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
 
-LEAST = 4096  # bytes; what fits into a few packets arrives as soon
+LEAST = 4096  # bytes; a shorter answer fits into a few packets and would not arrive sooner
 
 
 class ListCompressionMiddleware(GZipMiddleware):
-    """Compresses long answers of the API for clients that take gzip; Django pads each at random, against BREACH.
+    """Compresses long answers of the API for clients that accept gzip. Django adds random padding against BREACH.
 
-    Left as they are: streams, which must not wait to be compressed, and what has an ETag, which would be weak then
-    and no good for `If-Match`.
+    It compresses no stream, because an event would wait for the next ones. It compresses no answer with an ETag,
+    because the ETag would become weak, and `If-Match` takes no weak ones.
     """
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

@@ -1,4 +1,4 @@
-"""The pages run no script and take no style that is not a file of this server."""
+"""The pages may run only scripts, and use only styles, that are files of this server."""
 
 from collections.abc import Callable
 
@@ -10,11 +10,11 @@ STRICT = (
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 
-BROWSABLE = STRICT.replace("style-src", "style-src 'unsafe-inline'")  # DRF's browsable pages bring styles of their own
+BROWSABLE = STRICT.replace("style-src", "style-src 'unsafe-inline'")  # DRF's browsable pages have styles in their HTML
 
 
 class ContentSecurityPolicyMiddleware:
-    """Sends the policy with every answer but the data of the API, which is no page."""
+    """Sends the policy with every answer, except the API's data, which no browser shows as a page."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

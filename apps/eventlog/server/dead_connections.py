@@ -1,4 +1,4 @@
-"""Connections that their server has closed are found out before a request uses them."""
+"""Finds connections that their database server has closed, before a request uses them."""
 
 import select
 from typing import Any
@@ -7,10 +7,10 @@ from django.db import connections
 
 
 def close_dead_connections(**_: Any) -> None:
-    """Close this thread's connections to a PostgreSQL that has ended them; the next query opens new ones.
+    """Close this thread's connections to PostgreSQL if the server has ended them. The next query opens new ones.
 
-    The server has said so on the socket, so it need not be asked, as CONN_HEALTH_CHECKS would with a query for each
-    database and request.
+    A connection that was ended has something to read on its socket. Looking there costs no query. CONN_HEALTH_CHECKS
+    would send one to each database in each request.
     """
     for connection in connections.all(initialized_only=True):
         if connection.vendor == "postgresql" and connection.connection and not connection.in_atomic_block:

@@ -1,7 +1,7 @@
-"""How long the head of a request may be: what comes before its body is read by code that is not ours.
+"""How long the head of a request may be: its URL and its headers.
 
-Python's readers of `Content-Type` and `Cookie` take time that grows with the square of what they read: 100 KB of
-backslashes in a cookie took 13 s. So these two are bounded more tightly than the rest.
+Python's own parsers read them. Those of `Content-Type` and `Cookie` take time that grows with the square of the length:
+100 KB of backslashes in a cookie took 13 s. So these two have tighter bounds than the other headers.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 TARGET = 16 * 1024  # bytes of path and query
 HEADERS, HEADER_BYTES = 100, 32 * 1024
 MEDIA_TYPE = 2000  # bytes
-COOKIE_ESCAPES = 100  # backslashes in cookies, of which those of Django and of this application have none
+COOKIE_ESCAPES = 100  # backslashes in cookies; the cookies of Django and of this application have none
 
 
 def fault_of(scope: dict[str, Any]) -> tuple[int, str] | None:
@@ -27,5 +27,5 @@ def fault_of(scope: dict[str, Any]) -> tuple[int, str] | None:
 
 
 def _all(headers: list[tuple[bytes, bytes]], wanted: bytes) -> bytes:
-    """The values of a header, which may come several times."""
+    """The values of a header, joined; a request may have it several times."""
     return b",".join([value for name, value in headers if name.lower() == wanted])

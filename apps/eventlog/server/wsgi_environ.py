@@ -1,4 +1,4 @@
-"""A request of ASGI in the words of WSGI."""
+"""Turns a request of ASGI into one of WSGI."""
 
 import io
 import sys
@@ -13,7 +13,7 @@ def environ_of(scope: dict[str, Any], body: bytes) -> dict[str, Any]:
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": root,
-        "PATH_INFO": scope["path"].removeprefix(root).encode().decode("latin-1"),  # ASGI has the root in both
+        "PATH_INFO": scope["path"].removeprefix(root).encode().decode("latin-1"),  # the path begins with the root
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "SERVER_NAME": server[0],
         "SERVER_PORT": str(server[1]),
@@ -39,7 +39,7 @@ def environ_of(scope: dict[str, Any], body: bytes) -> dict[str, Any]:
 
 @lru_cache(maxsize=500)
 def _key(name: bytes) -> str | None:
-    """The WSGI name of a header; None where an underscore would make it collide with another's."""
+    """The WSGI name of a header; None if it has an underscore, for then its name could be that of another header."""
     if b"_" in name:
         return None
     key = name.decode("latin-1").upper().replace("-", "_")

@@ -1,4 +1,4 @@
-"""Orders' and users' events become orders' rows, its copy of the customers, and the summary."""
+"""From the events of orders and users: the rows of orders, a copy of the customers, and the summary."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -9,11 +9,13 @@ from apps.orders.events import OrderCancelled, OrderDelivered, OrderPaid, OrderP
 from apps.orders.models import Customer, Order, OrderSummary, SummarizedOrder
 from apps.users.events import UserDeactivated, UserErased, UserReactivated, UserRegistered, UserRenamed
 
-PLACED, PAID, SHIPPED, DELIVERED, CANCELLED = Order.Status  # to look one up takes half as long as decoding an event
+PLACED, PAID, SHIPPED, DELIVERED, CANCELLED = (
+    Order.Status
+)  # because Order.Status.PLACED takes half as long as decoding an event
 
 
 class OrderProjector(RowProjector):
-    """One row an order."""
+    """One row for each order."""
 
     model, category = Order, "order"
 
@@ -46,7 +48,7 @@ class OrderProjector(RowProjector):
 
 
 class CustomerProjector(RowProjector):
-    """One row a customer, from the users' events."""
+    """One row for each customer, from the events of users."""
 
     model, category = Customer, "user"
 
@@ -72,7 +74,7 @@ class CustomerProjector(RowProjector):
 
 
 class SummaryProjector(Projector):
-    """One row a day and currency, over all orders placed and not cancelled."""
+    """One row for each day and currency, over all orders that were placed and not cancelled."""
 
     models, categories = (OrderSummary, SummarizedOrder), ("order",)
 

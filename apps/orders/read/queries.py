@@ -1,4 +1,4 @@
-"""What the orders service can be asked about."""
+"""The queries of the orders service."""
 
 from uuid import UUID
 
@@ -9,13 +9,13 @@ from apps.orders.read.projectors import CustomerProjector, OrderProjector
 
 
 def orders() -> QuerySet[Order]:
-    """Orders with the name their customer has now."""
+    """All orders, each with the present name of its customer."""
     name = Customer.objects.filter(id=OuterRef("customer_id")).order_by().values("name")
     return Order.objects.annotate(customer_name=Subquery(name))
 
 
 def order_at(order_id: UUID, position: int) -> Order | None:
-    """The order as of a position of the log, with the name its customer had then."""
+    """The order as it was at a position of the log, with the name that its customer had then."""
     order = OrderProjector.row_at(order_id, position)
     if order is not None:
         customer = CustomerProjector.row_at(order.customer_id, position)
@@ -28,12 +28,12 @@ def summaries() -> QuerySet[OrderSummary]:
 
 
 def unpaid_orders_of(customer_id: UUID, placed_before: int) -> list[UUID]:
-    """The orders a customer placed before a position of the log and has not paid."""
+    """The ids of the orders that a customer placed before a position of the log and has not paid."""
     rows = Order.objects.filter(customer_id=customer_id, status="placed", placed_position__lt=placed_before)
     return list(rows.values_list("id", flat=True))
 
 
 def customer_is_active(customer_id: UUID) -> bool:
-    """May this customer order? One who has just registered may not be in the copy yet, so the log is asked."""
+    """May this customer order? A customer who has just registered may not be in the copy yet: then the log is asked."""
     customer = Customer.objects.filter(id=customer_id).first() or CustomerProjector.row_at(customer_id)
     return customer is not None and customer.active

@@ -3,7 +3,7 @@
 from rest_framework import serializers
 
 from apps.eventlog.api.documents import DocumentSerializer
-from apps.orders.models import Order, OrderSummary
+from apps.orders.models import Customer, Order, OrderSummary
 
 
 class OrderLineReadSerializer(serializers.Serializer[None]):
@@ -15,8 +15,11 @@ class OrderLineReadSerializer(serializers.Serializer[None]):
 
 class OrderReadSerializer(DocumentSerializer):
     shows_other_streams = True  # the name is the customer's
+    shown_rows = {"customer_id": Customer}
 
-    customer_name = serializers.CharField(read_only=True, allow_null=True, help_text="null until the copy is there")
+    customer_name = serializers.CharField(
+        read_only=True, allow_null=True, help_text="null until the service has the name of a new customer"
+    )
     lines = OrderLineReadSerializer(many=True, read_only=True)
 
     class Meta:

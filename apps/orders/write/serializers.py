@@ -4,15 +4,15 @@ import re
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from drf_spectacular.utils import extend_schema_field
-from iso4217 import Currency
 from rest_framework import serializers
 
 from apps.eventlog.api.authentication import customer_id
 from apps.eventlog.api.command_serializer import CommandSerializer, example
-from apps.orders.events import OrderLine
+from apps.orders.events import CURRENCIES, OrderLine, is_money
 
-CURRENCIES = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
+ORDER_BYTES = 100_000  # of the lines as JSON: 500 of them with the longest SKU of ASCII have some 90,000
 
 
 # One pattern for each number of decimals: at most 12 digits in all, with the point before the decimals.
@@ -54,20 +54,24 @@ class PlaceOrderSerializer(CommandSerializer):
             fields["customer_id"] = customer_id(self.context["request"])
         if fields["customer_id"] is None:
             raise serializers.ValidationError({"customer_id": ["staff must name the customer"]})
-        decimals = CURRENCIES[fields["currency"]]
-        errors = [self._too_exact(line, fields["currency"], decimals) for line in fields["lines"]]
+        currency = fields["currency"]
+        errors = [self._too_exact(line, currency) for line in fields["lines"]]
         if any(errors):
             raise serializers.ValidationError({"lines": errors})
-        exact = Decimal(1).scaleb(-decimals)
+        if len(msgspec.json.encode(fields["lines"])) > ORDER_BYTES:
+            raise serializers.ValidationError({"lines": [f"more than {ORDER_BYTES} bytes"]})
+        exact = Decimal(1).scaleb(-CURRENCIES[currency])
         fields["lines"] = tuple(
             OrderLine(line["sku"], line["quantity"], line["unit_price"].quantize(exact)) for line in fields["lines"]
         )
         return fields
 
-    def _too_exact(self, line: dict[str, Any], currency: str, decimals: int) -> dict[str, list[str]]:
-        if -line["unit_price"].normalize().as_tuple().exponent <= decimals:
+    def _too_exact(self, line: dict[str, Any], currency: str) -> dict[str, list[str]]:
+        """Zeros beyond the decimals of the currency do no harm: "14.000" is 14.00 euros."""
+        digits = format(line["unit_price"].normalize(), "f")
+        if is_money(Decimal(digits), currency):
             return {}
-        return {"unit_price": [f"{currency} has {decimals} decimals"]}
+        return {"unit_price": [f"{currency} has {CURRENCIES[currency]} decimals"]}
 
 
 @example({"payment_reference": "INV-2026-0042"})

@@ -4,7 +4,6 @@ from uuid import UUID
 
 import uuid_utils.compat as uuids
 from rest_framework.decorators import action
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -22,33 +21,32 @@ from apps.orders.write.serializers import (
 class OrderWriteViewSet(CommandViewSet):
     """The commands, by POST only."""
 
-    permission_classes = [IsAuthenticated]
     problems = {"create": (404,)}
 
-    @takes(PlaceOrderSerializer)
+    @takes(PlaceOrderSerializer, PlaceOrder)
     def create(self, request: Request) -> Response:
         """Place an order for oneself, or as staff for a customer."""
         return self.send(PlaceOrder(uuids.uuid7(), **self.fields()), created=True)
 
-    @takes(PayOrderSerializer)
+    @takes(PayOrderSerializer, PayOrder)
     @action(detail=True, methods=["post"])
     def pay(self, request: Request, pk: UUID) -> Response:
         """Pay a placed order."""
         return self.send(PayOrder(pk, **self.fields()))
 
-    @takes(ShipOrderSerializer)
+    @takes(ShipOrderSerializer, ShipOrder)
     @action(detail=True, methods=["post"])
     def ship(self, request: Request, pk: UUID) -> Response:
         """Ship a paid order; for staff."""
         return self.send(ShipOrder(pk, **self.fields()))
 
-    @takes(NothingSerializer)
+    @takes(NothingSerializer, DeliverOrder)
     @action(detail=True, methods=["post"])
     def deliver(self, request: Request, pk: UUID) -> Response:
         """Record that a shipped order has arrived; for staff."""
         return self.send(DeliverOrder(pk, **self.fields()))
 
-    @takes(CancelOrderSerializer)
+    @takes(CancelOrderSerializer, CancelOrder)
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: UUID) -> Response:
         """Cancel an order that is not shipped yet."""

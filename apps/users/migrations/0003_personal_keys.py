@@ -3,6 +3,12 @@
 from django.db import migrations, models
 
 
+def refuse_to_drop(apps, schema_editor):
+    """Going back drops the table, so it must not be where the keys still are."""
+    if apps.get_model("users", "PersonalKey").objects.using(schema_editor.connection.alias).exists():
+        raise RuntimeError("there are data keys in users_personalkey: run `manage.py migrate`, which moves them, first")
+
+
 class Migration(migrations.Migration):
     dependencies = [
         ("users", "0002_attempts"),
@@ -22,4 +28,5 @@ class Migration(migrations.Migration):
                 "indexes": [models.Index(fields=["wrapped_by", "subject"], name="users_personal_key_by")],
             },
         ),
+        migrations.RunPython(migrations.RunPython.noop, refuse_to_drop),
     ]

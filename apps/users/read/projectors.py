@@ -1,4 +1,4 @@
-"""Users' events become the users' rows."""
+"""From the events of users: the rows of users."""
 
 from apps.eventlog.events import ERASED, RecordedEvent
 from apps.eventlog.projectors import RowProjector, on
@@ -9,18 +9,20 @@ from apps.users.events import (
     UserReactivated,
     UserRegistered,
     UserRenamed,
+    email_key,
 )
 from apps.users.models import User
 
 
 class UserProjector(RowProjector):
-    """One row a user."""
+    """One row for each user."""
 
     model, category = User, "user"
 
     @on(UserRegistered)
     def registered(self, row: User, event: UserRegistered, recorded: RecordedEvent) -> None:
-        row.email, row.name, row.status = event.email, event.name, User.Status.ACTIVE
+        row.email, row.mailbox = event.email, email_key(event.email)
+        row.name, row.status = event.name, User.Status.ACTIVE
         row.registered_at = recorded.recorded_at
 
     @on(UserRenamed)
@@ -29,7 +31,7 @@ class UserProjector(RowProjector):
 
     @on(UserEmailChanged)
     def email_changed(self, row: User, event: UserEmailChanged, recorded: RecordedEvent) -> None:
-        row.email = event.email
+        row.email, row.mailbox = event.email, email_key(event.email)
 
     @on(UserDeactivated)
     def deactivated(self, row: User, event: UserDeactivated, recorded: RecordedEvent) -> None:
@@ -42,3 +44,4 @@ class UserProjector(RowProjector):
     @on(UserErased)
     def erased(self, row: User, event: UserErased, recorded: RecordedEvent) -> None:
         row.email, row.name, row.status = ERASED, ERASED, User.Status.INACTIVE
+        row.mailbox = ""

@@ -1,4 +1,4 @@
-"""What the users service can be asked about."""
+"""The queries of the users service."""
 
 from uuid import UUID
 
@@ -13,5 +13,5 @@ def users() -> QuerySet[User]:
 
 
 def user_at(user_id: UUID, position: int) -> User | None:
-    """The user as of a position of the log."""
+    """The user as they were at a position of the log."""
     return UserProjector.row_at(user_id, position)

@@ -1,9 +1,11 @@
 """The user: registered, active or inactive, erased in the end. One e-mail address has one active user."""
 
+import re
 import unicodedata
 from uuid import UUID
 
 from apps.eventlog.aggregates import Aggregate, applies
+from apps.eventlog.events import ERASED
 from apps.users.events import (
     UserDeactivated,
     UserEmailChanged,
@@ -11,14 +13,21 @@ from apps.users.events import (
     UserReactivated,
     UserRegistered,
     UserRenamed,
+    email_key,
+    is_email,
 )
 
 EMAIL = "users.email"
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Characters that Unicode has among the letters and symbols, and that show nothing.
+BLANK = "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
 
-def email_key(email: str) -> str:
-    """The form in which an address must be unique: NFKC, case-folded, without a dot at the end."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", email).casefold()).strip().rstrip(".")
+
+def is_name(name: str) -> bool:
+    """Something to read, without control characters, and not what a forgotten person is called."""
+    seen = any(each not in BLANK and unicodedata.category(each)[0] not in "CZ" for each in name)
+    return seen and not CONTROL.search(name) and name.strip() != ERASED
 
 
 class User(Aggregate):
@@ -32,37 +41,37 @@ class User(Aggregate):
     def owner(self) -> UUID | None:
         return self.id
 
+    def holds(self) -> set[tuple[str, str]]:
+        return {(EMAIL, email_key(self.email))} if self.active else set()
+
     def register(self, email: str, name: str) -> None:
         self.require(self.version == 0, "a user registers once")
-        self.claim(EMAIL, email_key(email))
+        self.require(is_email(email), "a user has an e-mail address")
+        self.require(is_name(name), "a user has a name that can be read")
         self.record(UserRegistered(email, name))
 
     def rename(self, name: str) -> None:
         self.require(self.active, "only an active user can be renamed")
+        self.require(is_name(name), "a user has a name that can be read")
         if name != self.name:
             self.record(UserRenamed(name))
 
     def change_email(self, email: str) -> None:
         self.require(self.active, "only an active user can change the e-mail address")
+        self.require(is_email(email), "a user has an e-mail address")
         if email != self.email:
-            self.disclaim(EMAIL, email_key(self.email))
-            self.claim(EMAIL, email_key(email))
             self.record(UserEmailChanged(email))
 
     def deactivate(self, reason: str) -> None:
         self.require(self.active, "only an active user can be deactivated")
-        self.disclaim(EMAIL, email_key(self.email))
         self.record(UserDeactivated(reason))
 
     def reactivate(self) -> None:
         self.require(not self.active, "only an inactive user can be reactivated")
-        self.claim(EMAIL, email_key(self.email))
         self.record(UserReactivated())
 
     def erase(self, reason: str) -> None:
         if not self.erased:
-            if self.active:
-                self.disclaim(EMAIL, email_key(self.email))
             self.record(UserErased(reason))
 
     @applies(UserRegistered)

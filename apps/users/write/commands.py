@@ -1,6 +1,7 @@
 """The commands of the users service."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 from uuid import UUID
 
 from apps.eventlog.commands import Command
@@ -8,6 +9,7 @@ from apps.eventlog.commands import Command
 
 @dataclass(frozen=True, slots=True)
 class RegisterUser(Command):
+    permission: ClassVar[str] = "users.change_user"
     user_id: UUID
     email: str
     name: str
@@ -15,28 +17,33 @@ class RegisterUser(Command):
 
 @dataclass(frozen=True, slots=True)
 class RenameUser(Command):
+    permission: ClassVar[str] = "users.change_user"
     user_id: UUID
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeEmail(Command):
+    permission: ClassVar[str] = "users.change_user"
     user_id: UUID
     email: str
 
 
 @dataclass(frozen=True, slots=True)
 class DeactivateUser(Command):
+    permission: ClassVar[str] = "users.change_user"
     user_id: UUID
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReactivateUser(Command):
+    permission: ClassVar[str] = "users.change_user"
     user_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class EraseUser(Command):
+    permission: ClassVar[str] = "users.erase_user"
     user_id: UUID
     reason: str

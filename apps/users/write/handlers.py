@@ -2,6 +2,7 @@
 
 from apps.eventlog.dispatch import handles
 from apps.eventlog.repository import creating, editing
+from apps.users.write import login_names
 from apps.users.write.aggregates import User
 from apps.users.write.commands import (
     ChangeEmail,
@@ -15,6 +16,7 @@ from apps.users.write.commands import (
 
 @handles(RegisterUser)
 def register_user(command: RegisterUser) -> None:
+    login_names.require_free(command.email)
     with creating(User, command.user_id) as user:
         user.register(command.email, command.name)
 
@@ -28,6 +30,7 @@ def rename_user(command: RenameUser) -> None:
 @handles(ChangeEmail)
 def change_email(command: ChangeEmail) -> None:
     with editing(User, command.user_id) as user:
+        login_names.require_free(command.email)
         user.change_email(command.email)
 
 
@@ -40,6 +43,7 @@ def deactivate_user(command: DeactivateUser) -> None:
 @handles(ReactivateUser)
 def reactivate_user(command: ReactivateUser) -> None:
     with editing(User, command.user_id, staff_only=True) as user:
+        login_names.require_free(user.email)
         user.reactivate()
 
 

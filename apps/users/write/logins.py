@@ -4,7 +4,7 @@ The username of a customer's login is the user id. The reservation that keeps an
 address to the id, and unlike a read model it is never late.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -19,9 +19,9 @@ from django.db import Error
 from knox.models import AuthToken
 from rest_framework.exceptions import Throttled
 
-from apps.eventlog import reservations
-from apps.eventlog.api.throttles import Slots, address_of
-from apps.users.write.aggregates import EMAIL, email_key
+from apps.eventlog.api.throttles import address_of
+from apps.users.write.failed_logins import counted
+from apps.users.write.login_names import meant_by
 
 
 @contextmanager
@@ -58,12 +58,16 @@ def remove(user_id: UUID) -> None:
 def authenticate(username: str, password: str, address: str) -> AbstractBaseUser | None:
     """The login of an e-mail address (or of a member of staff) if the password is right, otherwise None.
 
-    An unknown name takes as long as a wrong password. Raises Throttled after too many failures of this login from this
-    network address.
+    An unknown name takes as long as a wrong password. Raises Throttled after too many failures of this account, from
+    this network address, or of both together.
     """
-    stream = reservations.reserved_by(EMAIL, email_key(username))
-    name = stream.removeprefix("user-") if stream else username
-    return _counting_failures(name, address, lambda: check_password(username=name, password=password))
+    names = meant_by(username)
+
+    def check() -> AbstractBaseUser | None:
+        found = (check_password(username=name, password=password) for name in names)
+        return next((login for login in found if login is not None), None)
+
+    return counted(username, names[0], address, check)
 
 
 class PageBackend(ModelBackend):
@@ -75,17 +79,6 @@ class PageBackend(ModelBackend):
         if request is None or username is None:
             return check()
         try:
-            return _counting_failures(username, address_of(request), check)
+            return counted(username, username, address_of(request), check)
         except Throttled:
             raise PermissionDenied from None
-
-
-def _counting_failures(
-    name: str, address: str, check: Callable[[], AbstractBaseUser | None]
-) -> AbstractBaseUser | None:
-    slots = Slots("login", f"{name}:{address}")
-    slots.take()
-    login = check()
-    if login is not None:
-        slots.give_back()
-    return login

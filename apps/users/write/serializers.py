@@ -2,24 +2,45 @@
 
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as InvalidPassword
 from rest_framework import serializers
 
 from apps.eventlog.api.command_serializer import CommandSerializer, example
+from apps.users.events import LONGEST_EMAIL, LONGEST_NAME, email_key, is_email
+from apps.users.write.aggregates import is_name
+
+
+def email_field() -> serializers.CharField:
+    return serializers.CharField(max_length=LONGEST_EMAIL, validators=[_email])
+
+
+def name_field() -> serializers.CharField:
+    return serializers.CharField(max_length=LONGEST_NAME, validators=[_name])
+
+
+def _email(value: str) -> None:
+    if not is_email(value):
+        raise serializers.ValidationError("Enter a valid email address.")
+
+
+def _name(value: str) -> None:
+    if not is_name(value):
+        raise serializers.ValidationError("A name has something to read, and no control characters.")
 
 
 @example({"email": "ann@example.org", "name": "Ann", "password": "correct horse battery"})
 class RegisterUserSerializer(CommandSerializer):
-    email = serializers.EmailField(max_length=254)
-    name = serializers.CharField(max_length=200)
+    email = email_field()
+    name = name_field()
     password = serializers.CharField(
         min_length=8,
         max_length=128,
         trim_whitespace=False,
         write_only=True,
         required=False,
-        help_text="only staff may leave it out; common passwords and digits alone are refused",
+        help_text="only staff may leave it out; refused are common passwords, digits alone, and any like the address",
     )
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +49,7 @@ class RegisterUserSerializer(CommandSerializer):
             raise serializers.ValidationError({"password": ["This field is required."]})
         if password is not None:
             try:
-                validate_password(password)
+                validate_password(password, get_user_model()(email=fields["email"], first_name=fields["name"]))
             except InvalidPassword as error:
                 raise serializers.ValidationError({"password": error.messages}) from None
         return fields
@@ -36,12 +57,27 @@ class RegisterUserSerializer(CommandSerializer):
 
 @example({"name": "Anna"})
 class RenameUserSerializer(CommandSerializer):
-    name = serializers.CharField(max_length=200)
+    name = name_field()
 
 
-@example({"email": "anna@example.org"})
+@example({"email": "anna@example.org", "password": "correct horse battery"})
 class ChangeEmailSerializer(CommandSerializer):
-    email = serializers.EmailField(max_length=254)
+    """The person gives the password once more, staff do not."""
+
+    email = email_field()
+    password = serializers.CharField(
+        max_length=128, trim_whitespace=False, write_only=True, required=False, help_text="of the person"
+    )
+
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        staff = self.context["request"].user.is_staff
+        if not staff and "password" not in fields:
+            raise serializers.ValidationError({"password": ["This field is required."]})
+        if staff and "password" in fields:
+            raise serializers.ValidationError({"password": ["not with your login"]})
+        if email_key(fields.get("password", "")) == email_key(fields["email"]):
+            raise serializers.ValidationError({"email": ["it is the password"]})
+        return fields
 
 
 @example({"reason": "asked to leave"})

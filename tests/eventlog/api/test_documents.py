@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from django_filters import CharFilter, FilterSet
 
-from apps.eventlog.api.documents import DocumentSerializer
-from apps.orders.models import OrderSummary
+from apps.eventlog.api.documents import Documents, DocumentSerializer
+from apps.orders.models import Order, OrderSummary
 from apps.orders.read import queries as orders
 from apps.orders.read.serializers import OrderReadSerializer, OrderSummaryReadSerializer
 from apps.users.read import queries as users
@@ -33,7 +34,7 @@ def test_the_database_writes_what_the_serializer_declares(serializer: type[Docum
     assert [list(document) for document in short] == [list(serializer.Meta.fields)] * len(short)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", ['"quoted" \\ back', "Žluťoučký 🐎", "line\nfeed\t\u0001", "</script>"])
+@pytest.mark.parametrize("name", ['"quoted" \\ back', "Žluťoučký 🐎", "line\u2028separator", "</script>"])
 def test_any_text_comes_back_as_it_was_sent(api: Api, name: str) -> None:
     ann = api.customer(name=name)
     assert ann.get(f"users/{ann.user_id}/")["name"] == ann.get("users/")["results"][0]["name"] == name
@@ -63,6 +64,15 @@ def test_a_document_that_shows_facts_of_other_streams_is_always_sent(api: Api, t
 def test_who_has_another_version_gets_this_one(api: Api, tag: str) -> None:
     ann = api.customer()
     assert ann.get(f"users/{ann.user_id}/", If_None_Match=tag).status == 200
+
+
+def test_a_document_with_an_annotation_must_say_whether_it_shows_other_streams() -> None:
+    with pytest.raises(TypeError, match="customer_name is no column"):
+
+        class Undecided(DocumentSerializer):
+            class Meta:
+                model = Order
+                fields = ("id", "version", "customer_name")
 
 
 def test_anothers_document_is_not_found_whatever_one_claims_to_have(api: Api) -> None:
@@ -119,3 +129,19 @@ def test_a_filter_compares_with_the_value_of_each_request(api: Api) -> None:
     for _ in range(2):
         for status, ids in {"placed": [second], "paid": [first], "shipped": []}.items():
             assert [document["id"] for document in ann.get(f"orders/?status={status}")["results"]] == ids
+
+
+class Worded(FilterSet):
+    """Decides by the value, and also compares with it."""
+
+    word = CharFilter(method="by_word")
+
+    def by_word(self, rows: Any, name: str, value: str) -> Any:
+        return (rows.filter(currency="USD") if value == "dollars" else rows).exclude(status=value)
+
+
+def test_a_filter_with_a_method_may_decide_by_the_value(api: Api) -> None:
+    api.customer().place()
+    documents = Documents(orders.orders, OrderReadSerializer, "customer_id", Worded)
+    found = [len(documents.page(None, {"word": word}, ["id"], [], 9)) for word in ("any", "dollars", "any", "placed")]
+    assert found == [1, 0, 1, 0]

@@ -182,7 +182,17 @@ PARAMETERS = {
     f"orders/{NOBODY}/history/": ["status=paid", "at=now"],
     "events/": [
         *["after=-1", "after=1" + "0" * 30, "after=x", "limit=0", "limit=1001", "limit=x", "since=yesterday"],
-        *["until=1", "correlation_id=1", "type=%00", "type=", "stream=%ff", "category=%00", "colour=red", "cursor=a"],
+        *[
+            "until=1",
+            "correlation_id=",
+            f"correlation_id={'a' * 201}",
+            "type=%00",
+            "type=",
+            "stream=%ff",
+            "category=%00",
+            "colour=red",
+            "cursor=a",
+        ],
     ],
     "events/catalog/": ["type=a"],
     "events/status/": ["a=b"],
@@ -205,6 +215,22 @@ def test_the_edges_of_time_are_instants_like_any_other(api: Api) -> None:
         for path in ("orders/?placed_after", "orders/?placed_before", "events/?since", "events/?until"):
             assert staff.get(f"{path}={instant}").status == 200, (path, instant)
         assert staff.get(f"orders/{order}/?at={instant}").status in {200, 404}
+
+
+def test_the_letters_of_an_instant_may_be_in_lower_case(api: Api) -> None:
+    staff, order = api.staff, api.customer().place()
+    for upper in ("2099-01-01T00:00:00.5Z", "2001-01-01T00:00:00+02:00", "2001-12-31T23:59:59.999999Z"):
+        for path in (
+            "orders/?placed_after",
+            "orders/?placed_before",
+            "events/?since",
+            "events/?until",
+            f"orders/{order}/?at",
+        ):
+            one, other = (staff.get(f"{path}={quote(text)}") for text in (upper, upper.lower()))
+            assert one.status in {200, 404}, (path, upper)
+            shown = (one.status, one.json and one.json.get("results"))
+            assert (other.status, other.json and other.json.get("results")) == shown, (path, upper)
 
 
 def test_no_position_is_too_far_for_a_feed(api: Api) -> None:

@@ -28,7 +28,7 @@ LISTS = [
     ("users/", "users", ""),
     ("users/?ordering=registered_at", "users", ""),
     ("users/?status=inactive", "users", "status"),
-    ("users/?email=u7@example.org", "users", "email"),
+    ("users/?email=u7@example.org", "users", "mailbox"),
     ("orders/", "orders", ""),
     ("orders/?ordering=placed_at", "orders", ""),
     ("orders/?ordering=updated_at", "orders", ""),
@@ -55,8 +55,9 @@ def fill(customer: UUID = ONE) -> None:
     ids = [UUID(int=number) for number in range(ROWS)]
     when = [START + timedelta(minutes=number) for number in range(ROWS)]
     User.objects.bulk_create(
-        User(id=id, version=1, email=f"u{id.int}@example.org", name="U", status=_rare(id, "inactive", "active"),
-             registered_at=at, updated_at=at) for id, at in zip(ids, when, strict=True)
+        User(id=id, version=1, email=f"u{id.int}@example.org", mailbox=f"u{id.int}@example.org", name="U",
+             status=_rare(id, "inactive", "active"), registered_at=at, updated_at=at)
+        for id, at in zip(ids, when, strict=True)
     )  # fmt: skip
     Customer.objects.bulk_create(Customer(id=id, version=1, name="U", active=True, updated_at=START) for id in ids)
     Order.objects.bulk_create(

@@ -8,53 +8,79 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, path
 from knox.models import AuthToken
+from rest_framework.response import Response
+from rest_framework.test import APIRequestFactory, force_authenticate
 from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 
+from apps.eventlog.api.access import DeclaredAccess, declared
 from apps.eventlog.dispatch import dispatch
+from apps.eventlog.live.credentials import SEE_LOG
 from apps.orders.events import OrderLine
 from apps.orders.write.commands import PayOrder, PlaceOrder, ShipOrder
 from apps.users.write import logins
 from apps.users.write.commands import DeactivateUser, EraseUser, RegisterUser
 from tests.support.api import PASSWORD, Answer, Api
 
-ROLES = ("owner", "other", "staff")
+ROLES = ("owner", "other", "plain", "viewer", "changer", "superuser")
+STAFF = ROLES[2:]
 
-# 403 not for you, 404 not yours, so not there. A service without a row here is asked by outsiders alone.
+# 403 not for you, 404 not yours, so not there. The kinds of staff: `plain` has no permission, `viewer` may see
+# everything, and `changer` may change everything, but neither see nor erase.
+KINDS = {
+    # what is declared      customers anyone   owner other plain viewer changer superuser
+    "list": ((True, False), (200, 200, 403, 200, 403, 200)),
+    "see": ((True, False), (200, 404, 403, 200, 403, 200)),
+    "see as staff": ((False, False), (403, 403, 403, 200, 403, 200)),
+    "stream": ((True, False), (503, 503, 403, 503, 403, 503)),  # let in, but the test client is no ASGI server
+    "send": ((True, False), (202, 404, 403, 403, 202, 202)),
+    "send as staff": ((True, False), (403, 404, 403, 403, 202, 202)),  # the handler says `staff_only`
+    "erase": ((True, False), (202, 404, 403, 403, 403, 202)),
+    "place": ((True, False), (201, 404, 403, 403, 201, 201)),  # for the owner
+    "register": ((True, True), (201, 201, 403, 403, 201, 201)),
+    "log in": ((False, True), (200, 200, 200, 200, 200, 200)),  # as the owner, whoever sends it
+    "log out": ((False, False), (204, 204, 204, 204, 204, 204)),
+}
+SEE_USERS, CHANGE_USERS, ERASE = "users.view_user", "users.change_user", "users.erase_user"
+SEE_ORDERS, CHANGE_ORDERS = "orders.view_order", "orders.change_order"
+# A service without a row here is asked by outsiders alone.
 TABLE = {
-    # route                                     owner other staff
-    "GET api/users/": (200, 200, 200),
-    "POST api/users/": (201, 201, 201),
-    "GET api/users/<uuid:pk>/": (200, 404, 200),
-    "GET api/users/<uuid:pk>/history/": (200, 404, 200),
-    "GET api/users/<uuid:pk>/personal-data/": (200, 404, 200),
-    "POST api/users/<uuid:pk>/rename/": (202, 404, 202),
-    "POST api/users/<uuid:pk>/change-email/": (202, 404, 202),
-    "POST api/users/<uuid:pk>/deactivate/": (202, 404, 202),
-    "POST api/users/<uuid:pk>/reactivate/": (403, 404, 202),
-    "POST api/users/<uuid:pk>/erase/": (202, 404, 202),
-    "POST api/auth/login/": (200, 200, 200),  # as the owner, whoever sends it
-    "POST api/auth/logout/": (204, 204, 204),
-    "POST api/auth/logout-all/": (204, 204, 204),
-    "GET api/orders/": (200, 200, 200),
-    "POST api/orders/": (201, 404, 201),  # for the owner
-    "GET api/orders/summary/": (403, 403, 200),
-    "GET api/orders/<uuid:pk>/": (200, 404, 200),
-    "GET api/orders/<uuid:pk>/history/": (200, 404, 200),
-    "POST api/orders/<uuid:pk>/pay/": (202, 404, 202),
-    "POST api/orders/<uuid:pk>/ship/": (403, 404, 202),
-    "POST api/orders/<uuid:pk>/deliver/": (403, 404, 202),
-    "POST api/orders/<uuid:pk>/cancel/": (202, 404, 202),
-    "GET api/events/": (403, 403, 200),
-    "GET api/events/catalog/": (403, 403, 200),
-    "GET api/events/status/": (403, 403, 200),
-    "GET api/events/stream/": (503, 503, 503),  # let in, but the test client is no ASGI server
-    "GET api/schema/": (200, 200, 200),
-    "GET api/docs/": (200, 200, 200),
-    "GET ": (200, 200, 200),
-    "GET demo-login/": (405, 405, 405),  # POST under DEBUG alone
+    "GET api/users/": ("list", SEE_USERS),
+    "POST api/users/": ("register", CHANGE_USERS),
+    "GET api/users/<uuid:pk>/": ("see", SEE_USERS),
+    "GET api/users/<uuid:pk>/history/": ("see", SEE_USERS),
+    "GET api/users/<uuid:pk>/personal-data/": ("see", SEE_USERS),
+    "POST api/users/<uuid:pk>/rename/": ("send", CHANGE_USERS),
+    "POST api/users/<uuid:pk>/change-email/": ("send", CHANGE_USERS),
+    "POST api/users/<uuid:pk>/deactivate/": ("send", CHANGE_USERS),
+    "POST api/users/<uuid:pk>/reactivate/": ("send as staff", CHANGE_USERS),
+    "POST api/users/<uuid:pk>/erase/": ("erase", ERASE),
+    "POST api/auth/login/": ("log in", ""),
+    "POST api/auth/logout/": ("log out", ""),
+    "POST api/auth/logout-all/": ("log out", ""),
+    "GET api/orders/": ("list", SEE_ORDERS),
+    "POST api/orders/": ("place", CHANGE_ORDERS),
+    "GET api/orders/summary/": ("see as staff", "orders.view_ordersummary"),
+    "GET api/orders/<uuid:pk>/": ("see", SEE_ORDERS),
+    "GET api/orders/<uuid:pk>/history/": ("see", SEE_ORDERS),
+    "POST api/orders/<uuid:pk>/pay/": ("send", CHANGE_ORDERS),
+    "POST api/orders/<uuid:pk>/ship/": ("send as staff", CHANGE_ORDERS),
+    "POST api/orders/<uuid:pk>/deliver/": ("send as staff", CHANGE_ORDERS),
+    "POST api/orders/<uuid:pk>/cancel/": ("send", CHANGE_ORDERS),
+    "GET api/events/": ("see as staff", SEE_LOG),
+    "GET api/events/catalog/": ("see as staff", SEE_LOG),
+    "GET api/events/status/": ("see as staff", SEE_LOG),
+    "GET api/events/stream/": ("stream", SEE_LOG),
+}
+PAGES = {
+    "GET api/schema/": (200,) * 6,
+    "GET api/docs/": (200,) * 6,
+    "GET ": (200,) * 6,
+    "GET demo-login/": (405,) * 6,  # POST under DEBUG alone
 }
 
 # Outsiders are nobody, and people whose token has ended with their account: 401, but for what is open to everybody.
@@ -98,31 +124,45 @@ def service_of(callback: Any) -> str:
     return module.split(".")[1] if module.startswith("apps.") else ""
 
 
-def undeclared(callback: Any) -> bool:
-    """Does nobody say who may call this view of the API?"""
+def access(method: str, callback: Any) -> Any:
+    """What the action behind a route declares: its permission, whether customers may, whether anyone may."""
     kind = callback.cls
-    says_so = any("permission_classes" in vars(each) for each in kind.__mro__ if each is not APIView)
-    return not says_so and "permission_classes" not in getattr(callback, "initkwargs", {})
+    found = declared(kind, getattr(callback, "actions", {}).get(method.lower()))
+    return found and (found.needed(kind), found.customers, found.anyone)
 
 
 def test_every_route_has_a_row_and_every_row_a_route() -> None:
     found = {f"{method} {where}": service_of(view) for method, where, view in routes(get_resolver())}
-    in_table = {service for route, service in found.items() if route in TABLE}
-    assert {route for route, service in found.items() if service in in_table} == set(TABLE)
+    in_table = {service for route, service in found.items() if route in TABLE.keys() | PAGES.keys()}
+    assert {route for route, service in found.items() if service in in_table} == TABLE.keys() | PAGES.keys()
 
 
-def test_every_route_of_the_api_says_who_may() -> None:
-    assert [where for _, where, view in routes(get_resolver()) if where.startswith("api/") and undeclared(view)] == []
+def test_every_route_of_the_api_declares_what_the_table_says() -> None:
+    for method, where, callback in routes(get_resolver()):
+        route = f"{method} {where}"
+        if route in TABLE:
+            kind, permission = TABLE[route]
+            assert (route, access(method, callback)) == (route, (permission, *KINDS[kind][0]))
+        elif route not in PAGES and service_of(callback):
+            assert (route, access(method, callback)) != (route, None)
 
 
-def test_a_route_that_is_new_or_says_nothing_is_found() -> None:
-    class Anything(APIView):
-        pass
+class Anything(ViewSet):
+    permission_classes = [DeclaredAccess]
 
-    new = URLResolver(get_resolver().pattern, [path("api/anything/", Anything.as_view())])
-    [(method, where, view)] = routes(new)
+    def list(self, request: Any) -> Response:
+        raise AssertionError("nobody may")
+
+
+@pytest.mark.parametrize("view", [Anything.as_view({"get": "list"}), APIView.as_view()])
+def test_a_route_that_is_new_and_declares_nothing_is_found_and_refused(api: Api, view: Any) -> None:
+    new = URLResolver(get_resolver().pattern, [path("api/anything/", view)])
+    [(method, where, callback)] = routes(new)
     assert f"{method} {where.lstrip('^/')}" not in TABLE
-    assert undeclared(view)
+    assert access(method, callback) is None
+    request = APIRequestFactory().get("/api/anything/")
+    force_authenticate(request, get_user_model().objects.create_superuser("root"))
+    assert view(request).status_code == 403
 
 
 class World:
@@ -132,7 +172,10 @@ class World:
         self.people = {
             "nobody": api,
             "other": self.person("other"),
-            "staff": api.staff,
+            "plain": self.staff("plain"),
+            "viewer": self.staff("viewer", "view_"),
+            "changer": self.staff("changer", "change_"),
+            "superuser": api.staff,
             "deactivated": self.person("deactivated"),
             "erased": self.person("erased"),
         }
@@ -146,6 +189,11 @@ class World:
             dispatch(RegisterUser(user_id, f"{name}-{user_id}@example.org", name))
         return Api(AuthToken.objects.create(get_user_model().objects.get(username=user_id))[1], str(user_id))
 
+    def staff(self, name: str, may: str = "nothing") -> Api:
+        login, _ = get_user_model().objects.get_or_create(username=f"{name}-{uuid4()}", is_staff=True)
+        login.user_permissions.set(Permission.objects.filter(codename__startswith=may))
+        return Api(AuthToken.objects.create(login)[1])
+
     def subject(self) -> tuple[Api, UUID]:
         owner, order_id = self.person("owner"), uuid4()
         dispatch(PlaceOrder(order_id, UUID(owner.user_id), "EUR", (OrderLine("A", 1, Decimal("1.00")),)))
@@ -154,13 +202,13 @@ class World:
     def ask(self, route: str, role: str) -> Answer:
         """One request by one role, about an owner and an order that nobody has touched."""
         method, _, where = route.partition(" ")
-        owner, order_id = self.subject() if method == "POST" and role in {"owner", "staff"} else self.untouched
+        owner, order_id = self.subject() if method == "POST" and role in {"owner", *STAFF} else self.untouched
         action = where.rstrip("/").rpartition("/")[2]
-        if role == "staff":
+        if role in STAFF:
             self.prepare(action, owner, order_id)
         sender = owner if role == "owner" else self.people[role]
-        if action.startswith("logout") and role in {"other", "staff"}:
-            sender = self.person(role)  # whose token it may end
+        if action.startswith("logout") and role in {"other", *STAFF}:
+            sender = self.person(role) if role == "other" else self.staff(role)  # whose token it may end
         where = re.sub("<.*?>", str(order_id) if "orders" in where else owner.user_id, where)
         if method == "POST":
             return sender.post(where.removeprefix("api/"), self.body(where, action, role, owner))
@@ -177,19 +225,22 @@ class World:
     def body(self, where: str, action: str, role: str, owner: Api) -> dict[str, Any]:
         address = f"owner-{owner.user_id}@example.org"
         if action == "erase":
-            return {"reason": "asked for"} if role == "staff" else {"password": PASSWORD}
+            return {"reason": "asked for"} if role in STAFF else {"password": PASSWORD}
         if where == "api/orders/":
             return {"currency": "EUR", "lines": [LINE], "customer_id": owner.user_id}
         if where == "api/users/":
             return {"email": f"new-{uuid4()}@example.org", "name": "New", "password": PASSWORD}
         if action == "login":
             return {"username": address, "password": PASSWORD}
-        return {"email": f"new-{uuid4()}@example.org"} if action == "change-email" else BODIES.get(action, {})
+        if action == "change-email":
+            return {"email": f"new-{uuid4()}@example.org"} | ({} if role in STAFF else {"password": PASSWORD})
+        return BODIES.get(action, {})
 
 
 def test_every_route_answers_every_role_as_the_table_says(api: Api) -> None:
     world = World(api)
-    for route, expected in TABLE.items():
+    expectations = {route: KINDS[kind][1] for route, (kind, _) in TABLE.items()} | PAGES
+    for route, expected in expectations.items():
         for role, status in zip(ROLES, expected, strict=True):
             expect(world, route, role, status)
 
@@ -207,6 +258,22 @@ def expect(world: World, route: str, role: str, status: int) -> None:
     assert (route, role, answer.status) == (route, role, status), answer
     if answer.status >= 400 and " api/" in route:
         assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_no_route_has_another_method_and_head_is_as_get(api: Api) -> None:
+    world = World(api)
+    owner, order_id = world.untouched
+    for where in {route.partition(" ")[2] for route in TABLE}:
+        url = "/" + re.sub("<.*?>", str(order_id) if "orders" in where else owner.user_id, where)
+        for role in ("nobody", "owner", "superuser"):
+            sender = owner if role == "owner" else world.people[role]
+            for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+                if f"{method} {where}" not in TABLE:
+                    answer = sender.client.generic(method, url, headers=sender.headers)
+                    assert (method, where, role, answer.status_code) == (method, where, role, 405)
+            if f"GET {where}" in TABLE:
+                get, head = (sender.client.generic(name, url, headers=sender.headers) for name in ("GET", "HEAD"))
+                assert (where, role, head.status_code) == (where, role, get.status_code)
 
 
 def admin_paths(resolver: Any, prefix: str) -> Iterator[str]:

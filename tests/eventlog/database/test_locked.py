@@ -89,6 +89,6 @@ def test_many_rows_of_which_some_are_written_are_not_begun_again(other: sqlite3.
     with connections["orders"].cursor() as cursor:
         cursor.connection.set_trace_callback(lock_before_the_second)
         with pytest.raises(OperationalError, match="database is locked"):
-            cursor.executemany(INSERT, [["2026-01-01 EUR"], ["2026-01-02 EUR"]])
+            cursor.executemany(INSERT, [("2026-01-01 EUR",), ("2026-01-02 EUR",)])
         cursor.connection.set_trace_callback(None)
     assert [summary.key for summary in OrderSummary.objects.all()] == ["2026-01-01 EUR"]

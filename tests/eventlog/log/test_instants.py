@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from apps.eventlog import store
 from apps.eventlog.log import instants
 from tests.support.erase import erase
+from tests.support.exported import import_documents
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 # Whole seconds among them, which SQLite must not take for less than they are, and as many falls as rises.
@@ -21,7 +22,7 @@ def record(*at: datetime) -> None:
     """Events of a log that was kept elsewhere."""
     document = {"stream_version": 1, "type": "elsewhere.Happened", "schema_version": 1, "data": {}, "metadata": {}}
     head = store.head()
-    store.restore(
+    import_documents(
         [
             document | {"position": head + n, "event_id": uuid4(), "stream": f"thing-{uuid4()}", "recorded_at": instant}
             for n, instant in enumerate(at, start=1)

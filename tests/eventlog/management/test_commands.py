@@ -14,11 +14,13 @@ from django.db import connections
 
 from apps.eventlog import store
 from apps.eventlog.dispatch import dispatch
+from apps.eventlog.encryption.models import PersonalKey
 from apps.eventlog.projectors import Projector
 from apps.orders.events import OrderLine
 from apps.orders.models import Order
 from apps.orders.write.commands import PlaceOrder
-from apps.users.models import PersonalKey, User
+from apps.users.events import UserRenamed
+from apps.users.models import User
 from apps.users.write.commands import DeactivateUser, RegisterUser
 from tests.journeys.test_import import history
 from tests.support.erase import erase
@@ -72,6 +74,30 @@ def test_events_are_listed_as_text_and_as_json() -> None:
     assert run("replay_events", "--list", "--stream", f"user-{uuid4()}") == ""
     assert run("replay_events", "--list", "--until", "1").count("\n") == 1
     assert run("replay_events", "--list", "--since", documents[1]["recorded_at"]).count("\n") >= 1
+
+
+def test_an_instant_is_one_of_rfc_3339() -> None:
+    dispatch(RegisterUser(uuid4(), "ann@example.org", "Ann"))
+    for option, instant, lines in (
+        *(("--until", instant, 1) for instant in ("2099-05-06t07:08:09z", "2099-05-06T07:08:09Z", "2099-05-06")),
+        *(("--since", instant, 1) for instant in ("2001-02-03t04:05:06.5z", "2001-02-03t04:05:06-11:30")),
+        *((option, "2099-05-06t07:08:09+02:00", option == "--until") for option in ("--since", "--until")),
+    ):
+        assert run("replay_events", "--list", option, instant).count("\n") == lines, instant
+    with pytest.raises(CommandError, match="invalid instant value"):
+        run("replay_events", "--list", "--until", "9999-12-31T23:59:59-14:00")
+
+
+def test_what_would_steer_a_terminal_is_shown_and_not_sent() -> None:
+    names = ["\x1b]0;owned\x07\x1b[2J", "\x9b31m\x7f", "evil\u202etxt.exe", "a\u2028b\x85c", "Zoë 山田 👩\u200d🚀"]
+    dispatch(RegisterUser(ann := uuid4(), "ann@example.org", "Ann"))
+    for version, name in enumerate(names, start=1):
+        store.append(f"user-{ann}", [UserRenamed(name)], expected_version=version)
+    lines = run("replay_events", "--list").splitlines()
+    shown = [r"\u001b]0;owned\u0007\u001b[2J", r"\x9b31m\x7f", r"evil\u202etxt.exe", r"a\u2028b\x85c", names[-1]]
+    assert [line.partition('{"name":"')[2].removesuffix('"}') for line in lines[1:]] == shown
+    json_lines = run("replay_events", "--list", "--format", "json").split("\n")
+    assert [json.loads(line)["data"]["name"] for line in json_lines[1:-1]] == names
 
 
 @pytest.mark.parametrize("name", ["log.jsonl", "log.jsonl.gz"])

@@ -21,6 +21,7 @@ from apps.eventlog.models import Seal, StoredEvent
 from apps.eventlog.sealing import canonical_form, leaves, merkle_tree, seals, signatures
 from tests.eventlog.events import Counted
 from tests.support import tamper
+from tests.support.exported import import_documents
 from tests.support.threads import in_threads, open_append
 
 LOG = connections["eventlog"]
@@ -79,15 +80,15 @@ def test_a_root_splits_at_the_largest_power_of_two() -> None:
 def stored(data: dict[str, Any]) -> bytes:
     """The canonical form of an event with this payload, once the database has had it."""
     document = {"position": 5, "event_id": UUID(int=10), "stream": "thing-1", "stream_version": 1, "data": data}
-    document |= {"type": "eventlog.Counted", "schema_version": 1, "recorded_at": datetime(2026, 1, 2, 3, tzinfo=UTC)}
-    store.restore([document | {"metadata": {"correlation_id": str(UUID(int=11))}}])
+    document |= {"type": "meters.Read", "schema_version": 1, "recorded_at": datetime(2026, 1, 2, 3, tzinfo=UTC)}
+    import_documents([document | {"metadata": {"correlation_id": str(UUID(int=11))}}])
     _, [form] = canonical_form.rows(page_as_stored(after=0, end=5, limit=1))
     return form
 
 
 def test_the_canonical_form_is_the_row_to_the_byte() -> None:
     assert stored({"b": "é\n/\u2028", "a": [1, {"z": None, "": "\x7f"}], "😀": 1, "\uffee": True}).decode() == (
-        '[5,"00000000-0000-0000-0000-00000000000a","thing-1",1,"thing","eventlog.Counted",1,'
+        '[5,"00000000-0000-0000-0000-00000000000a","thing-1",1,"thing","meters.Read",1,'
         '{"a":[1,{"":"\x7f","z":null}],"b":"é\\n/\u2028","\uffee":true,"😀":1},'
         '{"correlation_id":"00000000-0000-0000-0000-00000000000b"},'
         '"00000000-0000-0000-0000-00000000000b","2026-01-02 03:00:00.000000Z"]'

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.db.backends.sqlite3 import base
+from django.db.backends.sqlite3.operations import DatabaseOperations
 
 PAUSE = 0.002  # seconds
 # SQLITE_BUSY_SNAPSHOT is not among them: a transaction that has read old data can never write.
@@ -49,9 +50,17 @@ class Cursor(base.SQLiteCursorWrapper):
             time.sleep(PAUSE)
 
 
+class Operations(DatabaseOperations):
+    def last_executed_query(self, cursor: Any, sql: str, params: Any) -> str:
+        """The statement as instruments show it; that of `executemany` with its first row, where Django itself fails."""
+        many = isinstance(params, list | tuple) and params and isinstance(params[0], list | tuple)
+        return super().last_executed_query(cursor, sql, params[0] if many else params)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """`timeout` among the OPTIONS is how many seconds a statement waits for a lock; `lock_timeout` overrides it."""
 
+    ops_class = Operations
     lock_timeout: float | None = None
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> sqlite3.Connection:

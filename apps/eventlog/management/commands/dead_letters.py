@@ -8,7 +8,8 @@ from django.core.management.base import CommandError
 
 from apps.eventlog.delivery import retry
 from apps.eventlog.delivery.dead_letters import open_dead_letters
-from apps.eventlog.management.log_command import LogCommand
+from apps.eventlog.events import stream_named
+from apps.eventlog.management.log_command import LogCommand, visible
 from apps.eventlog.projectors import Projector, services
 from apps.eventlog.reactors import Reactor
 
@@ -23,7 +24,7 @@ class Command(LogCommand):
         acts.add_parser("list", help="list the open dead letters")
         retry = acts.add_parser("retry", help="try them again, each stream in order")
         retry.add_argument("--projector", help="only dead letters of this projector or reactor")
-        retry.add_argument("--stream", help="only dead letters of this stream")
+        retry.add_argument("--stream", type=stream_named, help="only dead letters of this stream")
         skip = acts.add_parser("skip", help="leave one event out for ever, also in replays")
         skip.add_argument("--projector", required=True, help="the projector or reactor")
         skip.add_argument("--position", required=True, type=int, help="of the event")
@@ -38,10 +39,8 @@ class Command(LogCommand):
     def _list(self, options: dict[str, Any]) -> None:
         for service in services():
             for each in open_dead_letters(service):
-                self.stdout.write(
-                    f"{each.projector}  position {each.position}  {each.stream}  {each.status}"
-                    f"  attempts {each.attempts}  {each.error}"
-                )
+                where = f"{each.projector}  position {each.position}  {each.stream}"
+                self.stdout.write(visible(f"{where}  {each.status}  attempts {each.attempts}  {each.error}"))
 
     def _retry(self, options: dict[str, Any]) -> None:
         failed = False
@@ -50,7 +49,8 @@ class Command(LogCommand):
             for name, stream in sorted(set(waiting)):
                 if options["projector"] in (None, name) and options["stream"] in (None, stream):
                     done, error = retry.retry(READERS[name], stream, by=getpass.getuser())
-                    self.stdout.write(f"{name}  {stream}: {done} taken in{f', then {error}' if error else ''}")
+                    outcome = f"{done} taken in{f', then {error}' if error else ''}"
+                    self.stdout.write(visible(f"{name}  {stream}: {outcome}"))
                     failed = failed or bool(error)
         if failed:
             raise CommandError("some events failed again")

@@ -4,10 +4,10 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from django.core.management.base import CommandError
 
 from apps.eventlog import store
+from apps.eventlog.log.importing import exported
 from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.management.output_file import STDOUT, output_file
 from apps.eventlog.management.progress import progress_bar
@@ -32,7 +32,7 @@ class Command(LogCommand):
                 progress_bar("export", store.count(), hidden=options["no_progress"]) as advance,
             ):
                 for recorded in store.read_all(encrypted=True):
-                    out.write(msgspec.json.encode(recorded.document()) + b"\n")
+                    out.write(exported(recorded) + b"\n")
                     advance(1)
                     count += 1
         except KeyboardInterrupt:

@@ -6,6 +6,10 @@ from django.core.management import call_command
 from django.core.management.base import CommandParser
 from django.core.management.commands import migrate
 from django.db import connections, router
+from django.db.migrations.exceptions import AmbiguityError
+from django.db.migrations.executor import MigrationExecutor
+
+from apps.eventlog.management import irreplaceable
 
 
 class Command(migrate.Command):
@@ -19,12 +23,17 @@ class Command(migrate.Command):
         return super().get_check_kwargs(options) | {"databases": self._aliases(options)}
 
     def handle(self, *args: Any, **options: Any) -> None:
+        changes = not (options["plan"] or options["check_unapplied"])
         for alias in self._aliases(options):
+            if changes and _goes_back(alias, options["app_label"], options["migration_name"]):
+                irreplaceable.refuse(f"migrate {options['app_label']} {options['migration_name']}", alias)
             if options["verbosity"] and not options["database"]:
                 self.stdout.write(self.style.MIGRATE_HEADING(f"Database {alias}"))
             super().handle(*args, **options | {"database": alias})
-            if alias == "default" and not (options["plan"] or options["check_unapplied"]):
+            if alias == "default" and changes:
                 call_command("createcachetable", database=alias, verbosity=0)
+            if changes:
+                _truncate_write_ahead_log(alias)
 
     def _aliases(self, options: dict[str, Any]) -> list[str]:
         if options["database"]:
@@ -32,3 +41,22 @@ class Command(migrate.Command):
         if options["app_label"]:
             return [alias for alias in connections if router.allow_migrate(alias, options["app_label"])]
         return list(connections)
+
+
+def _goes_back(alias: str, app: str | None, name: str | None) -> bool:
+    """Would going to this migration of the app undo another one? What is no migration is for Django to say."""
+    if not app or not name:
+        return False
+    executor = MigrationExecutor(connections[alias])
+    try:
+        target = None if name == "zero" else executor.loader.get_migration_by_prefix(app, name).name
+    except (AmbiguityError, KeyError):
+        return False
+    return any(backwards for _, backwards in executor.migration_plan([(app, target)]))  # type: ignore[list-item]
+
+
+def _truncate_write_ahead_log(alias: str) -> None:
+    """On SQLite, take out of the files what a migration has deleted: the data keys that moved away, for one."""
+    if connections[alias].vendor == "sqlite":
+        with connections[alias].cursor() as cursor:
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -15,8 +15,8 @@ from django.utils.dateparse import parse_date, parse_datetime
 from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints
 from apps.eventlog.delivery.dead_letters import open_dead_letters
-from apps.eventlog.events import RecordedEvent
-from apps.eventlog.management.log_command import LogCommand
+from apps.eventlog.events import RecordedEvent, stream_named
+from apps.eventlog.management.log_command import LogCommand, visible
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.projectors import Projector
 from apps.eventlog.reactors import Reactor
@@ -66,7 +66,7 @@ class Command(LogCommand):
         listing = parser.add_argument_group("print events instead")
         listing.add_argument("--list", action="store_true", help="print events, oldest first, up to --until")
         listing.add_argument("--type", help="only events of this type, as in orders.OrderPlaced")
-        listing.add_argument("--stream", help="only events of this stream, as in order-<uuid>")
+        listing.add_argument("--stream", type=stream_named, help="only events of this stream, as in order-<uuid>")
         listing.add_argument("--since", type=instant, help="only events recorded at or after this instant (ISO 8601)")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -181,12 +181,15 @@ def instant(text: str) -> datetime | int:
     """Parse a position, a day or an ISO 8601 instant. Without an offset it is in UTC. Raises ValueError."""
     if text.isdigit():
         return int(text)
-    value = parse_datetime(text)
+    value = parse_datetime(text.upper())  # RFC 3339 has `t` and `z` too
     if value is None and (day := parse_date(text)):
         value = datetime(day.year, day.month, day.day)  # noqa: DTZ001
     if value is None:
         raise ValueError(text)
-    return value if value.tzinfo else timezone.make_aware(value)
+    try:
+        return (value if value.tzinfo else timezone.make_aware(value)).astimezone(UTC)
+    except OverflowError:  # an offset leads out of the years 1 to 9999
+        raise ValueError(text) from None
 
 
 def _end(until: datetime | int | None) -> int:
@@ -200,7 +203,7 @@ def _tables(kind: type[Projector]) -> str:
 
 def _line(difference: Difference) -> str:
     location = f"{difference.table} {difference.key} {difference.field}".rstrip()
-    return f"{location}: live {difference.live!s}, log {difference.log!s}"
+    return visible(f"{location}: live {difference.live!s}, log {difference.log!s}")
 
 
 def _json(document: Any) -> str:
@@ -210,4 +213,4 @@ def _json(document: Any) -> str:
 def _text(recorded: RecordedEvent) -> str:
     when = recorded.recorded_at.isoformat(sep=" ", timespec="milliseconds")
     version = f"{recorded.stream} #{recorded.stream_version}"
-    return f"{recorded.position:>8}  {when}  {version}  {recorded.type}  {_json(recorded.data)}"
+    return visible(f"{recorded.position:>8}  {when}  {version}  {recorded.type}  {_json(recorded.data)}")

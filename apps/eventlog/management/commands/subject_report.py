@@ -19,5 +19,6 @@ class Command(LogCommand):
         parser.add_argument("subject", type=UUID, metavar="ID", help="the person's id")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        report = {"subject": options["subject"], "held": list(subject_report.stored_about(options["subject"]))}
+        entries = [entry for _, entry in subject_report.stored_about(options["subject"])]
+        report = {"subject": options["subject"], "held": entries}
         self.stdout.write(msgspec.json.format(msgspec.json.encode(report, enc_hook=str)).decode())

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from apps.eventlog import erasures
 from apps.eventlog.commands import Actor
 from apps.eventlog.dispatch import dispatch
+from apps.eventlog.events import UnknownEvent
 from apps.eventlog.repository import NotFound
 from apps.users.write.commands import EraseUser
 
@@ -33,9 +34,11 @@ class Command(BaseCommand):
         if not reason:
             raise CommandError("--reason must say why")
         try:
-            outcome = dispatch(EraseUser(user, reason), actor=Actor(getpass.getuser(), is_staff=True))
+            outcome = dispatch(EraseUser(user, reason), actor=Actor.operator(getpass.getuser()))
         except NotFound:
             raise CommandError(f"no user {user}") from None
+        except UnknownEvent as error:
+            raise CommandError(f"this code cannot read the user's stream: {error}") from error
         if not erasures.complete(user, service="users"):
             raise CommandError(f"{user} is erased in the log, but the data key is not destroyed yet: run this again")
         self.stdout.write(self.style.SUCCESS(f"{user} is erased, at position {outcome.position}"))

@@ -122,7 +122,7 @@ def guard(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("eventlog", "0020_log_identity")]
+    dependencies = [("eventlog", "0014_log_identity")]
     operations = [
         migrations.RunPython(lift, migrations.RunPython.noop),
         migrations.AddField("seal", "reason", models.CharField(max_length=500, default="", db_default="")),

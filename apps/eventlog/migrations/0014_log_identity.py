@@ -43,5 +43,5 @@ def know_the_place(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("eventlog", "0011_readable_events")]
+    dependencies = [("eventlog", "0013_append_again")]
     operations = [migrations.RunPython(know_the_place, migrations.RunPython.noop)]

@@ -1,0 +1,58 @@
+"""What goes into an engine of the log and what comes out of it."""
+
+from datetime import datetime
+from enum import Enum
+from typing import NamedTuple
+from uuid import UUID
+
+from apps.eventlog.events import RecordedEvent
+
+
+class Expected(Enum):
+    """In place of an expected version: whatever version the stream has, or whatever it has but 0.
+
+    The value is what the function of PostgreSQL takes for it; a version is never below 0.
+    """
+
+    ANY = -1
+    EXISTS = -2
+
+
+class EventIdTaken(Exception):
+    """Another event, or another append, has the id of an event. `event_id` is the id, `whose` says who has it."""
+
+    def __init__(self, event_id: UUID, whose: "RecordedEvent | Row | str") -> None:
+        self.event_id = event_id
+        self.whose = (
+            whose if isinstance(whose, str) else f"{whose.type} at version {whose.stream_version} of {whose.stream}"
+        )
+        super().__init__(f"the event id {event_id} is taken by {self.whose}")
+
+
+class Answer(NamedTuple):
+    """What came of an append.
+
+    `outcome` is "appended"; "repeated" if this append was sent before; "conflict" if the stream is at another version;
+    or "taken" if an event of another append has one of the ids. `positions` are those of the events, and `version` is
+    that of the last one; for a conflict, the version that the stream has. `taken` is the id.
+    """
+
+    outcome: str
+    positions: list[int]
+    version: int
+    taken: UUID | None = None
+
+
+class Row(NamedTuple):
+    """A recorded event to be written: its values in the order of the columns, without the category and the key."""
+
+    position: int
+    event_id: UUID
+    stream: str
+    stream_version: int
+    type: str
+    schema_version: int
+    data: bytes
+    metadata: bytes
+    correlation_id: str | None
+    recorded_at: datetime

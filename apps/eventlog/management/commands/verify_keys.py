@@ -1,0 +1,46 @@
+"""`manage.py verify_keys`: is there a data key for everything that the log has encrypted?"""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.db import Error
+
+from apps.eventlog import store
+from apps.eventlog.management.log_command import LogCommand
+from apps.eventlog.management.progress import progress_bar
+from apps.eventlog.privacy.verify_keys import Count, verify_keys
+
+
+class Command(LogCommand):
+    help = (
+        "Counts data keys that are missing though nobody was erased: the log has something encrypted that no key "
+        "opens. Also counts data keys that open nothing. Changes nothing, and may run while the application does. "
+        "Exit status: 0 no key is missing; 1 a key is missing; 2 it cannot be checked."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            with progress_bar("events", store.head(), hidden=options["no_progress"]) as advance:
+                report = verify_keys(advance)
+        except Error as error:
+            raise CommandError(f"cannot be checked: {error}", returncode=2) from error
+        except KeyboardInterrupt:
+            raise CommandError("interrupted", returncode=2) from None
+        if report.unneeded.number:
+            self.stdout.write(f"{_told(report.unneeded)} open nothing in the log; this does no harm")
+        if report.missing.number:
+            raise CommandError(
+                f"{_told(report.missing)} are missing, and nobody was erased: restore them from a backup. Until then "
+                "what they open reads [erased], and commands about these people are answered 503",
+                returncode=1,
+            )
+        self.stdout.write(self.style.SUCCESS("no data key is missing"))
+
+
+def _told(count: Count) -> str:
+    more = ", ..." if count.number > len(count.first) else ""
+    return f"{count.number} data keys ({', '.join(map(str, count.first))}{more})"

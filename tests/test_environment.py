@@ -1,0 +1,118 @@
+"""Settings are taken as they are written, and an error names the variable and never its value."""
+
+import os
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from config.environment import Environment
+from tests.test_settings import check, manage
+
+ODD = [
+    "$HOME",
+    "$",
+    "${A}",
+    "a$b",
+    "#x",
+    "a # b",
+    "'",
+    '"',
+    "a'b\"c",
+    "\\n\\",
+    "p%40",
+    "é\u2028\x85ü",
+    "a=b=c",
+    "a, b ,",
+]
+
+
+def read_file(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    (folder / ".env").write_text(text, encoding="utf-8")
+    Environment.read_env(folder / ".env")
+
+
+def test_a_text_is_what_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in [*ODD, " a ", "  "]:
+        monkeypatch.setenv("TEXT", text)
+        assert Environment().str("TEXT") == text
+
+
+def test_a_file_sets_what_the_environment_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["# a comment", "", *(f"N{number}={text}" for number, text in enumerate(ODD)), "export A = b c \r"]
+    lines += ["Q='a b '", r'D="\"x\" \$y \n"', "E="]
+    read_file(tmp_path, "\n".join(lines), monkeypatch)
+    assert [os.environ[f"N{number}"] for number in range(len(ODD))] == ODD
+    assert [os.environ[name] for name in "AQDE"] == ["b c", "a b ", '"x" $y \\n', ""]
+    (tmp_path / ".env").write_text("A=other\nB=new")
+    Environment.read_env(tmp_path / ".env")
+    assert (os.environ["A"], os.environ["B"]) == ("b c", "new")
+    Environment.read_env(tmp_path / "nothing")
+
+
+def test_a_bad_line_of_the_file_is_named_by_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"\.env, line 2: not NAME=value$"):
+        read_file(tmp_path, "A=1\nSECRET-hunter2", monkeypatch)
+
+
+def test_lists_switches_and_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = Environment()
+    for text, items in (("a, b", ["a", "b"]), (" a ,,$b, ", ["a", "$b"]), (",", [])):
+        monkeypatch.setenv("LIST", text)
+        assert env.list("LIST") == items
+    for text, on in (("ON", True), (" yes ", True), ("0", False), ("Off", False)):
+        monkeypatch.setenv("SWITCH", text)
+        assert env.bool("SWITCH", default=not on) is on
+    for name in ("LIST", "SWITCH", "NUMBER"):
+        monkeypatch.setenv(name, "")
+    assert (env.list("LIST", default=["a"]), env.bool("SWITCH", default=True), env.int("NUMBER", default=7)) == (
+        ["a"],
+        True,
+        7,
+    )
+
+
+PASSWORDS = {"$ecret": "$ecret", "a%40b%2Fc%3F%23": "a@b/c?#", "p%25": "p%", "a+b": "a+b", "%24x": "$x"}
+
+
+def test_a_password_of_a_url_may_be_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    for written, password in PASSWORDS.items():
+        monkeypatch.setenv("URL", f"postgres://app:{written}@db.example:5433/shop?sslmode=require")
+        found = Environment().database("URL")
+        assert (found["USER"], found["PASSWORD"], found["HOST"], found["PORT"]) == ("app", password, "db.example", 5433)
+        assert (found["NAME"], found["OPTIONS"]) == ("shop", {"sslmode": "require"})
+
+
+SECRET = "hunter2"
+MALFORMED = {
+    **dict.fromkeys(("NUM_PROXIES", "SQLITE_TIMEOUT", "IDEMPOTENCY_HOURS"), f"{SECRET}.5"),
+    **dict.fromkeys(("DEBUG", "SECURE_COOKIES", "SECURE_SSL_REDIRECT"), f"yes-{SECRET}"),
+    "ALLOWED_HOSTS": f"{SECRET}\udcff",  # a byte that is not UTF-8
+    "CLIENT_PATIENCE": f"{SECRET}s",
+    "KEY_ENCRYPTION_KEY": f"${SECRET}",
+    "PREVIOUS_KEY_ENCRYPTION_KEYS": f"{SECRET}, {SECRET}",
+    "PROJECTIONS": SECRET,
+    "USERS_DATABASE_URL": f"postgres://app:{SECRET}/x@db/users",
+    "ORDERS_DATABASE_URL": f"oracle://app:{SECRET}@db/orders",
+    "EVENTLOG_DATABASE_URL": f"postgres://app:{SECRET}@db",
+    "DEFAULT_DATABASE_URL": f"{SECRET}",
+}
+
+
+def test_a_malformed_setting_is_one_line_that_names_it(tmp_path: Path) -> None:
+    for name, value in MALFORMED.items():
+        (folder := tmp_path / name).mkdir()
+        environment = {"SECRET_KEY": f"$x{SECRET}" * 9, name: value}
+        result = check(folder, **environment)
+        assert result.returncode == 1, name
+        assert result.stderr.count("\n") == 1, result.stderr
+        assert name in result.stderr
+        assert SECRET not in result.stdout + result.stderr, name
+
+
+def test_a_secret_key_may_begin_with_a_dollar(tmp_path: Path) -> None:
+    show = "from django.conf import settings; print(settings.SECRET_KEY, settings.ALLOWED_HOSTS)"
+    secret = "$not-a-name-" * 5
+    result = manage(tmp_path, "shell", "-v0", "-c", show, SECRET_KEY=secret, ALLOWED_HOSTS="shop.example, .shop.test")
+    assert result.stdout.strip() == f"{secret} ['shop.example', '.shop.test']", result.stderr

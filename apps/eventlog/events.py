@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, get_type_hints
 from uuid import UUID
 
@@ -98,6 +99,9 @@ def _decoder(kind: type[DomainEvent]) -> Callable[[bytes | msgspec.Raw], Any]:
     return _decoders.setdefault(kind, msgspec.json.Decoder(kind).decode)
 
 
+_id = lru_cache(UUID)  # a command reads the newest ids several times
+
+
 class Place(NamedTuple):
     """A position and the id of the event there, by which a reader knows the log again: `Place()` is its beginning.
 
@@ -106,6 +110,11 @@ class Place(NamedTuple):
 
     position: int = 0
     event_id: UUID | None = None
+
+    @classmethod
+    def read(cls, position: int, event_id: UUID | str) -> Self:
+        """A place as a database answers it."""
+        return cls(position, event_id if isinstance(event_id, UUID) else _id(event_id))
 
     @property
     def unknown(self) -> bool:

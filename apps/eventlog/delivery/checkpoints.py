@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, NamedTuple
-from uuid import UUID
+from typing import NamedTuple
 
 from django.apps import apps
 
@@ -14,7 +13,8 @@ from apps.eventlog.log import places
 from apps.eventlog.models import Checkpoint, DeadLetter
 from apps.eventlog.projectors import Projector, of_service
 
-COLUMNS = "name, position, event_id, event_position"  # those that `recorded` takes
+# Those that `recorded` takes. The id comes as text, so that `recorded` makes it once and not at each look.
+COLUMNS = "name, position, CAST(event_id AS text), event_position"
 
 
 class Reached(NamedTuple):
@@ -25,12 +25,12 @@ class Reached(NamedTuple):
 
 
 @lru_cache(maxsize=256)  # one command reads the same rows several times
-def recorded(name: str, position: int, event_id: Any, event_position: int) -> tuple[str, Reached]:
+def recorded(name: str, position: int, event_id: str | None, event_position: int) -> tuple[str, Reached]:
     """What a row of a checkpoint says, and whose it is."""
     moved_alone = event_position != position if name in Projector.registry else event_position < position
     if moved_alone or event_id is None:
         return name, Reached(position, Place(position))
-    return name, Reached(position, Place(event_position, event_id if isinstance(event_id, UUID) else UUID(event_id)))
+    return name, Reached(position, Place.read(event_position, event_id))
 
 
 def of_readers(service: str) -> dict[str, Reached]:

@@ -45,15 +45,17 @@ def catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> None:
     An event that a writer's mark hides is waited for `PATIENCE` seconds. After that, the next call reacts to it. If
     the place of a reactor is not in the log, or the rows show another log, the reactor stops and that is reported.
     """
-    for kind in [kind for kind in Reactor.registry.values() if kind.service == service]:
+    kinds = [kind for kind in Reactor.registry.values() if kind.service == service]
+    known = checkpoints.of_readers(service) if kinds else {}
+    for kind in kinds:
         try:
-            _catch_up(kind, stopped)
+            _catch_up(kind, known, stopped)
         except LogWentBack:
             identity.went_back(service)
 
 
-def _catch_up(kind: type[Reactor], stopped: Callable[[], bool]) -> None:
-    steps, pause, deadline = _Steps.of(kind), PAUSE, time.monotonic() + PATIENCE
+def _catch_up(kind: type[Reactor], known: dict[str, Reached], stopped: Callable[[], bool]) -> None:
+    steps, pause, deadline = _Steps.of(kind, known), PAUSE, time.monotonic() + PATIENCE
     # If another thread runs the reactor, this one leaves the work to that one, which looks at the log again at its end.
     # To wait here could be a deadlock: a reaction may send a command, and that command catches up in its own thread.
     while not stopped() and steps.news() and _busy[kind.name].acquire(blocking=False):
@@ -84,9 +86,11 @@ class _Steps:
     trail: list[Mark] | None = None  # not read yet
 
     @classmethod
-    def of(cls, kind: type[Reactor]) -> Self:
-        """From its checkpoint. Raises `LogWentBack` if its event is not known and the log never was so long."""
-        known = checkpoints.of_readers(kind.service)
+    def of(cls, kind: type[Reactor], known: dict[str, Reached]) -> Self:
+        """From the checkpoints of its service, which may be a little older.
+
+        Raises `LogWentBack` if the event of the reactor's own is not known and the log never was so long.
+        """
         rows_seen = {known[each.name].place for each in of_service(kind.service) if each.name in known}
         reached = known.get(kind.name)
         if reached is None:
@@ -151,10 +155,8 @@ def rewind(service: str) -> list[str]:
             marks = trail.of(service, name)
             mark = trail.last_shared(marks)
             checkpoint.position, checkpoint.event_position = mark.position, mark.event_position
-            checkpoint.event_id, checkpoint.trail = (
-                mark.seen.event_id,
-                [m for m in marks if m.position <= mark.position],
-            )
+            checkpoint.event_id = mark.seen.event_id
+            checkpoint.trail = [each for each in marks if each.position <= mark.position]
             checkpoint.attempts, checkpoint.log_went_back = 0, False
             checkpoint.save()
             open_dead_letters(service).filter(projector=name, position__gt=mark.position).delete()

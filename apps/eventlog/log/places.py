@@ -33,19 +33,19 @@ class Look(NamedTuple):
 def place_at(position: int) -> Place:
     """The last event at or before a position."""
     found = statements.rows(ALIAS, *queries.last_between(0, position))
-    return _place(*found[0]) if found else Place()
+    return Place.read(*found[0]) if found else Place()
 
 
 def first_place() -> Place:
     """The first event of the log. Every copy and every restored backup of the log has the same, and no other log."""
     found = statements.rows(ALIAS, *queries.first())
-    return _place(*found[0]) if found else Place()
+    return Place.read(*found[0]) if found else Place()
 
 
 def places_at(positions: Collection[int]) -> dict[int, Place]:
     """The event at each of these positions, without those that have none."""
     found = statements.rows(ALIAS, *queries.ids_at(positions)) if positions else []
-    return {row[0]: _place(*row) for row in found}
+    return {row[0]: Place.read(*row) for row in found}
 
 
 def has(place: Place) -> bool:
@@ -61,13 +61,9 @@ def earlier_places(position: int) -> list[Place]:
 
 def head_after(place: Place) -> Place:
     """The last visible event, if a place is still in the log. Raises `LogWentBack`."""
-    found = {row[0]: _place(*row) for row in statements.rows(ALIAS, *queries.head_and(place.position))}
+    found = {row[0]: Place.read(*row) for row in statements.rows(ALIAS, *queries.head_and(place.position))}
     require(place, found.get(place.position))
     return found[max(found)] if found else Place()
-
-
-def _place(position: int, event_id: UUID | str) -> Place:
-    return Place(position, event_id if isinstance(event_id, UUID) else UUID(event_id))
 
 
 def require(place: Place, found: Place | None) -> None:

@@ -93,7 +93,7 @@ class SQLite:
 
     def safe_place(self) -> Place:
         found = self._row("SELECT position, event_id FROM eventlog_event ORDER BY position DESC LIMIT 1")
-        return Place(found[0], UUID(found[1])) if found else Place()
+        return Place.read(*found) if found else Place()
 
     def last_position(self) -> int:
         """The same position: one that was rolled back is taken again."""

@@ -48,7 +48,7 @@ def verify(**options: Any) -> str:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("others", [0, LAST - 20, LAST])
+@pytest.mark.parametrize("others", [0, 5, LAST - 20])
 def test_a_seal_that_ends_with_another_event_stops_sealing(others: int) -> None:
     append(LAST)
     seal()
@@ -66,14 +66,14 @@ def test_a_new_chain_is_recorded_for_ever_and_verified_from_then_on(tmp_path: Pa
     anchors = tmp_path / "anchors.jsonl"
     seal(export=anchors)
     with unguarded():
-        go_back_below_the_seals(20, 15)
-        assert "35 events" in seal(new_chain=True, reason="the backup of Monday was restored")
+        go_back_below_the_seals(20, LAST - 20)
+        assert "30 events" in seal(new_chain=True, reason="the backup of Monday was restored")
         _, second = Seal.objects.all()
-        assert (second.after, second.until, second.reason) == (0, 35, "the backup of Monday was restored")
+        assert (second.after, second.until, second.reason) == (0, 30, "the backup of Monday was restored")
         said = verify()
         assert "note: seals 1 to 1 ended, and their events differ from position 21 on" in said
         assert "the backup of Monday was restored" in said
-        assert "35 events are as they were sealed" in said
+        assert "30 events are as they were sealed" in said
         for _ in range(2):  # an anchor knows no single event, only whether all are those of then
             with pytest.raises(CommandError, match="first bad position is 1"):
                 verify(against=anchors)

@@ -18,52 +18,52 @@ Reader = type[Projector] | type[Reactor]
 
 
 def retry(kind: Reader, stream: str, *, by: str) -> tuple[int, str]:
-    """Take in what waits of a stream, in order, up to the first that fails again.
+    """Deliver the dead letters of a stream in order, up to the first that fails again.
 
-    Each try is on record before it begins. Returns how many events were taken in, and the error
-    that stopped it or "".
+    Each attempt is recorded before it begins. Returns how many events were delivered, and the error that ended the
+    retry, or "".
     """
     waiting = open_dead_letters(kind.service).filter(projector=kind.name, stream=stream).order_by("position")
     done = 0
-    while letter := waiting.first():
-        letter.attempts += 1
-        letter.status = DeadLetter.Status.FAILED
-        _act(letter, by, act="retry")
-        with _held(kind):
-            if not waiting.filter(pk=letter.pk).exists():
+    while dead_letter := waiting.first():
+        dead_letter.attempts += 1
+        dead_letter.status = DeadLetter.Status.FAILED
+        _act(dead_letter, by, act="retry")
+        with _checkpoint_locked(kind):
+            if not waiting.filter(pk=dead_letter.pk).exists():
                 continue  # somebody else has settled it meanwhile
-            error = _take_in(kind, letter)
+            error = _deliver(kind, dead_letter)
             if error:
-                letter.error = error
-                _came_of(letter, error)
+                dead_letter.error = error
+                _record_outcome(dead_letter, error)
                 break
-            _settle(letter, DeadLetter.Status.RETRIED, by, "")
-            _came_of(letter, "taken in")
+            _settle(dead_letter, DeadLetter.Status.RETRIED, by, "")
+            _record_outcome(dead_letter, "taken in")
             done += 1
-    _leave(kind)
-    return done, letter.error if letter else ""
+    _catch_up(kind)
+    return done, dead_letter.error if dead_letter else ""
 
 
 def skip(kind: Reader, position: int, *, by: str, reason: str) -> bool:
-    """Leave a failed event out of the rows, now and in every replay; False where none waits there.
+    """Leave a failed event out of the rows, now and in every replay. Returns False if no dead letter is open there.
 
-    The later events of its stream wait for a `retry`.
+    The later events of its stream stay dead letters until a `retry`.
     """
-    with _held(kind):
-        letter = open_dead_letters(kind.service).filter(projector=kind.name, position=position).first()
-        if letter is not None:
-            _settle(letter, DeadLetter.Status.SKIPPED, by, reason)
-            _act(letter, by, act="skip", reason=reason)
-    _leave(kind)
-    return letter is not None
+    with _checkpoint_locked(kind):
+        dead_letter = open_dead_letters(kind.service).filter(projector=kind.name, position=position).first()
+        if dead_letter is not None:
+            _settle(dead_letter, DeadLetter.Status.SKIPPED, by, reason)
+            _act(dead_letter, by, act="skip", reason=reason)
+    _catch_up(kind)
+    return dead_letter is not None
 
 
-def _take_in(kind: Reader, letter: DeadLetter) -> str:
+def _deliver(kind: Reader, dead_letter: DeadLetter) -> str:
     """Let the reader have the event; returns its error or ""."""
     try:
-        recorded = store.event_at(letter.position)
-        if letter.event_id not in (None, recorded.event_id):
-            raise store.LogWentBack(Place(letter.position, letter.event_id), recorded.event_id)
+        recorded = store.event_at(dead_letter.position)
+        if dead_letter.event_id not in (None, recorded.event_id):
+            raise store.LogWentBack(Place(dead_letter.position, dead_letter.event_id), recorded.event_id)
         if issubclass(kind, Reactor):
             kind().react(recorded)
         else:
@@ -74,24 +74,29 @@ def _take_in(kind: Reader, letter: DeadLetter) -> str:
     return ""
 
 
-def _act(letter: DeadLetter, by: str, **act: str) -> None:
-    """Enter in the letter's record what somebody does, and when."""
-    letter.acts.append({**act, "by": by, "at": timezone.now().isoformat()})
-    letter.save()
+def _act(dead_letter: DeadLetter, by: str, **act: str) -> None:
+    """Record on the dead letter what somebody does, and when."""
+    dead_letter.acts.append({**act, "by": by, "at": timezone.now().isoformat()})
+    dead_letter.save()
 
 
-def _came_of(letter: DeadLetter, outcome: str) -> None:
-    letter.acts[-1]["outcome"] = outcome
-    letter.save()
+def _record_outcome(dead_letter: DeadLetter, outcome: str) -> None:
+    dead_letter.acts[-1]["outcome"] = outcome
+    dead_letter.save()
 
 
-def _settle(letter: DeadLetter, status: DeadLetter.Status, by: str, reason: str) -> None:
-    letter.status, letter.settled_at, letter.settled_by, letter.reason = status, timezone.now(), by, reason
+def _settle(dead_letter: DeadLetter, status: DeadLetter.Status, by: str, reason: str) -> None:
+    dead_letter.status, dead_letter.settled_at, dead_letter.settled_by, dead_letter.reason = (
+        status,
+        timezone.now(),
+        by,
+        reason,
+    )
 
 
 @contextmanager
-def _held(kind: Reader) -> Iterator[None]:
-    """Hold a projector's checkpoint, so that live delivery does not write the same rows; a reactor has none to hold."""
+def _checkpoint_locked(kind: Reader) -> Iterator[None]:
+    """Lock the checkpoint of a projector, so that live delivery does not write the same rows. A reactor locks none."""
     if issubclass(kind, Reactor):
         yield
         return
@@ -101,7 +106,7 @@ def _held(kind: Reader) -> Iterator[None]:
         yield
 
 
-def _leave(kind: Reader) -> None:
-    """Do what requests have left undone that found the checkpoint held."""
+def _catch_up(kind: Reader) -> None:
+    """Project the events of requests that found the checkpoint locked and left their events to others."""
     if issubclass(kind, Projector):
         projecting.catch_up(kind.service)

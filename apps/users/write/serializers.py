@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as InvalidPassword
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.eventlog.api.command_serializer import CommandSerializer, example
@@ -12,8 +13,14 @@ from apps.users.events import LONGEST_EMAIL, LONGEST_NAME, email_key, is_email
 from apps.users.write.aggregates import is_name
 
 
-def email_field() -> serializers.CharField:
-    return serializers.CharField(max_length=LONGEST_EMAIL, validators=[_email])
+# "email" would mean ASCII alone (RFC 5321); this is the format of RFC 6531.
+@extend_schema_field({"type": "string", "format": "idn-email", "maxLength": LONGEST_EMAIL})
+class EmailField(serializers.CharField):
+    """An e-mail address."""
+
+
+def email_field() -> EmailField:
+    return EmailField(max_length=LONGEST_EMAIL, validators=[_email])
 
 
 def name_field() -> serializers.CharField:

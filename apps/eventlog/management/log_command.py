@@ -6,6 +6,8 @@ import signal
 import sqlite3
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -53,9 +55,16 @@ def visible(text: object) -> str:
     return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
-def stopped_by_signals() -> threading.Event:
-    """An event that SIGTERM or Ctrl-C sets from now on, so that a loop can end after its current step."""
+@contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM or Ctrl-C sets within the block, so that a loop can end after its current step.
+
+    Afterwards the handlers are those from before: code that has called the command must still end at Ctrl-C.
+    """
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

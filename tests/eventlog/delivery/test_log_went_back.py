@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from decimal import Decimal
@@ -326,9 +327,11 @@ def test_a_checkpoint_from_before_is_given_the_id_of_its_event(diary: Any) -> No
 
 def test_the_worker_ends_with_an_error(saved: list[SavedLog]) -> None:
     put_back_and_go_on(saved, 5)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     for options in ({"once": True}, {}):
         with pytest.raises(CommandError, match="UserProjector of users"):
             call_command("run_projectors", stdout=StringIO(), stderr=StringIO(), **options)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
 def test_queries_say_so_and_do_not_pass_for_fresh(saved: list[SavedLog], api: Api) -> None:

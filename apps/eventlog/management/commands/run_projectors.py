@@ -57,9 +57,9 @@ class Command(LogCommand):
                 pass
             _require_same_log(services)
             return
-        stop = stopped_by_signals()
-        self.stdout.write(f"Projecting {', '.join(services)}")
-        self._follow(services, sealer, stop, options["report"])
+        with stopped_by_signals() as stop:
+            self.stdout.write(f"Projecting {', '.join(services)}")
+            self._follow(services, sealer, stop, options["report"])
 
     def _follow(self, services: list[str], sealer: seals.Sealer, stop: threading.Event, report: float) -> None:
         seen, looked, pause = -1, 0.0, PAUSE[0]

@@ -1,5 +1,6 @@
 """`manage.py seal_events`: seal the log, and export the seals as anchors."""
 
+import threading
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ class Command(LogCommand):
             if options["new_chain"]:
                 self._begin_new_chain(options["reason"].strip())
             if options["follow"]:
-                self._follow()
+                with stopped_by_signals() as stop:
+                    self._follow(stop)
                 return
             self._seal(options)
             if options["export"]:
@@ -81,8 +83,7 @@ class Command(LogCommand):
         last_seal = f"seal {last}" if last else "no event yet"
         self.stderr.write(f"{done} events sealed; {last_seal}")
 
-    def _follow(self) -> None:
-        stop = stopped_by_signals()
+    def _follow(self, stop: threading.Event) -> None:
         sealer, pause = seals.Sealer(), 0.0
         while not stop.wait(pause):
             try:

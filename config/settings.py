@@ -158,7 +158,7 @@ def postgresql_options(given: dict[str, object], *, kept: bool, hosts: int) -> d
     server += " -c statement_timeout=15s -c lock_timeout=10s" if SERVES else ""
     server += "" if kept else " -c synchronous_commit=off"
     return {
-        "connect_timeout": 5,
+        "connect_timeout": 5 if hosts == 1 else 2,  # for each host; a command may have to connect to several databases
         "tcp_user_timeout": 5000,
         "keepalives": 1,
         "keepalives_idle": 5,

@@ -19,7 +19,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -120,11 +120,11 @@ class Drill:
         postmaster = int((self.primary.data / "postmaster.pid").read_text().split()[0])
         children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
         processes = [postmaster, *map(int, children)]
-        for each in processes:
-            os.kill(each, signal.SIGSTOP)
-        time.sleep(self.chance.uniform(1, 4))
-        for each in processes:
-            os.kill(each, signal.SIGCONT)
+        for order in (signal.SIGSTOP, signal.SIGCONT):
+            for each in processes:
+                with suppress(ProcessLookupError):  # a connection that has just ended
+                    os.kill(each, order)
+            time.sleep(self.chance.uniform(1, 4) if order == signal.SIGSTOP else 0)
         return "primary"
 
     def fail_over(self) -> str:
@@ -171,10 +171,11 @@ class Drill:
         began = time.monotonic()
         marks = {web: len(history.calls) for web, history in self.history.items()}
         webs = [hit] if hit in WEBS else WEBS
+        heads: list[int] = []  # that of the log at the first look
 
         def works() -> bool:
             if hit in WORKERS:
-                return self.rows_show_all()
+                return self.rows_show(heads)
             calls = (call for web in webs for call in self.history[web].calls[marks[web] :])
             return any(call.result == "ok" and call.sent > began for call in calls)
 
@@ -183,7 +184,8 @@ class Drill:
         sys.stdout.write(".")
         sys.stdout.flush()
 
-    def rows_show_all(self) -> bool:
+    def rows_show(self, heads: list[int]) -> bool:
+        """Do the rows of every service show the log as it was at the first look?"""
         from django.db import Error, connections
 
         from apps.eventlog import store
@@ -191,8 +193,8 @@ class Drill:
         from apps.eventlog.projectors import services
 
         try:
-            head = store.head()
-            return all(checkpoints.stands_at(service, head) for service in services())
+            heads += [] if heads else [store.head()]
+            return all(checkpoints.stands_at(service, heads[0]) for service in services())
         except Error:
             return False
         finally:

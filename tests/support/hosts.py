@@ -82,8 +82,9 @@ class Network:
 
     def __exit__(self, *_: object) -> None:
         for host in self.hosts.values():
-            with suppress(subprocess.CalledProcessError):
-                _ip("netns", "delete", host.namespace)
+            for what in (("link", "delete", host.cable), ("netns", "delete", host.namespace)):
+                with suppress(subprocess.CalledProcessError):  # what was not made
+                    _ip(*what)
         with suppress(subprocess.CalledProcessError):
             _ip("link", "delete", self.prefix)
 

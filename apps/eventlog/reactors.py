@@ -3,7 +3,8 @@
 from typing import ClassVar
 
 from apps.eventlog.events import DomainEvent, RecordedEvent
-from apps.eventlog.projectors import marked_methods
+from apps.eventlog.projectors import Projector, marked_methods
+from apps.eventlog.registry import Registry
 
 
 class Reactor:
@@ -13,7 +14,7 @@ class Reactor:
     often it runs. When it runs, the service's own rows show the event, and perhaps later ones.
     """
 
-    registry: ClassVar[dict[str, type["Reactor"]]] = {}
+    registry: ClassVar[Registry[type["Reactor"]]] = Registry("readers", beside=[Projector.registry])
     methods: ClassVar[dict[type[DomainEvent], str]]
     service: ClassVar[str]
     name: ClassVar[str]
@@ -21,7 +22,7 @@ class Reactor:
     def __init_subclass__(cls) -> None:
         cls.service, cls.name = cls.__module__.split(".")[-2], cls.__name__
         cls.methods = marked_methods(cls)
-        Reactor.registry[cls.name] = cls
+        Reactor.registry.add(cls.name, cls)
 
     def react(self, recorded: RecordedEvent) -> None:
         """Call the method for this event. Raises what the method raises."""

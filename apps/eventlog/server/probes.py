@@ -170,7 +170,7 @@ def _refuses_a_writer(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _log_went_back(connection: BaseDatabaseWrapper) -> bool:
-    """Do the rows of a service show events that the log does not have? A log that does not answer says so itself."""
+    """Has a reader taken events that the log does not have? A log that does not answer says so itself."""
     with readiness.lock:
         log = readiness.looks.get(settings.EVENTLOG)
     try:
@@ -180,9 +180,11 @@ def _log_went_back(connection: BaseDatabaseWrapper) -> bool:
     return answers and bool(identity.went_back(connection.alias))
 
 
+READING = (*settings.SERVICES, settings.PROCESSES)  # whose checkpoints say which log they have read
+
 # What may be wrong with a database that answers; the first that holds is the one that is told.
 REASONS: dict[str, Callable[[BaseDatabaseWrapper], bool]] = {
     READ_ONLY: _is_read_only,
     MIGRATIONS_MISSING: _lacks_migrations,
-    LOG_WENT_BACK: lambda connection: connection.alias in settings.SERVICES and _log_went_back(connection),
+    LOG_WENT_BACK: lambda connection: connection.alias in READING and _log_went_back(connection),
 }

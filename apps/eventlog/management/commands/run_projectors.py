@@ -1,5 +1,6 @@
 """`manage.py run_projectors`: project events as they come and run the processes, for PROJECTIONS=worker."""
 
+import logging
 import threading
 import time
 from argparse import ArgumentParser
@@ -15,10 +16,12 @@ from apps.eventlog import projectors, store
 from apps.eventlog.api import expiry
 from apps.eventlog.delivery import checkpoints, identity, projecting, reacting
 from apps.eventlog.delivery.dead_letters import open_dead_letters
-from apps.eventlog.management.log_command import LogCommand, stopped_by_signals
+from apps.eventlog.management.log_command import Complaints, LogCommand, stopped_by_signals
 from apps.eventlog.processing import running
 from apps.eventlog.projectors import Projector
 from apps.eventlog.sealing import seals
+
+logger = logging.getLogger(__name__)
 
 PAUSE = (0.001, 0.02)  # seconds between two looks at the end of the log: after an event, after a long idle time
 CLEAR = 3600.0  # seconds between two deletions of what has expired
@@ -33,6 +36,10 @@ class Command(LogCommand):
         "these processes may run, on any number of machines. Stop it with SIGTERM or Ctrl-C. Exit status 1: the log "
         "went back, and readers have stopped; replay_events repairs that."
     )
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.complaints = Complaints()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -105,11 +112,11 @@ class Command(LogCommand):
         try:
             return sealer.tick()
         except seals.CannotSeal as error:
-            self.stderr.write(f"This worker seals nothing: {error}")
+            logger.error("This worker seals nothing: %s", error)
             return False
 
     def _report_error(self, what: str, error: Exception) -> None:
-        self.stderr.write(f"{what} cannot be followed, trying again: {error}")
+        self.complaints.say(what, error)
         close_old_connections()
 
 

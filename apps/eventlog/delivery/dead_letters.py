@@ -24,7 +24,9 @@ NOBODY = UUID(int=0)  # the id of no event
 
 def open_dead_letters(service: str) -> QuerySet[DeadLetter]:
     """The dead letters that nobody has settled, by projector and position."""
-    return checkpoints.dead_letter_model(service).objects.filter(status__in=OPEN).order_by("projector", "position")
+    return (
+        checkpoints.dead_letter_model(service).objects.filter(status__in=OPEN).order_by("projector", "position", "id")
+    )
 
 
 def streams_set_aside(service: str, until: int) -> dict[str, set[str]]:

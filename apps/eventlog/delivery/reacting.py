@@ -143,12 +143,17 @@ def _drain(reactor: Reactor, steps: _Steps, stopped: Callable[[], bool]) -> int:
     return 0
 
 
-def rewind(service: str) -> list[str]:
+def rewind(
+    service: str,
+    readers: Collection[str] = Reactor.registry,
+    also: Callable[[str, int], None] = lambda name, position: None,
+) -> list[str]:
     """Reactors whose place is not in the log go back to the last mark of their trails that is; returns their names.
 
-    They may see events again that they have answered already, and skip none.
+    They may see events again that they have answered already, and skip none. `readers` names those that have trails:
+    reactors, or processes. `also` is called in the transaction, with the name and the position.
     """
-    names = [name for name in identity.went_back(service) if name in Reactor.registry]
+    names = [name for name in identity.went_back(service) if name in readers]
     for name in names:
         with transaction.atomic(using=service):
             checkpoint = checkpoints.checkpoint_model(service).objects.select_for_update().get(name=name)
@@ -160,6 +165,7 @@ def rewind(service: str) -> list[str]:
             checkpoint.attempts, checkpoint.log_went_back = 0, False
             checkpoint.save()
             open_dead_letters(service).filter(projector=name, position__gt=mark.position).delete()
+            also(name, mark.position)
         logger.warning("%s of %s goes on from position %s", name, service, mark.position)
     return names
 

@@ -45,7 +45,7 @@ def unguard(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("eventlog", "0015_new_chain_of_seals")]
+    dependencies = [("eventlog", "0016_quicker_appends")]
     operations = [
         migrations.AddField(
             model_name="reservation",

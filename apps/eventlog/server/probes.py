@@ -174,7 +174,7 @@ def _log_went_back(connection: BaseDatabaseWrapper) -> bool:
     """Does a database show events that the log does not have: a service in its rows, or the log itself in its seals?"""
     if connection.alias == settings.EVENTLOG:
         return seals.went_back()
-    return connection.alias in settings.SERVICES and _log_answers() and bool(identity.went_back(connection.alias))
+    return connection.alias in READING and _log_answers() and bool(identity.went_back(connection.alias))
 
 
 def _log_answers() -> bool:
@@ -186,6 +186,8 @@ def _log_answers() -> bool:
     except TimeoutError:
         return False
 
+
+READING = (*settings.SERVICES, settings.PROCESSES)  # whose checkpoints say which log they have read
 
 # What may be wrong with a database that answers; the first that holds is the one that is told.
 REASONS: dict[str, Callable[[BaseDatabaseWrapper], bool]] = {

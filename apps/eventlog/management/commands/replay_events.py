@@ -18,6 +18,7 @@ from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.events import RecordedEvent, stream_named
 from apps.eventlog.management.log_command import LogCommand, visible
 from apps.eventlog.management.progress import progress_bar
+from apps.eventlog.processing import running
 from apps.eventlog.projectors import Projector
 from apps.eventlog.reactors import Reactor
 from apps.eventlog.replay.fold_streams import BATCH, Progress
@@ -39,8 +40,8 @@ class Command(LogCommand):
     help = (
         "Rebuilds the read models from the event log. Readers see the old rows until the new ones are complete. If "
         "this is interrupted, the old rows stay. Reactors do not run. If the log went back, because an older backup of "
-        "it was restored, this repairs the rows, and reactors go on from where they and the log still agree. If this "
-        "code cannot project events that the rows have taken in, it changes nothing."
+        "it was restored, this repairs the rows, and reactors and processes go on from where they and the log still "
+        "agree. If this code cannot project events that the rows have taken in, it changes nothing."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -88,6 +89,8 @@ class Command(LogCommand):
                 self._rebuild(kind, options)
             for service in sorted(_services(kinds, options)):
                 repair_reactors(service)
+            if options["projector"] is None and options["service"] is None:
+                running.repair()
 
     def _describe(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         until = _end(options["until"])

@@ -5,8 +5,8 @@ the timers, the commands to send, and the checkpoint. As a reactor, it passes ov
 has a trail, because it cannot begin anew.
 """
 
-import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -17,6 +17,7 @@ from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints, claims, trail
 from apps.eventlog.delivery.checkpoints import Reached
 from apps.eventlog.delivery.claims import Claim, claim
+from apps.eventlog.delivery.dead_letters import log_failure
 from apps.eventlog.delivery.trail import Mark
 from apps.eventlog.events import Place, RecordedEvent
 from apps.eventlog.failpoints import failpoint
@@ -25,8 +26,6 @@ from apps.eventlog.models import DeadLetter, Import
 from apps.eventlog.processes import Process
 from apps.eventlog.processing import tables
 from apps.eventlog.processing.changes import LONGEST_KEY, Changes
-
-logger = logging.getLogger(__name__)
 
 BATCH = 200
 
@@ -172,7 +171,7 @@ def set_aside(
     Without an error, it waits behind another one of its key.
     """
     if error:
-        logger.error("%s failed on event %s", kind.name, recorded.position, exc_info=error)
+        transaction.on_commit(partial(log_failure, kind.name, recorded, error), using=kind.service)
     which: dict[str, Any] = {"key": kind.key_of(recorded)[:LONGEST_KEY], "timer": "", "command_id": None} | about
     tables.dead_letters().objects.update_or_create(
         projector=kind.name,

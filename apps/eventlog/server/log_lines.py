@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 _DETAIL = re.compile(r"\n(?:DETAIL|CONTEXT): .*", re.DOTALL)
-_LINES = re.compile(r"\s*[\r\n]+\s*")
+_LINES = re.compile(r"\s*[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+\s*")
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 CAUSE = "\nThe above exception was the direct cause of the following exception:\n"
 CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n"
 
@@ -27,8 +28,9 @@ class LineFormatter(logging.Formatter):
 
 
 def in_one_line(text: str) -> str:
-    """The text without the details of PostgreSQL's errors, in one line."""
-    return _LINES.sub(" | ", without_details(text).strip())
+    """The text without the details of PostgreSQL's errors, in one line, and with control characters to be read."""
+    line = _LINES.sub(" | ", without_details(text).strip())
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", line)
 
 
 def without_details(text: str) -> str:

@@ -99,7 +99,9 @@ def test_what_ends_in_the_middle_is_done_once_afterwards(
     assert letters() == []
 
 
-def test_an_event_that_fails_parks_its_key_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_that_fails_parks_its_key_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     bad, good = place_orders(2)
     take = Fulfilment.placed
 
@@ -118,6 +120,8 @@ def test_an_event_that_fails_parks_its_key_and_no_other(monkeypatch: pytest.Monk
     placed, paid = tables.dead_letters().objects.order_by("position")
     assert (placed.status, paid.status, placed.key) == ("failed", "waiting", str(bad))
     assert placed.error == "ValueError: no such  order"
+    [said] = [record for record in caplog.records if "cannot take event" in record.message]
+    assert (f"position {placed.position}," in said.message, bool(said.exc_info)) == (True, True)
     assert tables.instances().objects.filter(key=str(bad)).count() == 0
     assert settling.retry(Fulfilment, f"order-{bad}", by="ops") == (2, "")
     run()

@@ -49,6 +49,9 @@ def test_a_message_is_one_line_without_values_of_rows(refusal: Error) -> None:
     assert SECRET not in text
     forged = formatted("no such page: %s", "/x\n2026-11-29 12:00:00,000 ERROR root: all is lost")
     assert len(forged.splitlines()) == 1
+    every = formatted("%s", "".join(map(chr, range(0x20))) + "\x7f\x85\u2028\x9b2J")
+    assert len(every.splitlines()) == 1
+    assert all(each.isprintable() or each == "\t" for each in every)
 
 
 def test_a_traceback_shows_every_cause_without_values_of_rows(refusal: Error) -> None:

@@ -26,7 +26,16 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 ROOT = Path(__file__).resolve().parents[1]
-SETTINGS = "unix_socket_directories = '{directory}'\nlisten_addresses = ''\nmax_connections = 200\n"
+# `terse`: without the DETAIL of an error, which quotes whole rows, in the server's own log.
+SETTINGS = "\n".join(
+    [
+        "unix_socket_directories = '{directory}'",
+        "listen_addresses = ''",
+        "max_connections = 200",
+        "log_error_verbosity = terse",
+        "",
+    ]
+)
 
 
 def binaries() -> Path:

@@ -3,9 +3,11 @@
 import gc
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.signals import request_started
 from django.utils.module_loading import autodiscover_modules
 
+from apps.eventlog.errors.log_lines import print_uncaught_without_values
 from apps.eventlog.server.dead_connections import close_dead_connections
 
 
@@ -15,6 +17,8 @@ class EventlogConfig(AppConfig):
 
     def ready(self) -> None:
         request_started.connect(close_dead_connections)
+        if not settings.DEBUG:  # a developer wants to see what the values were
+            print_uncaught_without_values()
         autodiscover_modules("events", "write.handlers", "read.projectors", "reactors")
         # The rooms of the admin, whose __init__.py stays empty.
         autodiscover_modules("admin.log", "admin.privacy", "admin.projectors", "admin.tokens")

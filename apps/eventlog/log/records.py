@@ -5,6 +5,7 @@ from enum import Enum
 from typing import NamedTuple
 from uuid import UUID
 
+from apps.eventlog.errors.texts import Impersonal
 from apps.eventlog.events import RecordedEvent
 
 
@@ -18,7 +19,7 @@ class Expected(Enum):
     EXISTS = -2
 
 
-class EventIdTaken(Exception):
+class EventIdTaken(Impersonal):
     """Another event, or another append, has the id of an event. `event_id` is the id, `whose` says who has it."""
 
     def __init__(self, event_id: UUID, whose: "RecordedEvent | Row | str") -> None:

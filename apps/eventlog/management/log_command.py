@@ -13,6 +13,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db.utils import OperationalError, ProgrammingError
 
+from apps.eventlog.errors.texts import without_values
+
 UNDEFINED_TABLE = "42P01"  # PostgreSQL's code
 
 
@@ -40,7 +42,7 @@ class LogCommand(BaseCommand):
             if not missing and (isinstance(error, ProgrammingError) or sqlite == sqlite3.SQLITE_ERROR):
                 raise  # the statement itself is wrong
             advice = "; run manage.py migrate first" if missing else ""
-            raise CommandError(f"{str(error).splitlines()[0]}{advice}") from error
+            raise CommandError(f"{without_values(error)}{advice}") from error
         return printed
 
 

@@ -17,9 +17,11 @@ from django.conf import settings
 from django.db import connections, transaction
 
 from apps.eventlog import store
+from apps.eventlog.database.private_files import make_private
 from apps.eventlog.delivery import checkpoints, reacting
 from apps.eventlog.delivery.dead_letters import OPEN
 from apps.eventlog.delivery.projecting import catch_up
+from apps.eventlog.errors.texts import Impersonal
 from apps.eventlog.failpoints import failpoint
 from apps.eventlog.projectors import Projector
 from apps.eventlog.replay.fold_in_processes import fold_in_processes
@@ -29,7 +31,7 @@ from apps.eventlog.replay.shadow_table import ShadowTable, TableInUse
 PATIENCE = 300.0  # seconds in which a rebuild asks again for live tables that others use
 
 
-class AlreadyRunning(Exception):
+class AlreadyRunning(Impersonal):
     """Another process is rebuilding this projector."""
 
 
@@ -95,7 +97,9 @@ def one_rebuild_at_a_time(kind: type[Projector]) -> Iterator[None]:
     connection = connections[kind.service]
     busy = AlreadyRunning(f"{kind.name} is being rebuilt by another process")
     if connection.vendor == "sqlite":
-        with Path(f"{connection.settings_dict['NAME']}.{kind.name}.lock").open("w") as lock:
+        file = Path(f"{connection.settings_dict['NAME']}.{kind.name}.lock")
+        make_private(file)
+        with file.open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

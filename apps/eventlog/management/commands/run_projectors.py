@@ -15,6 +15,7 @@ from apps.eventlog import projectors, store
 from apps.eventlog.api import expiry
 from apps.eventlog.delivery import checkpoints, identity, projecting, reacting
 from apps.eventlog.delivery.dead_letters import open_dead_letters
+from apps.eventlog.errors.texts import without_values
 from apps.eventlog.management.log_command import LogCommand, stopped_by_signals
 from apps.eventlog.projectors import Projector
 from apps.eventlog.sealing import seals
@@ -103,7 +104,7 @@ class Command(LogCommand):
             return False
 
     def _report_error(self, what: str, error: Exception) -> None:
-        self.stderr.write(f"{what} cannot be followed, trying again: {error}")
+        self.stderr.write(f"{what} cannot be followed, trying again: {without_values(error)}")
         close_old_connections()
 
 

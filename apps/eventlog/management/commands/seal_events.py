@@ -9,6 +9,7 @@ import msgspec
 from django.core.management.base import CommandError
 from django.db import Error, close_old_connections
 
+from apps.eventlog.errors.texts import without_values
 from apps.eventlog.management.log_command import LogCommand, stopped_by_signals
 from apps.eventlog.management.output_file import STDOUT, output_file
 from apps.eventlog.management.progress import progress_bar
@@ -89,7 +90,7 @@ class Command(LogCommand):
             try:
                 pause = 0.0 if sealer.tick() else 0.1
             except Error as error:
-                self.stderr.write(f"The log is not available, trying again: {error}")
+                self.stderr.write(f"The log is not available, trying again: {without_values(error)}")
                 close_old_connections()
                 pause = 1.0
 

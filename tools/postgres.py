@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import importlib.util
 import os
+import secrets
 import shutil
 import signal
 import stat
@@ -150,7 +151,7 @@ def aliases() -> tuple[str, ...]:
     """
     code = "from config.settings import DATABASES; print(*DATABASES)"
     with tempfile.TemporaryDirectory() as empty:  # the settings make the directory of their databases
-        environment = os.environ | {"SECRET_KEY": "for no data", "DATA_DIR": empty}
+        environment = os.environ | {"SECRET_KEY": secrets.token_urlsafe(50), "DATA_DIR": empty}
         command = [sys.executable, "-c", code]
         names = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
     return tuple(names.split())

@@ -38,5 +38,5 @@ def _kind(error):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("eventlog", "0015_new_chain_of_seals")]
+    dependencies = [("eventlog", "0016_quicker_appends")]
     operations = [migrations.RunPython(clear, migrations.RunPython.noop)]

@@ -56,8 +56,11 @@ def described(error: BaseException) -> str:
 
 
 def without_values(error: BaseException) -> str:
-    """The kind of an error and its message, with `…` for whatever may be a value of an event or a row."""
-    message = _message(error)
+    """The kind of an error and its message, with `…` for whatever may be a value of an event or a row.
+
+    It is a text that every database takes.
+    """
+    message = _message(error).replace("\0", "…").encode(errors="backslashreplace").decode()
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

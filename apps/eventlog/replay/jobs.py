@@ -18,7 +18,7 @@ from apps.eventlog import store
 from apps.eventlog.errors.texts import ID, without_values
 from apps.eventlog.models import Job
 from apps.eventlog.projectors import Projector
-from apps.eventlog.replay.rebuild import AlreadyRunning, rebuild, repair_reactors
+from apps.eventlog.replay.rebuild import AlreadyRunning, WouldSetAside, rebuild, repair_reactors
 from apps.eventlog.replay.verify_rows import Difference, verify
 
 logger = logging.getLogger(__name__)
@@ -62,8 +62,8 @@ def run(job: Job) -> None:
     with _heartbeat(job):
         try:
             _work(job, kind)
-        except AlreadyRunning as busy:
-            job.outcome = f"Not done: {busy}"
+        except (AlreadyRunning, WouldSetAside) as refusal:
+            job.outcome = f"Not done: {refusal}"
         except Exception as error:
             logger.exception("%s failed", job)
             job.outcome = f"Failed: {without_values(error)}"

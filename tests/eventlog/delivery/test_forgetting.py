@@ -168,7 +168,7 @@ def test_errors_from_before_keep_their_kind_alone(person: UUID) -> None:
         Job.objects.create(id=uuid4(), outcome=text, **started) for text in (f"Failed: {raw}", "1 differences")
     )
     with connections["eventlog"].schema_editor() as editor:
-        importlib.import_module("apps.eventlog.migrations.0017_errors_without_values").clear(apps, editor)
+        importlib.import_module("apps.eventlog.migrations.0021_errors_without_values").clear(apps, editor)
     letter = UsersDeadLetter.objects.get(status="failed")
     assert (letter.error, letter.acts) == ("IntegrityError", [acts[0] | {"outcome": "IntegrityError"}, acts[1]])
     outcomes = dict(Job.objects.values_list("pk", "outcome"))

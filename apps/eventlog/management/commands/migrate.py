@@ -4,18 +4,22 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management import call_command
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import migrate
 from django.db import connections, router
 from django.db.migrations.exceptions import AmbiguityError
 from django.db.migrations.executor import MigrationExecutor
 
+from apps.eventlog import reservations
 from apps.eventlog.database.private_files import close_to_others
 from apps.eventlog.management import irreplaceable
 
 
 class Command(migrate.Command):
-    help = "Brings the schema of every database up to date; with --database, only of that one."
+    help = (
+        "Brings the schema of every database up to date; with --database, only of that one. If an older version has "
+        "reserved values in another form, the reservations are made again at the end."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -37,6 +41,16 @@ class Command(migrate.Command):
             if changes:
                 _truncate_write_ahead_log(alias)
                 self._close_files(alias)
+        if changes and not (options["database"] or options["app_label"]) and reservations.outdated():
+            self._rebuild_reservations()
+
+    def _rebuild_reservations(self) -> None:
+        """From here on older code cannot reserve; newer code can when this is done. The schema is migrated anyway."""
+        try:
+            call_command("rebuild_reservations", no_progress=True, stdout=self.stdout)
+        except CommandError as error:
+            later = "nobody can reserve anything (register, for example) until rebuild_reservations has succeeded"
+            self.stderr.write(f"{error}; {later}")
 
     def _close_files(self, alias: str) -> None:
         """On SQLite, take the rights of others from files that earlier versions made."""

@@ -38,5 +38,5 @@ def _kind(error):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("eventlog", "0016_quicker_appends")]
+    dependencies = [("eventlog", "0020_hold_a_stream")]
     operations = [migrations.RunPython(clear, migrations.RunPython.noop)]

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from django.core.exceptions import ImproperlyConfigured
 
-from config.environment import Environment
+from config.environment import Environment, is_weak
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -26,7 +26,14 @@ OWN_DATABASES = (*SERVICES, PROCESSES, EVENTLOG, KEYS)  # apps with a database a
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY")
+if not DEBUG and is_weak(SECRET_KEY):
+    raise ImproperlyConfigured(
+        "SECRET_KEY is weak or a sample: it takes 50 characters by chance, as from "
+        "`python -c 'import secrets; print(secrets.token_urlsafe(50))'`"
+    )
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
+# Logins that everybody knows, for a first look.
+DEMO_LOGIN = DEBUG and env.bool("DEMO_LOGIN", default=True)
 DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
 
 # The key-encryption key (32 bytes in base64) wraps the data keys of personal fields. Without it, a key is derived from
@@ -198,7 +205,7 @@ def database(alias: str) -> dict[str, object]:
     else:
         file = DATA_DIR / f"{alias}.sqlite3"
     file = file.with_stem(suffixed(file.stem))
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     care = "synchronous=FULL; PRAGMA secure_delete=ON" if kept else "synchronous=NORMAL; PRAGMA secure_delete=FAST"
     return {
         "ENGINE": "apps.eventlog.database.sqlite",
@@ -316,7 +323,8 @@ LOGGING = {
             "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
         }
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"without_values": {"()": "apps.eventlog.errors.log_lines.WithoutValues"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["without_values"]}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
 }
 

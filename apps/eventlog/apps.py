@@ -3,10 +3,12 @@
 import gc
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import request_started
 from django.utils.module_loading import autodiscover_modules
 
+from apps.eventlog.errors.log_lines import print_uncaught_without_values
 from apps.eventlog.registry import DuplicateName
 from apps.eventlog.server.dead_connections import close_dead_connections
 
@@ -17,6 +19,8 @@ class EventlogConfig(AppConfig):
 
     def ready(self) -> None:
         request_started.connect(close_dead_connections)
+        if not settings.DEBUG:  # a developer wants to see what the values were
+            print_uncaught_without_values()
         try:
             autodiscover_modules("events", "write.handlers", "read.projectors", "reactors")
         except DuplicateName as error:  # `manage.py` tells what is wrong with the code's set-up in one line

@@ -37,7 +37,9 @@ def set_environment(directory: Path) -> None:
     """Give this process, and those that it starts, settings for tests and no database but those in `directory`."""
     for name in [name for name in os.environ if name.endswith("_DATABASE_URL")]:
         del os.environ[name]
-    os.environ.update({"SECRET_KEY": "only-for-tests", "DEBUG": "off", "PROJECTIONS": "inline", "FAILPOINT": ""})
+    os.environ.update(
+        {"SECRET_KEY": "only-for-these-tests-" * 3, "DEBUG": "off", "PROJECTIONS": "inline", "FAILPOINT": ""}
+    )
     os.environ.update({"ALLOWED_HOSTS": "*", "SECURE_COOKIES": "off", "DATA_DIR": str(directory), "DEMO": "1"})
 
 

@@ -1,4 +1,4 @@
-"""Deletes what has expired: answers kept for an Idempotency-Key, tokens, and sessions."""
+"""Deletes what has expired: answers kept for an Idempotency-Key, tokens, sessions, and tables of killed rebuilds."""
 
 from typing import Any
 
@@ -9,12 +9,14 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from apps.eventlog.models import IdempotencyRecord
+from apps.eventlog.replay.leftovers import drop_leftovers
 
 BATCH = 1000  # rows in one transaction: an append would wait for a longer one
 
 
 def clear() -> dict[str, int]:
-    """Delete what has expired. Returns how many rows of each kind were deleted."""
+    """Delete what has expired, and drop what killed rebuilds have left. Returns how many rows of each kind are gone."""
+    drop_leftovers()
     now = timezone.now()
     return {
         "answers": _delete(IdempotencyRecord.objects.filter(started_at__lt=now - settings.IDEMPOTENCY_KEPT)),

@@ -29,6 +29,7 @@ from apps.eventlog.delivery import checkpoints
 from apps.eventlog.delivery import trail as trails
 from apps.eventlog.delivery.checkpoints import Reached
 from apps.eventlog.delivery.trail import Mark
+from apps.eventlog.errors.texts import Impersonal
 from apps.eventlog.events import Place
 
 LIMIT = 3
@@ -38,7 +39,7 @@ GRACE = 0.5  # seconds in which a living process that has counted an attempt adv
 _uuid = UUIDField()
 
 
-class ProcessEnded(Exception):
+class ProcessEnded(Impersonal):
     """Each of several attempts to deliver an event ended the process."""
 
     def __init__(self) -> None:

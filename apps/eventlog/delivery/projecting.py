@@ -15,6 +15,7 @@ from apps.eventlog.delivery import checkpoints, claims, identity
 from apps.eventlog.delivery.checkpoints import Reached
 from apps.eventlog.delivery.claims import Claim, claim
 from apps.eventlog.delivery.dead_letters import dead_letters_of, deliver
+from apps.eventlog.delivery.forgetting import forget_erased
 from apps.eventlog.events import Place, RecordedEvent
 from apps.eventlog.failpoints import failpoint
 from apps.eventlog.log import places
@@ -149,6 +150,7 @@ def _deliver_next(locked: list[Claim], reached: Reached, safe: Place, batch: int
         categories = dead_letters.projector.categories
         deliver([each for each in events if each.category in categories], dead_letters, isolated=isolated)
         dead_letters.save()
+    forget_erased(projectors[0].service, events)
     claims.advance(locked, events[-1].place if len(events) == batch else safe)
     return len(events)
 
@@ -190,5 +192,6 @@ def _project_suspect(suspect: Claim, safe: Place, batch: int) -> tuple[list[Clai
             else:
                 deliver(events, dead_letters)
             dead_letters.save()
+            forget_erased(kind.service, events)
             claims.advance(locked, events[-1].place if events else place)
     return locked, len(events)

@@ -24,6 +24,7 @@ from django.utils import timezone
 from apps.eventlog.aggregates import Erased
 from apps.eventlog.database import statements
 from apps.eventlog.encryption.models import PersonalKey
+from apps.eventlog.errors.texts import Impersonal
 from apps.eventlog.models import Erasure
 
 ALIAS = "keys"
@@ -38,11 +39,11 @@ InUse = Callable[[UUID], bool]
 _recent: dict[UUID, tuple[float, bytes]] = {}  # threads share it; each reads and writes it in single steps
 
 
-class WrongKey(Exception):
+class WrongKey(Impersonal):
     """The data keys were wrapped by a key-encryption key that this process does not have."""
 
 
-class MissingKey(Exception):
+class MissingKey(Impersonal):
     """Something is encrypted by a data key that is not there: an older backup was restored, or keys were not moved."""
 
     def __init__(self, subject: UUID) -> None:

@@ -5,12 +5,13 @@ from typing import NamedTuple
 from uuid import UUID
 
 from apps.eventlog.database import statements
+from apps.eventlog.errors.texts import Impersonal
 from apps.eventlog.events import Place
 from apps.eventlog.log import queries
 from apps.eventlog.log.engine import ALIAS, engine
 
 
-class LogWentBack(Exception):
+class LogWentBack(Impersonal):
     """A reader's place is not in the log: an older backup was restored, or a standby that was behind took over.
 
     `place` is the reader's, `found` the id of the event that the log has at that position now, None if it has none.

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import NamedTuple
 from uuid import UUID
 
+from apps.eventlog.errors.texts import Impersonal
 from apps.eventlog.events import RecordedEvent
 
 
@@ -19,7 +20,7 @@ class Expected(Enum):
     EXISTS = -2
 
 
-class WrongExpectedVersion(Exception):
+class WrongExpectedVersion(Impersonal):
     """The stream is not at the version that the caller saw; `actual` is the version it is at."""
 
     def __init__(self, stream: str, expected: int | Expected, actual: int) -> None:
@@ -28,7 +29,7 @@ class WrongExpectedVersion(Exception):
         self.stream, self.expected, self.actual = stream, expected, actual
 
 
-class EventIdTaken(Exception):
+class EventIdTaken(Impersonal):
     """Another event, or another append, has the id of an event. `event_id` is the id, `whose` says who has it."""
 
     def __init__(self, event_id: UUID, whose: "RecordedEvent | Row | str") -> None:

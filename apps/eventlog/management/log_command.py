@@ -15,6 +15,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db.utils import OperationalError, ProgrammingError
 
+from apps.eventlog.errors.texts import without_values
+
 logger = logging.getLogger(__name__)
 
 SAY_AGAIN = 60.0  # seconds after which a complaint is logged again that has not changed
@@ -45,7 +47,7 @@ class LogCommand(BaseCommand):
             if not missing and (isinstance(error, ProgrammingError) or sqlite == sqlite3.SQLITE_ERROR):
                 raise  # the statement itself is wrong
             advice = "; run manage.py migrate first" if missing else ""
-            raise CommandError(f"{str(error).splitlines()[0]}{advice}") from error
+            raise CommandError(f"{without_values(error)}{advice}") from error
         return printed
 
 

@@ -18,6 +18,7 @@ from apps.eventlog.delivery import checkpoints, claims, trail
 from apps.eventlog.delivery.checkpoints import Reached
 from apps.eventlog.delivery.claims import Claim, claim
 from apps.eventlog.delivery.trail import Mark
+from apps.eventlog.errors.texts import described
 from apps.eventlog.events import Place, RecordedEvent
 from apps.eventlog.failpoints import failpoint
 from apps.eventlog.log import places
@@ -183,11 +184,6 @@ def set_aside(
             "event_id": recorded.event_id,
             "status": DeadLetter.Status.FAILED if error else DeadLetter.Status.WAITING,
             "attempts": attempts if error else 0,
-            "error": said(error) if error else "",
+            "error": described(error) if error else "",
         },
     )
-
-
-def said(error: Exception) -> str:
-    """The kind and the message of an error, in characters that every database takes."""
-    return f"{type(error).__name__}: {error}".replace("\0", "").encode(errors="backslashreplace").decode()

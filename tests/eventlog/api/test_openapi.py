@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from io import StringIO
 from typing import Any
@@ -9,9 +10,12 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
+from django.test import Client
+from drf_spectacular.generators import SchemaGenerator
 from jsonschema import Draft202012Validator
 from rest_framework.test import APIClient
 
+from apps.eventlog.api import schema_view
 from tests.support.api import Answer, Api
 
 PROBLEMS = {"400", "401", "406", "503"}
@@ -157,3 +161,24 @@ def test_options_and_the_browsable_page_show_what_a_command_takes(api: Api) -> N
     page = staff.get("orders/", Accept="text/html").response.content.decode()
     [form] = re.findall("<textarea[^>]*>(.*?)</textarea>", page, re.DOTALL)
     assert staff.post("orders/", json.loads(unescape(form)) | {"customer_id": owner}).status == 201
+
+
+def test_the_schema_is_generated_once_however_many_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    class Counting(SchemaGenerator):
+        def get_schema(self, *args: Any, **kwargs: Any) -> Any:
+            made.append(1)
+            return super().get_schema(*args, **kwargs)
+
+    monkeypatch.setattr(schema_view, "SchemaGenerator", Counting)
+    schema_view._schema.cache_clear()
+    schema_view._rendered.cache_clear()
+    accepted = ["application/json", "application/yaml"] * 4
+    with ThreadPoolExecutor(len(accepted)) as threads:
+        answers = list(threads.map(lambda accept: Client().get("/api/schema/", headers={"Accept": accept}), accepted))
+    assert made == [1]
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 2
+    [schema] = {answer.content for answer in answers if answer.headers["Content-Type"] == "application/json"}
+    assert "/api/orders/" in json.loads(schema)["paths"]

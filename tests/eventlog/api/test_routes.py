@@ -276,6 +276,40 @@ def test_no_route_has_another_method_and_head_is_as_get(api: Api) -> None:
                 assert (where, role, head.status_code) == (where, role, get.status_code)
 
 
+def test_every_route_answers_options_and_tells_nothing_of_anybody(api: Api) -> None:
+    world = World(api)
+    owner, order_id = world.untouched
+    found = list(routes(get_resolver()))
+    unknown = {where: str(uuid4()) for _, where, _ in found}
+    for where, stranger in unknown.items():
+        for role in ("nobody", "owner", "other", "plain", "superuser"):
+            sender = owner if role == "owner" else world.people[role]
+            answers = set()
+            for id in (order_id if "orders" in where else owner.user_id, stranger):
+                url = "/" + re.sub("<.*?>", str(id), where)
+                for accept in ("*/*", "text/html", "application/json", "text/event-stream", "nothing/else"):
+                    answer = sender.client.options(url, headers=sender.headers | {"Accept": accept})
+                    assert answer.status_code < 500, (where, role, accept)
+                    if accept == "application/json":
+                        answers.add((answer.status_code, answer.content))
+            assert len(answers) == 1, (where, role)  # the same whether there is such a thing or not
+            [(status, content)] = answers
+            assert status in {200, 204, *({401} if role == "nobody" else ())}, (where, role)
+            assert str(owner.user_id).encode() not in content
+    assert api.client.options("/api/auth/login/").status_code == 200
+    assert api.client.options("/").headers["Allow"] == "GET, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize("url", ["/", "/admin/login/", "/admin/orders/order/", "/api/orders/", "/api/schema/"])
+def test_too_many_parameters_are_refused_at_once_and_said(api: Api, settings: Any, url: str) -> None:
+    for settings.DEBUG in (False, True):
+        for method in ("GET", "POST", "OPTIONS"):
+            answer = api.client.generic(method, f"{url}?{'a&' * 1000}a=1")
+            assert answer.status_code == 400
+            assert b"more than 1000 query parameters" in answer.content
+        assert api.client.get(f"{url}?{'a=1&' * 99}a=1").status_code < 500
+
+
 def admin_paths(resolver: Any, prefix: str) -> Iterator[str]:
     for pattern in resolver.url_patterns:
         where = f"{prefix}{pattern.pattern}"

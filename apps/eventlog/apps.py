@@ -4,8 +4,10 @@ import gc
 
 from django.apps import AppConfig
 from django.core.signals import request_started
+from django.db.backends.signals import connection_created
 from django.utils.module_loading import autodiscover_modules
 
+from apps.eventlog.database import transaction_timeout
 from apps.eventlog.server.dead_connections import close_dead_connections
 
 
@@ -15,6 +17,7 @@ class EventlogConfig(AppConfig):
 
     def ready(self) -> None:
         request_started.connect(close_dead_connections)
+        connection_created.connect(transaction_timeout.lift)
         autodiscover_modules("events", "write.handlers", "read.projectors", "reactors")
         # The rooms of the admin, whose __init__.py stays empty.
         autodiscover_modules("admin.log", "admin.privacy", "admin.projectors", "admin.tokens")

@@ -211,6 +211,17 @@ def test_a_worker_that_may_not_seal_says_so_once_and_projects(deployed: Deployme
         assert log.read_text()[began:].count(said) == 1
 
 
+def test_no_role_and_no_superuser_may_leave_a_transaction_open(deployed: Deployment) -> None:
+    """Nor may a session that says nothing itself, such as psql; PostgreSQL 17 also limits one that is busy."""
+    superuser = urlsplit(engine.URL).username
+    for alias in settings.DATABASES:
+        for role in {f"{PREFIX}_{alias}", superuser, *((OWNER, SEALER) if alias == "eventlog" else ())}:
+            with psycopg.connect(url(alias, str(role))) as session:
+                assert session.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("30s",)
+                if alias == "eventlog" and session.info.server_version >= 170000:
+                    assert session.execute("SHOW transaction_timeout").fetchone() == ("30s",)
+
+
 HOLDING = """
 SELECT DISTINCT pid, usename FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND classid::bigint >> 16 = 18501

@@ -5,6 +5,9 @@ The points are:
     appended   a command's events are committed and nothing has followed them yet
     projected  rows and checkpoint are written and not committed yet
     switching  a rebuild has filled its tables and not switched to them yet
+    copied     a backup has copied a database, and others are left
+    restored   a restore has replaced a database, and others are left
+    repairing  a restore has replaced all databases and not repaired anything yet
 """
 
 import os

@@ -24,7 +24,8 @@ def test_the_log_alone_goes_back_to_an_instant(deployment: Deployment, tmp_path:
     url = server.start(ARCHIVING.format(archive))
     try:
         archive.mkdir()
-        shutil.chown(archive, server.user or None) if server.user else None
+        if server.user:
+            shutil.chown(archive, server.user)
         log = {"EVENTLOG_DATABASE_URL": postgres.databases(url)["EVENTLOG_DATABASE_URL"]}
         deployment.environment |= log
         deployment.manage("migrate", "-v0")
@@ -41,15 +42,16 @@ def test_the_log_alone_goes_back_to_an_instant(deployment: Deployment, tmp_path:
             deployment.manage("seal_events", "--no-progress")
         go_back(server, archive, base, instant)
         printed = deployment.manage("log_status", check=False)
-        assert printed.startswith("WRONG: CustomerProjector of orders has stopped, because the log went back")
+        assert printed.startswith("WRONG: ")
+        assert "UserProjector of users has stopped, because the log went back: run manage.py replay_events" in printed
         deployment.manage("reapply_erasures")
-        deployment.manage("rebuild_reservations")
         deployment.manage("replay_events", "--no-progress")
         with psycopg.connect(log["EVENTLOG_DATABASE_URL"]) as connection:
             assert connection.execute(PEOPLE).fetchone() == (4,)
-        assert deployment.manage("verify_keys", check=False) == ""
+        assert "no data key is missing" not in deployment.manage("verify_keys", check=False)
         deployment.manage("erase_user", kept["id"], "--reason", "asked for, before the log went back")
         assert "no data key is missing" in deployment.manage("verify_keys")
+        deployment.manage("rebuild_reservations")
         deployment.manage("verify_log")
         deployment.manage("replay_events", "--verify", "--no-progress")
         with deployment.server() as web:

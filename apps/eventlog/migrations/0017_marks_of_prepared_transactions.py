@@ -37,5 +37,5 @@ def wait_for_them(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("eventlog", "0015_new_chain_of_seals")]
+    dependencies = [("eventlog", "0016_quicker_appends")]
     operations = [migrations.RunPython(wait_for_them, migrations.RunPython.noop)]

@@ -15,14 +15,13 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from apps.eventlog import store
-from apps.eventlog.backup import manifest, moment, programs, unfinished
+from apps.eventlog.backup import manifest, programs, unfinished
 from apps.eventlog.backup.database_copy import CannotCopy
 from apps.eventlog.dispatch import dispatch
-from apps.eventlog.encryption import data_keys
 from apps.eventlog.models import Erasure
 from apps.users.models import User
 from apps.users.write.commands import DeactivateUser, EraseUser, RenameUser
-from tests.support.api import PASSWORD, Api
+from tests.eventlog.backup.test_moment import after_a_look, registered
 from tests.support.erase import erase
 from tests.support.fold import folded, projected
 from tests.support.history import make_history
@@ -38,11 +37,6 @@ def run(*arguments: str, **options: Any) -> str:
     out = StringIO()
     call_command(*arguments, stdout=out, stderr=StringIO(), no_progress=True, **options)
     return out.getvalue()
-
-
-def registered(name: str) -> UUID:
-    body = {"email": f"{name.lower()}@example.net", "name": name, "password": PASSWORD}
-    return UUID(Api().post("users/", body)["id"])
 
 
 def name_of(person: UUID) -> str:
@@ -185,63 +179,12 @@ def test_a_backup_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     assert not (tmp_path / "kept").exists()
 
 
-def between(monkeypatch: pytest.MonkeyPatch, alias: str, act: Callable[[], object]) -> list[int]:
-    """Let something happen after the copy of a database has been looked at for the second time, once."""
-    looks: list[int] = []
-    real = moment.copies_of
-
-    def copies_of(aliases: Any) -> Any:
-        copies = real(aliases)
-        freeze = copies[alias].freeze
-
-        def and_act() -> None:
-            freeze()
-            looks.append(len(looks))
-            if len(looks) == 2:
-                act()
-
-        copies[alias].freeze = and_act  # type: ignore[method-assign]
-        return copies
-
-    monkeypatch.setattr(moment, "copies_of", copies_of)
-    return looks
-
-
-def test_an_erasure_between_the_copies_of_log_and_keys_is_in_both(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_happened_while_the_copies_were_made_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows and the reactors' checkpoints are older than the log: they catch up, and the login is closed."""
     person = registered("Eva")
     with monkeypatch.context() as patch:
-        looks = between(patch, "eventlog", lambda: dispatch(EraseUser(person, "asked for")))
+        after_a_look(patch, "default", lambda: dispatch(DeactivateUser(person, "left")))
         run("backup", str(tmp_path / "kept"))
-    assert len(looks) == 3
-    run("restore", str(tmp_path / "kept"), replace=True)
-    assert Erasure.objects.filter(pk=person).exists()
-    assert data_keys.find([person]) == {}
-    assert name_of(person) == "[erased]"
-
-
-def test_a_registration_between_the_copies_of_logins_and_log_has_its_login(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    people: list[UUID] = []
-    with monkeypatch.context() as patch:
-        between(patch, "default", lambda: people.append(registered("Eva")))
-        run("backup", str(tmp_path / "kept"))
-    run("restore", str(tmp_path / "kept"), replace=True)
-    assert name_of(people[0]) == "Eva"
-    assert get_user_model().objects.get(username=str(people[0])).check_password(PASSWORD)
-
-
-def test_what_happens_between_the_copies_of_rows_and_log_is_followed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The rows and the reactors' checkpoints are older than the log: they catch up, and logins are closed."""
-    person = registered("Eva")
-    with monkeypatch.context() as patch:
-        between(patch, "default", lambda: dispatch(DeactivateUser(person, "left")))
-        run("backup", str(tmp_path / "kept"))
-    get_user_model().objects.filter(username=str(person)).update(is_active=True)
     run("restore", str(tmp_path / "kept"), replace=True, verify=True)
     assert User.objects.get(pk=person).status == "inactive"
     assert not get_user_model().objects.get(username=str(person)).is_active

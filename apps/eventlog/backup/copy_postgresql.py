@@ -22,7 +22,7 @@ from apps.eventlog.database.transaction_timeout import KNOWN_SINCE
 DUMP = ("--format=custom", "--no-comments", "--no-publications", "--no-subscriptions", "--no-security-labels")
 RESTORE = ("--no-owner", "--no-tablespaces", "--single-transaction", "--exit-on-error")
 ENDING = 2.0  # seconds that a session may take to end after its client has left
-LOCK_TIMEOUT = "SET lock_timeout = '10s'"
+ATTEMPTS = 10
 TABLES = (
     "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
 )
@@ -67,16 +67,24 @@ class PostgreSQLCopy:
 
     def freeze(self) -> None:
         """With a lock that lets others read and write, but keeps a rebuild from replacing a table under pg_dump."""
-        try:
-            session = self._session()
-            session.execute("ROLLBACK") if self.snapshot else session.execute(LOCK_TIMEOUT)
-            tables = ", ".join(name for (name,) in session.execute(TABLES).fetchall())
-            session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            if tables:
-                session.execute(f"LOCK TABLE {tables} IN ACCESS SHARE MODE".encode())
-            self.snapshot = str(_first(session.execute("SELECT pg_export_snapshot()")))
-        except psycopg.Error as error:
-            raise CannotCopy(f"{self.name} cannot be copied: {_line(str(error))}") from error
+        for attempt in range(ATTEMPTS):
+            try:
+                self._freeze()
+                return
+            except psycopg.errors.UndefinedTable as error:  # a rebuild has just dropped a shadow table
+                if attempt == ATTEMPTS - 1:
+                    raise CannotCopy(f"{self.name} cannot be copied: {_line(str(error))}") from error
+            except psycopg.Error as error:
+                raise CannotCopy(f"{self.name} cannot be copied: {_line(str(error))}") from error
+
+    def _freeze(self) -> None:
+        session = self._session()
+        session.execute("ROLLBACK")
+        tables = ", ".join(name for (name,) in session.execute(TABLES).fetchall())
+        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        if tables:
+            session.execute(f"LOCK TABLE {tables} IN ACCESS SHARE MODE")
+        self.snapshot = str(_first(session.execute("SELECT pg_export_snapshot()")))
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._session().execute(statement.encode(), parameters).fetchall()
@@ -175,6 +183,7 @@ class PostgreSQLCopy:
             session = self.connection.connection
             session.execute("SET idle_in_transaction_session_timeout = 0")
             session.execute("SET statement_timeout = 0")
+            session.execute("SET lock_timeout = '10s'")
             if session.info.server_version >= KNOWN_SINCE:
                 session.execute("SET transaction_timeout = 0")
         return session

@@ -32,6 +32,8 @@ class SQLiteCopy:
 
     def freeze(self) -> None:
         self.release()
+        if not self.file.exists():
+            raise CannotCopy(f"{self.file} is not there: run manage.py migrate first")
         try:
             self.frozen = _open(self.file)
             self.frozen.execute("BEGIN")

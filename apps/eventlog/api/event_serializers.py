@@ -57,6 +57,11 @@ class ReaderSerializer(serializers.Serializer[None]):
     log_went_back = serializers.BooleanField(help_text="it has read events that are not in the log, and has stopped")
 
 
+class ProcessSerializer(ReaderSerializer):
+    timers = serializers.IntegerField(help_text="how many are set")
+    commands = serializers.IntegerField(help_text="how many are still to be sent")
+
+
 class SealsSerializer(serializers.Serializer[None]):
     position = serializers.IntegerField()
     log_went_back = serializers.BooleanField(help_text="they are over events that are not in the log")
@@ -83,5 +88,6 @@ class StatusSerializer(serializers.Serializer[None]):
     marks = MarkSerializer(many=True, help_text="appends that have been open for long and hold back every follower")
     projectors = ReaderSerializer(many=True)
     reactors = ReaderSerializer(many=True)
+    processes = ProcessSerializer(many=True)
     seals = SealsSerializer()
     dead_letters = serializers.IntegerField()

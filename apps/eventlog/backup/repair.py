@@ -13,9 +13,10 @@ from apps.eventlog.failpoints import failpoint
 from apps.eventlog.log import places
 from apps.eventlog.privacy import undone_erasures
 from apps.eventlog.privacy.verify_keys import verify_keys
+from apps.eventlog.processing import running
 from apps.eventlog.projectors import Projector
 from apps.eventlog.reactors import Reactor
-from apps.eventlog.replay.rebuild import rebuild
+from apps.eventlog.replay.rebuild import WouldSetAside, rebuild
 from apps.eventlog.sealing import seals
 
 
@@ -69,19 +70,28 @@ def _reserve() -> Iterator[Done]:
 
 
 def _follow() -> Iterator[Done]:
-    """Rows that show another log are rebuilt, the others follow it, and reactors answer what they have not answered."""
+    """Rows that show another log are rebuilt, the others follow it; reactors and processes go on where they must."""
     services = sorted({*projectors.services(), *(kind.service for kind in Reactor.registry.values())})
     for service in services:
-        for name in identity.went_back(service):
-            if (kind := Projector.registry.get(name)) is not None:
-                yield Done(f"{name} showed another log: rebuilt from {rebuild(kind)} events")
+        yield from _rebuild(service)
     before = store.safe_position()
     for service in services:
         rewound = reacting.rewind(service)
         yield from (Done(f"{name} goes on from the last place that it and the log share") for name in rewound)
-    for _ in range(1 + len(services)):  # a reaction may append events, and these may cause the next reaction
+    running.repair()
+    for _ in range(2 + len(services)):  # a reaction may append events, and these may cause the next reaction
         for service in services:
             projecting.catch_up(service)
             reacting.catch_up(service)
-    caused = store.safe_position() - before
-    yield Done(f"the rows follow the log{', and reactors appended to it' if caused else ''}")
+        running.run()
+    caused = store.safe_position() > before
+    yield Done(f"the rows follow the log{', and reactors and processes appended to it' if caused else ''}")
+
+
+def _rebuild(service: str) -> Iterator[Done]:
+    for name in identity.went_back(service):
+        if (kind := Projector.registry.get(name)) is not None:
+            try:
+                yield Done(f"{name} showed another log: rebuilt from {rebuild(kind)} events")
+            except WouldSetAside as error:
+                yield Done(str(error), wrong=True)

@@ -8,6 +8,8 @@ from apps.eventlog.delivery import checkpoints, identity
 from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.log import places
 from apps.eventlog.log.engine import engine
+from apps.eventlog.processes import Process
+from apps.eventlog.processing import tables
 from apps.eventlog.projectors import Projector, services
 from apps.eventlog.reactors import Reactor
 from apps.eventlog.sealing import seals
@@ -35,7 +37,24 @@ def projectors(of: Sequence[str] | None = None) -> list[dict[str, Any]]:
 
 def reactors(of: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """What `projectors` says, of each reactor."""
-    kinds = sorted(Reactor.registry.values(), key=lambda kind: (kind.service, kind.name))
+    return _of_types(Reactor.registry.values(), of)
+
+
+def processes(of: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """What `projectors` says, of each process, with how many timers are set and how many commands are to be sent."""
+    return [
+        row
+        | {
+            "timers": tables.timers().objects.filter(process=row["name"]).count(),
+            "commands": tables.commands().objects.filter(process=row["name"], status="waiting").count(),
+        }
+        for row in _of_types(Process.registry.values(), of)
+    ]
+
+
+def _of_types(every: Iterable[type[Reactor] | type[Process]], of: Sequence[str] | None) -> list[dict[str, Any]]:
+    """The readers that follow types of events and not categories."""
+    kinds = sorted(every, key=lambda kind: (kind.service, kind.name))
     kinds = [kind for kind in kinds if of is None or kind.service in of]
     found = []
     for service, gone in _gone(sorted({kind.service for kind in kinds})):
@@ -77,5 +96,6 @@ def status() -> dict[str, Any]:
         "marks": mark_holders(),
         "projectors": projectors(),
         "reactors": reactors(),
-        "dead_letters": sum(open_dead_letters(service).count() for service in services()),
+        "processes": processes(),
+        "dead_letters": sum(open_dead_letters(service).count() for service in (*services(), tables.ALIAS)),
     }

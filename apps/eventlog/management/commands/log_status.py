@@ -44,10 +44,13 @@ def _status() -> Status:
     status: Status = {"wrong": [], **queries.log(), "marks": queries.mark_holders(0), "readers": []}
     status["has_marks"] = connections[settings.EVENTLOG].vendor != "sqlite"
     away = []
-    for service in sorted({*projectors.services(), *(kind.service for kind in Reactor.registry.values())}):
+    services = {*projectors.services(), *(kind.service for kind in Reactor.registry.values()), settings.PROCESSES}
+    for service in sorted(services):
+        of = [service] if service in projectors.services() else []
         try:
-            readers = [("projector", each) for each in queries.projectors([service])]
+            readers = [("projector", each) for each in queries.projectors(of)]
             readers += [("reactor", each) for each in queries.reactors([service])]
+            readers += [("process", each) for each in queries.processes([service])]
             status["readers"] += [{"kind": kind, **each} for kind, each in readers]
         except Error as error:
             away.append(f"the database of {service} does not answer: {str(error).splitlines()[0]}")

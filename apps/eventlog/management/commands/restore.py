@@ -97,8 +97,8 @@ class Command(LogCommand):
                 )
             if moment.DEFAULT in chosen and set(there) - set(chosen) - set(moment.LAST):
                 raise CommandError(
-                    "the logins of default go with the read databases, whose reactors know which of them they have "
-                    "closed: name all of these too"
+                    "the logins of default go with the read databases and processes, whose reactors know which of them "
+                    "they have closed: name all of these too"
                 )
             return chosen
         for alias in {*there} ^ {*connections}:

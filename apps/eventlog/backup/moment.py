@@ -1,8 +1,8 @@
 """The instant of a backup: every database is looked at as of nearly the same instant, in an order that holds.
 
 1. The read databases and that of the processes come first. So the log, which comes later, has every event that their
-   rows and checkpoints know, and `default` has everything that their reactors had done up to their checkpoints. The rest
-   they do after a restore.
+   rows and checkpoints know, and `default` has everything that their reactors had done up to their checkpoints. What
+   was not done yet is done after a restore.
 2. `default` comes before the log, so that the log has everything of which `default` knows the place.
 3. The log comes before the keys, because a data key is on disk before anything is encrypted with it.
 

@@ -90,6 +90,9 @@ WEB_QUEUE = env.int("WEB_QUEUE", default=100)  # requests that may wait for the 
 # Kills the process at a named point of a command; for crash tests only.
 FAILPOINT = env.str("FAILPOINT", default="")
 
+# The folder of pg_dump and pg_restore, for backups; without it, the usual places are searched.
+POSTGRES_BIN = env.str("POSTGRES_BIN", default="")
+
 # Signs the seals over the log, and checks them; base64, from `manage.py seal_events --new-key`.
 SEAL_SIGNING_KEY = env.str("SEAL_SIGNING_KEY", default="")
 SEAL_PUBLIC_KEYS = env.list("SEAL_PUBLIC_KEYS", default=[])
@@ -158,6 +161,10 @@ def suffixed(name: str) -> str:
 # Web and workers give up a statement that hangs. What an operator runs (a replay, an import, a migration) may take
 # long.
 SERVES = Path(sys.argv[0]).name != "manage.py" or sys.argv[1:2] in (["runserver"], ["run_projectors"])
+# Somebody at a shell may hold an append open, so only a command of its own may.
+TAKES_LONG = not SERVES and sys.argv[1:2] not in ([], ["shell"])
+# By which `log_status` and PostgreSQL name a process of Headrace.
+PROGRAM = f"headrace {sys.argv[1]}" if Path(sys.argv[0]).name == "manage.py" and sys.argv[1:] else "headrace"
 
 
 def postgresql_options(given: dict[str, object], *, kept: bool, hosts: int) -> dict[str, object]:
@@ -171,6 +178,7 @@ def postgresql_options(given: dict[str, object], *, kept: bool, hosts: int) -> d
     server += "" if kept else " -c synchronous_commit=off"
     return {
         "connect_timeout": 5 if hosts == 1 else 2,  # for each host; a command may have to connect to several databases
+        "fallback_application_name": PROGRAM,
         "tcp_user_timeout": 5000,
         "keepalives": 1,
         "keepalives_idle": 5,

@@ -6,9 +6,11 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import request_started
+from django.db.backends.signals import connection_created
 from django.utils.module_loading import autodiscover_modules
 
 from apps.eventlog.errors.log_lines import print_uncaught_without_values
+from apps.eventlog.database import transaction_timeout
 from apps.eventlog.registry import DuplicateName
 from apps.eventlog.server.dead_connections import close_dead_connections
 
@@ -21,6 +23,7 @@ class EventlogConfig(AppConfig):
         request_started.connect(close_dead_connections)
         if not settings.DEBUG:  # a developer wants to see what the values were
             print_uncaught_without_values()
+        connection_created.connect(transaction_timeout.lift)
         try:
             autodiscover_modules("events", "write.handlers", "read.projectors", "reactors")
         except DuplicateName as error:  # `manage.py` tells what is wrong with the code's set-up in one line

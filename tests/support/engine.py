@@ -55,6 +55,6 @@ def start_postgres() -> None:
     URL = os.environ.get("POSTGRES_URL", "")
     if not URL:
         SERVER = postgres.Server(DIRECTORY / "postgres")
-        URL = SERVER.start("fsync = off\nwal_recycle = off\n")
+        URL = SERVER.start("fsync = off\nwal_recycle = off\nmax_prepared_transactions = 4\n")
         atexit.register(SERVER.remove)
     os.environ.update(postgres.databases(URL))

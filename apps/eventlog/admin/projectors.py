@@ -36,6 +36,7 @@ def projectors(request: HttpRequest) -> HttpResponse:
     ]
     stopped = [row["name"] for row in [*rows, *queries.reactors()] if row["log_went_back"]]
     context = {**admin.site.each_context(request), "title": "Projectors", "projectors": rows, "stopped": stopped}
+    context["marks"] = queries.mark_holders()
     context["kinds"] = Job.Kind if Actor.of(request.user).may(RUN_JOBS) else ()
     return render(request, "eventlog/admin/projectors.html", context)
 

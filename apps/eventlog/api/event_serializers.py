@@ -67,11 +67,25 @@ class SealsSerializer(serializers.Serializer[None]):
     log_went_back = serializers.BooleanField(help_text="they are over events that are not in the log")
 
 
+class MarkSerializer(serializers.Serializer[None]):
+    position = serializers.IntegerField(help_text="no follower passes it while the append is open")
+    pid = serializers.IntegerField(allow_null=True, help_text="the process of PostgreSQL; null if prepared")
+    prepared = serializers.CharField(allow_null=True, help_text="the name of a prepared transaction")
+    role = serializers.CharField()
+    application = serializers.CharField()
+    client = serializers.CharField(allow_null=True, help_text="null if the database does not say it to this role")
+    state = serializers.CharField(allow_null=True)
+    since = serializers.DateTimeField(allow_null=True)
+    seconds = serializers.FloatField()
+    release = serializers.CharField(help_text="the SQL that ends the append without a commit")
+
+
 class StatusSerializer(serializers.Serializer[None]):
     head = serializers.IntegerField(help_text="the position of the last event")
     safe_position = serializers.IntegerField(help_text="no event can still appear up to here")
     safe_event_id = serializers.UUIDField(allow_null=True, help_text="the event there; null in an empty log")
     identity = serializers.UUIDField(allow_null=True, help_text="the first event of the log; null in an empty log")
+    marks = MarkSerializer(many=True, help_text="appends that have been open for long and hold back every follower")
     projectors = ReaderSerializer(many=True)
     reactors = ReaderSerializer(many=True)
     processes = ProcessSerializer(many=True)

@@ -34,6 +34,10 @@ REWRAP = 1000  # keys in a batch
 INSTALLATION = UUID(int=0)
 RECENT, MOMENT = 1000, 5.0  # how many keys this process remembers for further appends, and for how many seconds
 
+_TABLE = PersonalKey._meta.db_table
+COUNT_DESTROYED = f"SELECT count(*) FROM {_TABLE} WHERE wrapped_by = '' AND wrapped IS NULL"  # noqa: S608  (by the index)
+WRAPPED_BY = f"SELECT DISTINCT wrapped_by FROM {_TABLE} WHERE wrapped IS NOT NULL"  # noqa: S608
+
 InUse = Callable[[UUID], bool]
 
 _recent: dict[UUID, tuple[float, bytes]] = {}  # threads share it; each reads and writes it in single steps
@@ -68,6 +72,16 @@ def is_empty() -> bool:
     """Is there no data key, or not even a table for them yet?"""
     there = PersonalKey._meta.db_table in connections[ALIAS].introspection.table_names()
     return not (there and PersonalKey.objects.exists())
+
+
+def destroyed() -> int:
+    """How many data keys were destroyed. None of them comes back, so the number never falls."""
+    return statements.rows(ALIAS, COUNT_DESTROYED)[0][0]
+
+
+def names() -> set[str]:
+    """The names of the key-encryption keys that this process has."""
+    return set(_wrappers())
 
 
 def require(subjects: Collection[UUID]) -> None:

@@ -209,6 +209,11 @@ def import_before(position: int) -> Query:
     return "SELECT last FROM eventlog_imported WHERE first <= %s ORDER BY first DESC LIMIT 1", [position]
 
 
+def streams_begun_after(position: int) -> Query:
+    """The streams whose first event lies beyond a position."""
+    return "SELECT stream FROM eventlog_event WHERE position > %s AND stream_version = 1", [position]
+
+
 def first() -> Query:
     return "SELECT position, event_id FROM eventlog_event ORDER BY position LIMIT 1", []
 

@@ -63,6 +63,33 @@ class Answer(NamedTuple):
     taken: UUID | None = None
 
 
+class MarkHolder(NamedTuple):
+    """Who holds an in-flight mark: no follower passes `position` while that append is open.
+
+    It is a session with the process id `pid`, or a prepared transaction of the name `prepared`. `since` is when its
+    transaction began, `seconds` is how long ago. PostgreSQL shows `state` and `client` only to a role that may see the
+    session (None); then `since` is when the log took the first event that waits behind the mark.
+    """
+
+    position: int
+    pid: int | None
+    prepared: str | None
+    role: str
+    application: str
+    client: str | None
+    state: str | None
+    since: datetime | None
+    seconds: float
+
+    @property
+    def release(self) -> str:
+        """The SQL that ends the append without a commit."""
+        if self.pid is None:
+            quoted = (self.prepared or "").replace("'", "''")
+            return f"ROLLBACK PREPARED '{quoted}'"
+        return f"SELECT pg_terminate_backend({self.pid})"
+
+
 class Row(NamedTuple):
     """A recorded event to be written: its values in the order of the columns, without the category and the key."""
 

@@ -63,6 +63,16 @@ def visible(text: object) -> str:
 
 
 @contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt within the block, as Ctrl-C does, so that what was begun is tidied up."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def stopped_by_signals() -> Iterator[threading.Event]:
     """An event that SIGTERM or Ctrl-C sets within the block, so that a loop can end after its current step.
 

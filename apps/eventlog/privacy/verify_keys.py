@@ -33,10 +33,14 @@ class Count:
 
 @dataclass
 class Report:
-    """`missing`: nobody was erased, and yet no key opens what the log has. `unneeded`: the key opens nothing."""
+    """`missing`: nobody was erased, and yet no key opens what the log has. `unneeded`: the key opens nothing.
 
-    missing: Count
-    unneeded: Count
+    `untold`: the key was destroyed, and the log does not tell of an erasure: it is older than the keys.
+    """
+
+    missing: Count = field(default_factory=Count)
+    unneeded: Count = field(default_factory=Count)
+    untold: Count = field(default_factory=Count)
 
 
 def verify_keys(progress: Callable[[int], None]) -> Report:
@@ -54,10 +58,11 @@ def verify_keys(progress: Callable[[int], None]) -> Report:
         needing = "INSERT INTO subject VALUES (?, 0, 1) ON CONFLICT DO UPDATE SET needed = 1"
         for batch in _batches(_needed(progress)):
             subjects.executemany(needing, [(id.bytes,) for id in batch])
-        report = Report(Count(), Count())
+        report = Report()
         report.unneeded.add(_ids(subjects, "keyed AND NOT needed"))
         for batch in _batches(_ids(subjects, "needed AND NOT keyed")):
             report.missing.add(_without_key(batch))
+            report.untold.add(_without_erasure(batch))
     if Reservation.objects.exists():
         report.missing.add(_without_key([INSTALLATION]))
     return report
@@ -80,6 +85,13 @@ def _without_key(subjects: list[UUID]) -> list[UUID]:
     kept = set(PersonalKey.objects.filter(subject__in=subjects).values_list("subject", flat=True))
     erased = set(Erasure.objects.filter(subject__in=subjects).values_list("subject", flat=True))
     return [subject for subject in subjects if subject not in kept | erased]
+
+
+def _without_erasure(subjects: list[UUID]) -> list[UUID]:
+    """Those whose data key was destroyed, and who are not in the ledger."""
+    destroyed = set(PersonalKey.objects.filter(subject__in=subjects, wrapped=None).values_list("subject", flat=True))
+    told = set(Erasure.objects.filter(subject__in=destroyed).values_list("subject", flat=True))
+    return [subject for subject in subjects if subject in destroyed - told]
 
 
 def _batches(ids: Iterator[UUID]) -> Iterator[list[UUID]]:

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from apps.eventlog import projectors, store
 from apps.eventlog.api import expiry
+from apps.eventlog.backup import unfinished
 from apps.eventlog.delivery import checkpoints, identity, projecting, reacting
 from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.management.log_command import Complaints, LogCommand, stopped_by_signals
@@ -60,6 +61,7 @@ class Command(LogCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        unfinished.refuse_to_serve()
         services = options["service"] or [*projectors.services(), settings.PROCESSES]
         sealer = seals.Sealer()
         if options["once"]:

@@ -62,6 +62,13 @@ def test_failures_are_counted_of_an_account_from_all_addresses(api: Api, few: No
     assert guess(password=PASSWORD, address="192.0.2.99") == 429
 
 
+def test_by_default_an_account_takes_a_hundred_failures_an_hour_and_an_address_fewer(settings: Any) -> None:
+    rates = settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]
+    assert rates["login_account"] == "100/hour"
+    number, _, period = rates["login_address"].partition("/")
+    assert (int(number) < 100, period) == (True, "hour")  # so no single address locks an account out
+
+
 def test_failures_are_counted_of_an_address_for_all_accounts(api: Api, few: None) -> None:
     api.customer()
     assert [guess(f"u{n}@example.org") for n in range(8)] == [401] * 7 + [429]

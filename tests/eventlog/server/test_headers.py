@@ -91,3 +91,12 @@ def test_a_session_is_another_one_after_the_login(settings: Any) -> None:
     assert browser.cookies[settings.SESSION_COOKIE_NAME].value != session.session_key
     stranger = Client(headers={"Cookie": f"{settings.SESSION_COOKIE_NAME}={session.session_key}"})
     assert stranger.get("/admin/").status_code == 302
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/static/", "/static/eventlog/", "/static/../manage.py", "/static/%2e%2e/%2e%2e/.env", "/.env", "/.git/HEAD"],
+)
+def test_nothing_but_static_files_is_served_from_the_disk(path: str) -> None:
+    assert Client().get(path).status_code == 404
+    assert Client().get("/static/eventlog/live.js").status_code == 200

@@ -232,13 +232,15 @@ DATABASES = {alias: database(alias) for alias in ("default", KEYS, *SERVICES, PR
 DATABASE_ROUTERS = ["config.routers.ServiceRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# How many characters a new password has at least.
+PASSWORD_LENGTH = max(8, env.int("PASSWORD_LENGTH", default=12))
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
+    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
+    for name, options in (
+        ("UserAttributeSimilarityValidator", {}),
+        ("MinimumLengthValidator", {"min_length": PASSWORD_LENGTH}),
+        ("CommonPasswordValidator", {}),
+        ("NumericPasswordValidator", {}),
     )
 ] + [{"NAME": "apps.users.write.credentials.PasswordRule"}]
 AUTHENTICATION_BACKENDS = ["apps.users.write.logins.PageBackend"]
@@ -256,8 +258,8 @@ NUM_PROXIES = env.int(
 # larger than `login_address`, so that no single address can lock an account out.
 RATES = {
     "login": "10/minute",
-    "login_account": "200/hour",
-    "login_address": "100/hour",
+    "login_account": "100/hour",
+    "login_address": "90/hour",
     "registration": "20/hour",
     "change_email": "10/hour",
 }
@@ -290,7 +292,8 @@ REST_FRAMEWORK = {
     "URL_FORMAT_OVERRIDE": None,
     "NUM_PROXIES": NUM_PROXIES,
 }
-REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(hours=10)}
+LOGIN_LASTS = timedelta(hours=10)  # a token and a session; then the person logs in again
+REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": LOGIN_LASTS}
 FORCE_SCRIPT_NAME = env.str("SCRIPT_NAME", default="") or None  # the path under which a proxy serves the whole site
 SPECTACULAR_SETTINGS = {
     "TITLE": "Headrace",
@@ -337,8 +340,15 @@ LOGGING = {
 }
 
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"  # if the page of the login was asked to lead to another site
 SECURE_CONTENT_TYPE_NOSNIFF = True
+SESSION_COOKIE_AGE = int(LOGIN_LASTS.total_seconds())
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", default=not DEBUG)
+# Browsers take a cookie named so from this host alone and by TLS alone, so no neighbour in the domain can plant one.
+# That takes the path `/`. Below a path, what lies beside it must not get the cookies, so there the path is named.
+COOKIES = "__Host-" if SESSION_COOKIE_SECURE and not FORCE_SCRIPT_NAME else ""
+SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{COOKIES}sessionid", f"{COOKIES}csrftoken"
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = FORCE_SCRIPT_NAME or "/"
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=False)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if NUM_PROXIES else None
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0)

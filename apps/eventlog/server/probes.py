@@ -13,6 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
+from apps.eventlog.api.problems import NO_SNIFFING
 from apps.eventlog.database.lock_timeout import Locked, lock_timeout
 from apps.eventlog.delivery import identity
 from apps.eventlog.sealing import seals
@@ -44,7 +45,7 @@ class ProbeMiddleware:
 
 def livez() -> HttpResponse:
     """200 if the process answers. No database is asked."""
-    return HttpResponse("ok\n", content_type="text/plain")
+    return HttpResponse("ok\n", content_type="text/plain; charset=utf-8", headers=NO_SNIFFING)
 
 
 class Look:
@@ -117,7 +118,8 @@ def _longest(looks: dict[str, Look]) -> float:
 
 def _answer(looks: dict[str, Look]) -> HttpResponse:
     states = {alias: look.state.result() if look.state.done() else AWAY for alias, look in looks.items()}
-    return JsonResponse(states, status=200 if all(state is True for state in states.values()) else 503)
+    status = 200 if all(state is True for state in states.values()) else 503
+    return JsonResponse(states, status=status, headers=NO_SNIFFING)
 
 
 def state_of(alias: str) -> State:

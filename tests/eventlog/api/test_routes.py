@@ -44,6 +44,7 @@ KINDS = {
     "register": ((True, True), (201, 201, 403, 403, 201, 201)),
     "log in": ((False, True), (200, 200, 200, 200, 200, 200)),  # as the owner, whoever sends it
     "log out": ((False, False), (204, 204, 204, 204, 204, 204)),
+    "change one's password": ((False, False), (204, 204, 401, 401, 401, 401)),  # these staff have none
 }
 SEE_USERS, CHANGE_USERS, ERASE = "users.view_user", "users.change_user", "users.erase_user"
 SEE_ORDERS, CHANGE_ORDERS = "orders.view_order", "orders.change_order"
@@ -60,6 +61,7 @@ TABLE = {
     "POST api/users/<uuid:pk>/reactivate/": ("send as staff", CHANGE_USERS),
     "POST api/users/<uuid:pk>/erase/": ("erase", ERASE),
     "POST api/auth/login/": ("log in", ""),
+    "POST api/auth/change-password/": ("change one's password", ""),
     "POST api/auth/logout/": ("log out", ""),
     "POST api/auth/logout-all/": ("log out", ""),
     "GET api/orders/": ("list", SEE_ORDERS),
@@ -93,6 +95,7 @@ OPEN = {
     "GET ": 200,
     "GET demo-login/": 405,
 }
+ENDS_TOKENS = {"logout", "logout-all", "change-password"}
 TAKES_NO_TOKEN = {"POST api/auth/login/", "GET ", "GET demo-login/"}  # elsewhere a token that has ended is 401 too
 
 LINE = {"sku": "A", "quantity": 1, "unit_price": "1.00"}
@@ -102,6 +105,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "pay": {"payment_reference": "p"},
     "ship": {"tracking_number": "t"},
     "cancel": {"reason": "changed my mind"},
+    "change-password": {"password": PASSWORD, "new_password": "another horse battery"},
 }
 
 
@@ -207,7 +211,7 @@ class World:
         if role in STAFF:
             self.prepare(action, owner, order_id)
         sender = owner if role == "owner" else self.people[role]
-        if action.startswith("logout") and role in {"other", *STAFF}:
+        if action in ENDS_TOKENS and role in {"other", *STAFF}:
             sender = self.person(role) if role == "other" else self.staff(role)  # whose token it may end
         where = re.sub("<.*?>", str(order_id) if "orders" in where else owner.user_id, where)
         if method == "POST":

@@ -143,6 +143,7 @@ async function closed(last) {
     return setTimeout(() => listen(last), 2000);
   }
   say("closed");
+  reset(0); // who comes to this screen next may not read what was for the last one
   element(byId("state"), "a", "", " Log in again").href = page.dataset.login;
 }
 

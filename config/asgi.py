@@ -10,6 +10,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
 from apps.eventlog.privacy.undone_erasures import refuse_to_serve  # noqa: E402  (needs the settings)
+from apps.eventlog.relay.webhooks.background import deliver_beside_the_server  # noqa: E402
 from apps.eventlog.server.asgi import Bridge  # noqa: E402
 from apps.eventlog.server.connection import guard_connections  # noqa: E402
 
@@ -23,3 +24,5 @@ application = Bridge(
     queue=settings.WEB_QUEUE,
     in_turn=all(connection.vendor == "sqlite" for connection in connections.all()),
 )
+
+deliver_beside_the_server()

@@ -9,5 +9,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 application = get_wsgi_application()
 
 from apps.eventlog.privacy.undone_erasures import refuse_to_serve  # noqa: E402  (needs the settings)
+from apps.eventlog.relay.webhooks.background import deliver_beside_the_server  # noqa: E402
 
 refuse_to_serve()
+deliver_beside_the_server()

@@ -17,7 +17,7 @@ class EventlogConfig(AppConfig):
         request_started.connect(close_dead_connections)
         autodiscover_modules("events", "write.handlers", "read.projectors", "reactors")
         # The rooms of the admin, whose __init__.py stays empty.
-        autodiscover_modules("admin.log", "admin.privacy", "admin.projectors", "admin.tokens")
+        autodiscover_modules("admin.log", "admin.privacy", "admin.projectors", "admin.tokens", "admin.webhooks")
         # What is there after the start stays. Without this line the collector of garbage looks through all of it again,
         # at the latest when the process ends: a command takes 0.57 s of processor time and not 0.38 s (medians of 15
         # starts in turns). Nothing else tunes the collector. To let it look less often saved a rebuild 2 % of its time

@@ -7,6 +7,7 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
+from apps.eventlog.api.webhook_serializers import EndpointSerializer
 from apps.eventlog.events import FIELDS, Payload
 
 _KINDS = {
@@ -69,5 +70,6 @@ class StatusSerializer(serializers.Serializer[None]):
     identity = serializers.UUIDField(allow_null=True, help_text="the first event of the log; null in an empty log")
     projectors = ReaderSerializer(many=True)
     reactors = ReaderSerializer(many=True)
+    webhooks = EndpointSerializer(many=True)
     seals = SealsSerializer()
     dead_letters = serializers.IntegerField()

@@ -8,13 +8,14 @@ from concurrent.futures import Future, wait
 from functools import cache
 
 from django.conf import settings
-from django.db import Error, connections
+from django.db import DEFAULT_DB_ALIAS, Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from apps.eventlog.database.lock_timeout import Locked, lock_timeout
 from apps.eventlog.delivery import identity
+from apps.eventlog.relay.webhooks import endpoints as webhooks
 
 LIVEZ, READYZ = "/livez", "/readyz"
 DEADLINE = 1.5  # seconds for which a database is waited for
@@ -184,5 +185,9 @@ def _log_went_back(connection: BaseDatabaseWrapper) -> bool:
 REASONS: dict[str, Callable[[BaseDatabaseWrapper], bool]] = {
     READ_ONLY: _is_read_only,
     MIGRATIONS_MISSING: _lacks_migrations,
-    LOG_WENT_BACK: lambda connection: connection.alias in settings.SERVICES and _log_went_back(connection),
+    LOG_WENT_BACK: lambda connection: (
+        bool(webhooks.went_back())
+        if connection.alias == DEFAULT_DB_ALIAS
+        else connection.alias in settings.SERVICES and _log_went_back(connection)
+    ),
 }

@@ -42,6 +42,9 @@ def answers(status: int, headers: str = "") -> Behaviour:
     return behave
 
 
+takes = answers(204)
+
+
 async def hangs(document: dict[str, Any]) -> bytes:
     await asyncio.sleep(3600)
     return b""
@@ -76,7 +79,7 @@ class Receiver:
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.port}/{name}"
 
-    def behave(self, name: str, behaviour: Behaviour = answers(204)) -> None:
+    def behave(self, name: str, behaviour: Behaviour) -> None:
         self._behaviour[name] = behaviour
 
     def positions(self, name: str) -> list[int]:
@@ -116,7 +119,7 @@ class Receiver:
         name, document = head[0].split(" ")[1].lstrip("/"), msgspec.json.decode(body)
         self.tried[name].append(headers["webhook-id"])
         self._check(name, headers, body)
-        sent = await self._behaviour.get(name, answers(204))(document)
+        sent = await self._behaviour.get(name, takes)(document)
         if sent is None:
             return False
         if sent.startswith(b"HTTP/1.1 2"):

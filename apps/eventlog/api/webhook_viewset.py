@@ -92,8 +92,8 @@ class WebhookViewSet(GenericViewSet[Endpoint]):
 
     @open_to("delete")
     @extend_schema(request=None, responses={204: None})
-    @action(detail=True, methods=["post"])
-    def delete(self, request: Request, pk: UUID) -> Response:
+    @action(detail=True, methods=["post"], url_path="delete")
+    def remove(self, request: Request, pk: UUID) -> Response:
         """Delete the endpoint, and what it has not taken."""
         endpoints.delete(Endpoint.objects.get(pk=pk).pk)
         return Response(status=204)

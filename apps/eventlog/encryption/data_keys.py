@@ -146,7 +146,10 @@ def own_key(subject: UUID, in_use: Callable[[], bool]) -> bytes:
 
     Raises `WrongKey` and `MissingKey`.
     """
-    return find_or_make([subject], lambda _: in_use())[subject]
+    try:
+        return find_or_make([subject], lambda _: in_use())[subject]
+    except Erased:  # somebody has destroyed it; it is nobody's, so nobody was erased
+        raise MissingKey(subject) from None
 
 
 def destroy(subject: UUID) -> None:

@@ -4,6 +4,7 @@ What is checked is the very address to which a connection is made, as it is made
 address the next time, a redirect and an odd way to write an address change nothing about that.
 """
 
+import re
 import socket
 import threading
 from concurrent.futures import Future
@@ -14,6 +15,8 @@ from django.conf import settings
 from yarl import URL
 
 LONGEST = 2000  # characters of a URL
+SCHEMES = ("https", "http")
+NOT_IN_A_URL, HOST = re.compile(r"[\x00-\x20\x7f]"), re.compile(r"[0-9A-Za-z_.:-]+")
 LOOKUPS = 50  # names that are looked up at the same time; one that hangs has a thread until the system gives it up
 GLOBAL_UNICAST = IPv6Network("2000::/3")  # all that is given out so far (RFC 4291, IANA)
 NAT64 = IPv6Network("64:ff9b::/96")  # ends in an IPv4 address
@@ -31,10 +34,10 @@ def checked_url(text: str) -> str:
     """The URL as it will be called. Raises `Refused`; the name need not have an address yet."""
     try:
         url = URL(text)
-        port, host = url.port, url.host
+        port, host = url.port, url.raw_host or ""
     except ValueError as error:
         raise Refused(f"not a URL: {error}") from error
-    if len(text) > LONGEST or not host or url.scheme not in ("https", "http"):
+    if len(text) > LONGEST or NOT_IN_A_URL.search(text) or not HOST.fullmatch(host) or url.scheme not in SCHEMES:
         raise Refused(f"a URL such as https://example.org/hook, of at most {LONGEST} characters")
     if url.user is not None or url.password is not None or url.raw_fragment:
         raise Refused("a URL without a name, a password and a fragment")

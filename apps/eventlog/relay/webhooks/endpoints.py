@@ -113,6 +113,7 @@ def _try_at_once(endpoint: Endpoint) -> None:
     """Whoever changes an endpoint that fails wants to see whether that has helped."""
     endpoint.failures, endpoint.paused_until = 0, None
     endpoint.save(using=ALIAS, update_fields=["failures", "paused_until"])
+    endpoint.deliveries.filter(status=Delivery.Status.PENDING).update(next_attempt_at=None)
 
 
 def send_from(id: UUID, after: int) -> Place:

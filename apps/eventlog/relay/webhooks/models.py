@@ -30,7 +30,7 @@ class Endpoint(models.Model):
     trail = models.JSONField(default=list)  # earlier places, newest first, see trail.py
     log_went_back = models.BooleanField(default=False)
     sent = models.PositiveBigIntegerField(default=0)  # events that it has taken
-    failures = models.PositiveIntegerField(default=0)  # in a row
+    failures = models.PositiveIntegerField(default=0)  # of different streams, in a row
     failing_since = Instant(null=True)
     last_error = models.TextField(default="")
     paused_until = Instant(null=True)

@@ -1,8 +1,8 @@
 """One endpoint as its courier sees it: what is sent next, and what follows from the answers. No database, no clock.
 
 Each stream goes by itself. If an event is not taken, its stream is held: the event is tried again after growing pauses,
-and the later events of the stream wait. After a few failures in a row, whatever the streams, the whole endpoint is left
-in peace, and then tried with one event that waits and one that is new, until it takes one.
+and the later events of the stream wait. If events of a few streams fail in a row, the whole endpoint is left in peace,
+and then tried with one event that waits and one that is new, until it takes one.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -144,32 +144,33 @@ class Recipient:
             self.endpoint.failing_since, self.endpoint.last_error = None, ""
 
     def _failed(self, message: Message, held: Held | None, answer: Answer, now: datetime) -> None:
+        endpoint = self.endpoint
+        # A single event that it cannot take must not keep it from the others, however often that event is tried.
+        endpoint.failures += int(held is None or self.in_trouble)
         if held is None:
             self.window.failed(message)
             held = self.held[message.stream] = Held.by(self.endpoint, message)
         held.failed(answer, now)
         self.changed.append(held.delivery)
-        endpoint = self.endpoint
-        endpoint.failures += 1
         endpoint.failing_since = endpoint.failing_since or now
         endpoint.last_error = answer.error
         endpoint.paused_until = retries.peace_until(endpoint.failures, now, answer.wish)
         if answer.status == GONE:  # as Standard Webhooks asks for
             endpoint.active, self.stopped = False, True
 
-    def refresh(self, endpoint: Endpoint, deliveries: Iterable[Delivery], secrets: Sequence[bytes]) -> bool:
-        """Take over what people have changed; False if something of it must wait until what is on its way is back."""
+    def refresh(self, endpoint: Endpoint, deliveries: Iterable[Delivery], secrets: Sequence[bytes]) -> None:
+        """Take over what people have changed. If some of it has to wait, the revision stays the old one."""
         self.secrets, mine = secrets, self.endpoint
         mine.url, mine.event_types = endpoint.url, endpoint.event_types
         mine.failures, mine.paused_until = endpoint.failures, endpoint.paused_until
-        complete = True
         for delivery in deliveries:
             held = self.held.get(delivery.stream)
-            if held and held.delivery.pk == delivery.pk and delivery.stream not in self.on_their_way:
-                held.delivery = delivery
-            else:
-                complete = False
-        return complete
+            if held is None or held.delivery.pk != delivery.pk or delivery.stream in self.on_their_way:
+                return  # what is here must be written first, or what is on its way be back
+            if held.delivery.position != delivery.position:
+                held.coming.clear()
+            held.delivery = delivery
+        mine.revision = endpoint.revision
 
     def stop(self, error: LogWentBack, now: datetime) -> None:
         """The log has not the place of the endpoint, or not an event that it is owed."""

@@ -13,8 +13,10 @@ from apps.eventlog.relay.webhooks.recipient import Recipient
 ALIAS = "default"
 PART = 500  # endpoints in one statement
 
-# What a courier writes of an endpoint, and of a delivery that exists; the rest belongs to people.
-PROGRESS = ("position", "event_id", "log_went_back", "sent", "failures", "failing_since", "last_error", "paused_until")
+# What a courier writes of an endpoint, and of a delivery that exists; the rest belongs to people. When they have just
+# changed something, it writes only how far the endpoint is: they want it tried again at once, whatever came of before.
+PROGRESS = ("position", "event_id", "log_went_back", "sent", "failing_since", "last_error")
+TROUBLE = ("failures", "paused_until")
 TRIES = ("attempts", "first_attempt_at", "last_attempt_at", "next_attempt_at", "answer", "error")
 
 
@@ -35,44 +37,48 @@ def write(recipients: Sequence[Recipient], courier: UUID) -> set[UUID]:
     with transaction.atomic(using=ALIAS):
         mine = _locked([recipient.endpoint.pk for recipient in recipients], courier)
         kept = [recipient for recipient in recipients if recipient.endpoint.pk in mine]
+        known = [each for each in kept if mine[each.endpoint.pk] == each.endpoint.revision]
         for recipient in kept:
-            _write_deliveries(recipient)
-        _write_endpoints([recipient.endpoint for recipient in kept], PROGRESS)
+            _write_deliveries(recipient, changed_by_people=recipient not in known)
+        _write_endpoints([recipient.endpoint for recipient in known], (*PROGRESS, *TROUBLE))
+        _write_endpoints([recipient.endpoint for recipient in kept if recipient not in known], PROGRESS)
         gone = [recipient.endpoint.pk for recipient in kept if not recipient.endpoint.active]
         if gone:
             Endpoint.objects.filter(pk__in=gone).update(active=False)
     for recipient in kept:
         recipient.changed, recipient.gone, recipient.moved = [], [], False
-    return {recipient.endpoint.pk for recipient in recipients} - mine
+    return {recipient.endpoint.pk for recipient in recipients} - mine.keys()
 
 
-def _locked(ids: Sequence[UUID], courier: UUID) -> set[UUID]:
-    """Which of these endpoints are still this courier's; they stay so until the end of the transaction."""
-    mine: set[UUID] = set()
+def _locked(ids: Sequence[UUID], courier: UUID) -> dict[UUID, int]:
+    """Those of these endpoints that are still this courier's, with their revisions, to the end of the transaction."""
+    mine: dict[UUID, int] = {}
     for start in range(0, len(ids), PART):
         rows = Endpoint.objects.filter(courier=courier, pk__in=ids[start : start + PART]).order_by("pk")
-        mine |= set(rows.select_for_update().values_list("pk", flat=True))
+        mine |= dict(rows.select_for_update().values_list("pk", "revision"))
     return mine
 
 
-def _write_deliveries(recipient: Recipient) -> None:
+def _write_deliveries(recipient: Recipient, *, changed_by_people: bool) -> None:
     for delivery in {id(delivery): delivery for delivery in recipient.changed}.values():
         if delivery.pk is None:
             delivery.save(using=ALIAS)
         elif delivery.status in (Delivery.Status.DELIVERED, Delivery.Status.SKIPPED):
             delivery.save(using=ALIAS, update_fields=[*TRIES, "status", "settled_at"])
         else:
-            _write_open(delivery)
+            _write_open(delivery, changed_by_people=changed_by_people)
     gone = [delivery.pk for delivery in recipient.gone if delivery.pk is not None]
     if gone:
         Delivery.objects.filter(pk__in=gone).delete()
 
 
-def _write_open(delivery: Delivery) -> None:
-    """Unless somebody has decided meanwhile that the event is skipped."""
+def _write_open(delivery: Delivery, *, changed_by_people: bool) -> None:
+    """What people have decided about this very event stays."""
     names = (*TRIES, "status", "stream_version", "position", "event_id", "type", "recorded_at")
-    undecided = Delivery.objects.filter(pk=delivery.pk).exclude(status=Delivery.Status.SKIPPING)
-    undecided.update(**{name: getattr(delivery, name) for name in names})
+    row = Delivery.objects.filter(pk=delivery.pk)
+    if changed_by_people:
+        row = row.exclude(position=delivery.position)
+    row.update(**{name: getattr(delivery, name) for name in names})
 
 
 def write_trail(endpoint: Endpoint, courier: UUID) -> None:

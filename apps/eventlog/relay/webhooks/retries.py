@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 
 from django.conf import settings
 
-TOLERATED = 3  # failures in a row before an endpoint as a whole is left in peace
+TOLERATED = 3  # streams that fail in a row before an endpoint as a whole is left in peace
 PEACE = (5.0, 300.0)  # seconds for which it is, at first and at most
 LONGEST_WISH = 3600.0  # seconds; a `Retry-After` beyond that counts as so many
 JITTER = 0.05  # of a pause, so that endpoints which failed together do not come back together

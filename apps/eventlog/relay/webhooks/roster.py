@@ -31,7 +31,6 @@ class Roster:
         self.lease = Lease()
         self.recipients: dict[UUID, Recipient] = {}
         self._stopped: dict[UUID, Place] = {}  # endpoints of this courier whose place the log did not have
-        self._revisions: dict[UUID, int] = {}  # of endpoints, as this courier knows them
         self._leaving: dict[UUID, float] = {}  # when each of these is given up, whatever is on its way
 
     def beat(self) -> None:
@@ -85,7 +84,6 @@ class Roster:
             return
         for recipient in loaded:
             endpoint = recipient.endpoint
-            self._revisions[endpoint.pk] = endpoint.revision
             if endpoint.log_went_back:
                 self._stopped[endpoint.pk] = endpoint.place
             else:
@@ -124,15 +122,10 @@ class Roster:
                 if pk in self.recipients and not active and pk not in self._leaving
             ]
         )
-        changed = [pk for pk, (revision, _) in known.items() if revision != self._revisions.get(pk)]
+        changed = [id for id, each in self.recipients.items() if known[id][0] != each.endpoint.revision]
         for fresh in records.load(changed):
-            self._take_over_changes(fresh)
-
-    def _take_over_changes(self, fresh: Recipient) -> None:
-        mine = self.recipients.get(fresh.endpoint.pk)
-        deliveries = [held.delivery for held in fresh.held.values()]
-        if mine is None or mine.refresh(fresh.endpoint, deliveries, fresh.secrets):
-            self._revisions[fresh.endpoint.pk] = fresh.endpoint.revision
+            deliveries = [held.delivery for held in fresh.held.values()]
+            self.recipients[fresh.endpoint.pk].refresh(fresh.endpoint, deliveries, fresh.secrets)
 
     def _resume(self) -> None:
         """An endpoint goes on if the log has its place again, because the right backup was restored."""
@@ -148,5 +141,5 @@ class Roster:
                 self._leaving.pop(id, None)
 
     def _forget(self, id: UUID) -> None:
-        for known in (self.recipients, self._stopped, self._revisions, self._leaving):
+        for known in (self.recipients, self._stopped, self._leaving):
             known.pop(id, None)

@@ -105,8 +105,8 @@ class Receiver:
         try:
             while await self._request(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the sender has left, or the receiver ends
         finally:
             self._open.discard(task)
             writer.close()

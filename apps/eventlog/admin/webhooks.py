@@ -116,6 +116,10 @@ class EndpointAdmin(ReadOnlyAdmin):
         )
         obj.__dict__.update(made.__dict__)
 
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **more: Any) -> Any:
+        context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().render_change_form(request, context, *args, **more)
+
     def delete_model(self, request: HttpRequest, obj: Endpoint) -> None:
         endpoints.delete(obj.pk)
 
@@ -147,7 +151,7 @@ class EndpointAdmin(ReadOnlyAdmin):
 
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
-    list_display = ("position", "type", "status", "endpoint", "stream", "attempts", "answer", "why", "next_attempt_at")
+    list_display = ("position", "status", "to", "stream", "attempts", "why", "next_attempt_at")
     list_select_related = ("endpoint",)
     list_filter = ("status",)
     search_fields = ("=stream",)
@@ -155,9 +159,13 @@ class DeliveryAdmin(ReadOnlyAdmin):
     exclude = ("position", "acts")
     readonly_fields = ("event", "acts_of_people")
 
+    @admin.display(description="endpoint")
+    def to(self, delivery: Delivery) -> str:
+        return Truncator(delivery.endpoint.url).chars(40)
+
     @admin.display(description="error")
     def why(self, delivery: Delivery) -> str:
-        return Truncator(delivery.error).chars(80)
+        return Truncator(delivery.error).chars(60)
 
     @admin.display
     def event(self, delivery: Delivery) -> SafeString:

@@ -4,6 +4,7 @@ It follows no redirect, believes no proxy of the environment, unpacks nothing, a
 """
 
 import asyncio
+import os
 import resource
 import socket
 import ssl
@@ -163,5 +164,5 @@ def _told(error: BaseException) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"the certificate is not valid: {cause.verify_message}"
         if isinstance(cause, OSError) and cause.strerror:
-            return f"no connection: {cause.strerror}"
+            return f"no connection: {os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror}"
     return f"no answer: {type(error).__name__}"

@@ -11,6 +11,7 @@ django.setup()
 
 from apps.eventlog.backup import unfinished  # noqa: E402  (needs the settings)
 from apps.eventlog.privacy.undone_erasures import refuse_to_serve  # noqa: E402
+from apps.eventlog.relay.webhooks.background import deliver_beside_the_server  # noqa: E402
 from apps.eventlog.server.asgi import Bridge  # noqa: E402
 from apps.eventlog.server.connection import guard_connections  # noqa: E402
 from apps.eventlog.server.follower import follow  # noqa: E402
@@ -27,3 +28,5 @@ application = Bridge(
     queue=settings.WEB_QUEUE,
     in_turn=all(connection.vendor == "sqlite" for connection in connections.all()),
 )
+
+deliver_beside_the_server()

@@ -50,6 +50,14 @@ def key_encryption_key(text: str, name: str = "KEY_ENCRYPTION_KEY") -> bytes:
     return key
 
 
+def seconds(text: str, name: str) -> float:
+    """The seconds of a duration such as 2s, 30m, 12h or 14d."""
+    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smhd])", text)
+    if match is None:
+        raise ImproperlyConfigured(f"{name}: a duration is a number and a unit, such as 2s, 30m, 12h or 14d")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+
+
 DERIVED_KEY = hashlib.sha256(b"headrace key-encryption key" + SECRET_KEY.encode()).digest()
 PREVIOUS_KEY_ENCRYPTION_KEYS = [
     DERIVED_KEY,
@@ -87,6 +95,14 @@ WEB_THREADS = env.int("WEB_THREADS", default=4)
 COMMAND_THREADS = env.int("COMMAND_THREADS", default=4)
 PASSWORD_THREADS = env.int("PASSWORD_THREADS", default=1)
 WEB_QUEUE = env.int("WEB_QUEUE", default=100)  # requests that may wait for the threads of one pool
+# May webhooks go to this machine, to private networks, and by http?
+WEBHOOKS_PRIVATE = env.bool("WEBHOOKS_PRIVATE", default=False)
+WEBHOOKS_TIMEOUT = max(0.1, env.float("WEBHOOKS_TIMEOUT", default=15))  # seconds for which an endpoint may take
+# When an event that an endpoint has not taken is sent again, after the first attempt; after the last it is set aside.
+WEBHOOKS_RETRIES = sorted(
+    seconds(text, "WEBHOOKS_RETRIES")
+    for text in env.list("WEBHOOKS_RETRIES", default=["5s", "1m", "5m", "30m", "2h", "6h", "14h", "28h", "48h", "72h"])
+)
 # Kills the process at a named point of a command; for crash tests only.
 FAILPOINT = env.str("FAILPOINT", default="")
 
@@ -113,6 +129,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     f"apps.{EVENTLOG}",
     f"apps.{EVENTLOG}.encryption",
+    f"apps.{EVENTLOG}.relay.webhooks",
     *(f"apps.{service}" for service in SERVICES),
     f"apps.{PROCESSES}",
 ]

@@ -7,6 +7,7 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
+from apps.eventlog.api.webhook_serializers import EndpointSerializer
 from apps.eventlog.events import FIELDS, Payload
 
 _KINDS = {
@@ -89,5 +90,6 @@ class StatusSerializer(serializers.Serializer[None]):
     projectors = ReaderSerializer(many=True)
     reactors = ReaderSerializer(many=True)
     processes = ProcessSerializer(many=True)
+    webhooks = EndpointSerializer(many=True)
     seals = SealsSerializer()
     dead_letters = serializers.IntegerField()

@@ -116,7 +116,7 @@ class _Steps:
         self.seen, self.position = places.head_after(self.seen), position
         if self.trail is None:
             self.trail = trail.of(self.kind.service, self.kind.name)
-        self.trail = trail.extended(self.trail, Mark.of(position, self.seen))
+        self.trail = places.thinned(self.trail, Mark.of(position, self.seen))
         claims.leave_mark(self.kind.service, self.kind.name, self.trail)
 
 

@@ -31,7 +31,9 @@ ALIAS = "keys"
 
 NONCE = 12  # bytes, as NIST SP 800-38D recommends for GCM
 REWRAP = 1000  # keys in a batch
-INSTALLATION = UUID(int=0)
+# Keys of this installation, which belong to no person: of its keyed hashes, and of the secrets of its webhooks.
+INSTALLATION, WEBHOOKS = UUID(int=0), UUID(int=1)
+OWN = (INSTALLATION, WEBHOOKS)
 RECENT, MOMENT = 1000, 5.0  # how many keys this process remembers for further appends, and for how many seconds
 
 _TABLE = PersonalKey._meta.db_table
@@ -51,7 +53,7 @@ class MissingKey(Impersonal):
     """Something is encrypted by a data key that is not there: an older backup was restored, or keys were not moved."""
 
     def __init__(self, subject: UUID) -> None:
-        whose = "this installation" if subject == INSTALLATION else str(subject)
+        whose = "this installation" if subject in OWN else str(subject)
         super().__init__(
             f"the data key of {whose} is missing, and something is encrypted by it: the operators of this service "
             "have to restore it from a backup"
@@ -151,7 +153,18 @@ def installation_key(in_use: Callable[[], bool]) -> bytes:
 
     It is made if it is missing and `in_use` says that there are no such hashes. Raises `WrongKey` and `MissingKey`.
     """
-    return find_or_make([INSTALLATION], lambda _: in_use())[INSTALLATION]
+    return own_key(INSTALLATION, in_use)
+
+
+def own_key(subject: UUID, in_use: Callable[[], bool]) -> bytes:
+    """One of the `OWN` keys (32 bytes), made if it is missing and nothing was made by it yet, which `in_use` tells.
+
+    Raises `WrongKey` and `MissingKey`.
+    """
+    try:
+        return find_or_make([subject], lambda _: in_use())[subject]
+    except Erased:  # somebody has destroyed it; it is nobody's, so nobody was erased
+        raise MissingKey(subject) from None
 
 
 def destroy(subject: UUID) -> None:

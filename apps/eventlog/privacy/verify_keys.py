@@ -9,7 +9,7 @@ from uuid import UUID
 
 from apps.eventlog import store
 from apps.eventlog.encryption import personal_fields
-from apps.eventlog.encryption.data_keys import INSTALLATION
+from apps.eventlog.encryption.data_keys import INSTALLATION, OWN
 from apps.eventlog.encryption.models import PersonalKey
 from apps.eventlog.models import Erasure, Reservation
 
@@ -51,7 +51,7 @@ def verify_keys(progress: Callable[[int], None]) -> Report:
     """
     with closing(sqlite3.connect("")) as subjects:  # a temporary file, which nobody else can open
         subjects.execute("CREATE TABLE subject (id BLOB PRIMARY KEY, keyed INT, needed INT) WITHOUT ROWID")
-        keys = PersonalKey.objects.filter(wrapped__isnull=False).exclude(subject=INSTALLATION)
+        keys = PersonalKey.objects.filter(wrapped__isnull=False).exclude(subject__in=OWN)
         # The keys come first: a key that is made later belongs to an event that this pass may not read.
         for batch in _batches(keys.values_list("subject", flat=True).iterator()):
             subjects.executemany("INSERT INTO subject VALUES (?, 1, 0)", [(id.bytes,) for id in batch])

@@ -12,6 +12,8 @@ from apps.eventlog.processes import Process
 from apps.eventlog.processing import tables
 from apps.eventlog.projectors import Projector, services
 from apps.eventlog.reactors import Reactor
+from apps.eventlog.relay.webhooks import progress
+from apps.eventlog.relay.webhooks.models import Endpoint
 from apps.eventlog.sealing import seals
 
 OLD = 5.0  # seconds; an append that is open for longer is not at work, but stuck
@@ -97,5 +99,6 @@ def status() -> dict[str, Any]:
         "projectors": projectors(),
         "reactors": reactors(),
         "processes": processes(),
+        "webhooks": progress.documents(list(Endpoint.objects.all())),
         "dead_letters": sum(open_dead_letters(service).count() for service in (*services(), tables.ALIAS)),
     }

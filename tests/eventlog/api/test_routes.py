@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, path
+from django.utils import timezone
 from knox.models import AuthToken
 from rest_framework.response import Response
 from rest_framework.test import APIRequestFactory, force_authenticate
@@ -20,6 +21,8 @@ from rest_framework.viewsets import ViewSet
 from apps.eventlog.api.access import DeclaredAccess, declared
 from apps.eventlog.dispatch import dispatch
 from apps.eventlog.live.credentials import SEE_LOG
+from apps.eventlog.relay.webhooks import endpoints
+from apps.eventlog.relay.webhooks.models import Delivery
 from apps.orders.events import OrderLine
 from apps.orders.write.commands import PayOrder, PlaceOrder, ShipOrder
 from apps.users.write import logins
@@ -43,6 +46,10 @@ KINDS = {
     "place": ((True, False), (201, 404, 403, 403, 201, 201)),  # for the owner
     "register": ((True, True), (201, 201, 403, 403, 201, 201)),
     "log in": ((False, True), (200, 200, 200, 200, 200, 200)),  # as the owner, whoever sends it
+    "add": ((False, False), (403, 403, 403, 403, 403, 201)),
+    "change": ((False, False), (403, 403, 403, 403, 200, 200)),
+    "act": ((False, False), (403, 403, 403, 403, 202, 202)),
+    "delete": ((False, False), (403, 403, 403, 403, 403, 204)),
     "log out": ((False, False), (204, 204, 204, 204, 204, 204)),
     "change one's password": ((False, False), (204, 204, 401, 401, 401, 401)),  # these staff have none
 }
@@ -77,6 +84,16 @@ TABLE = {
     "GET api/events/catalog/": ("see as staff", SEE_LOG),
     "GET api/events/status/": ("see as staff", SEE_LOG),
     "GET api/events/stream/": ("stream", SEE_LOG),
+    "GET api/webhooks/": ("see as staff", "webhooks.view_endpoint"),
+    "POST api/webhooks/": ("add", "webhooks.add_endpoint"),
+    "GET api/webhooks/<uuid:pk>/": ("see as staff", "webhooks.view_endpoint"),
+    "POST api/webhooks/<uuid:pk>/change/": ("change", "webhooks.change_endpoint"),
+    "POST api/webhooks/<uuid:pk>/rotate-secret/": ("change", "webhooks.change_endpoint"),
+    "POST api/webhooks/<uuid:pk>/send-from/": ("act", "webhooks.change_endpoint"),
+    "POST api/webhooks/<uuid:pk>/delete/": ("delete", "webhooks.delete_endpoint"),
+    "GET api/webhooks/<uuid:pk>/deliveries/": ("see as staff", "webhooks.view_delivery"),
+    "POST api/webhooks/<uuid:pk>/send-again/": ("act", "webhooks.change_delivery"),
+    "POST api/webhooks/<uuid:pk>/skip/": ("act", "webhooks.change_delivery"),
 }
 PAGES = {
     "GET api/schema/": (200,) * 6,
@@ -106,6 +123,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "ship": {"tracking_number": "t"},
     "cancel": {"reason": "changed my mind"},
     "change-password": {"password": PASSWORD, "new_password": "another horse battery"},
+    "webhooks": {"url": "https://192.0.9.1/hook"},
+    "send-from": {"after": 0},
+    "skip": {"stream": "order-1", "position": 1, "reason": "a test"},
 }
 
 
@@ -213,10 +233,24 @@ class World:
         sender = owner if role == "owner" else self.people[role]
         if action in ENDS_TOKENS and role in {"other", *STAFF}:
             sender = self.person(role) if role == "other" else self.staff(role)  # whose token it may end
-        where = re.sub("<.*?>", str(order_id) if "orders" in where else owner.user_id, where)
+        webhook = self.webhook() if "webhooks" in where else None
+        where = re.sub("<.*?>", str(webhook or (order_id if "orders" in where else owner.user_id)), where)
         if method == "POST":
             return sender.post(where.removeprefix("api/"), self.body(where, action, role, owner))
         return Answer(sender.client.get(f"/{where}", headers=sender.headers))
+
+    def webhook(self) -> UUID:
+        """An endpoint that has not taken an event."""
+        endpoint, _ = endpoints.create("https://192.0.9.1/hook")
+        described = {
+            "stream": "order-1",
+            "stream_version": 1,
+            "position": 1,
+            "type": "x",
+            "recorded_at": timezone.now(),
+        }
+        Delivery.objects.create(endpoint=endpoint, event_id=uuid4(), **described)
+        return endpoint.pk
 
     def prepare(self, action: str, owner: Api, order_id: UUID) -> None:
         if action in {"ship", "deliver"}:
@@ -268,7 +302,8 @@ def test_no_route_has_another_method_and_head_is_as_get(api: Api) -> None:
     world = World(api)
     owner, order_id = world.untouched
     for where in {route.partition(" ")[2] for route in TABLE}:
-        url = "/" + re.sub("<.*?>", str(order_id) if "orders" in where else owner.user_id, where)
+        id = world.webhook() if "webhooks" in where else order_id if "orders" in where else owner.user_id
+        url = "/" + re.sub("<.*?>", str(id), where)
         for role in ("nobody", "owner", "superuser"):
             sender = owner if role == "owner" else world.people[role]
             for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):

@@ -21,6 +21,7 @@ from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.processing import running
 from apps.eventlog.projectors import Projector
 from apps.eventlog.reactors import Reactor
+from apps.eventlog.relay.webhooks import endpoints
 from apps.eventlog.replay.fold_streams import BATCH, Progress
 from apps.eventlog.replay.past_databases import build_past
 from apps.eventlog.replay.rebuild import AlreadyRunning, WouldSetAside, rebuild, repair_reactors
@@ -89,8 +90,9 @@ class Command(LogCommand):
                 self._rebuild(kind, options)
             for service in sorted(_services(kinds, options)):
                 repair_reactors(service)
-            if options["projector"] is None and options["service"] is None:
+            if not (options["service"] or options["projector"]):
                 running.repair()
+                self._rewind_webhooks()
 
     def _describe(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         until = _end(options["until"])
@@ -116,6 +118,10 @@ class Command(LogCommand):
         set_aside = open_dead_letters(kind.service).filter(projector=kind.name).count()
         note = f", {set_aside} set aside: see dead_letters list" if set_aside else ""
         self.stdout.write(self.style.SUCCESS(f"{kind.name}: {done} events replayed into {_tables(kind)}{note}"))
+
+    def _rewind_webhooks(self) -> None:
+        for endpoint, place in endpoints.rewind():
+            self.stdout.write(f"webhook {endpoint.pk}: goes on after position {place.position}")
 
     def _verify(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         found = 0

@@ -20,6 +20,8 @@ from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.management.log_command import Complaints, LogCommand, stopped_by_signals
 from apps.eventlog.processing import running
 from apps.eventlog.projectors import Projector
+from apps.eventlog.relay.webhooks import courier, endpoints
+from apps.eventlog.relay.webhooks.background import Background
 from apps.eventlog.sealing import seals
 
 logger = logging.getLogger(__name__)
@@ -32,10 +34,9 @@ TIMERS = 0.5  # seconds; the same if there may be timers, which fire without an 
 
 class Command(LogCommand):
     help = (
-        "Projects events into the read models, runs the reactors and the processes, and seals the log, as events "
-        "come. Any number of "
-        "these processes may run, on any number of machines. Stop it with SIGTERM or Ctrl-C. Exit status 1: the log "
-        "went back, and readers have stopped; replay_events repairs that."
+        "Projects events into the read models, runs the reactors and the processes, seals the log and sends webhooks, "
+        "as events come. Any number of these processes may run, on any number of machines. Stop it with SIGTERM or "
+        "Ctrl-C. Exit status 1: the log went back, and readers have stopped; replay_events repairs that."
     )
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -70,11 +71,16 @@ class Command(LogCommand):
                 _catch_up(service)
             while self._seal(sealer):
                 pass
+            courier.drain()
             _require_same_log(services)
             return
         with stopped_by_signals() as stop:
             self.stdout.write(f"Projecting {', '.join(services)}")
-            self._follow(services, sealer, stop, options["report"])
+            webhooks = Background().start()
+            try:
+                self._follow(services, sealer, stop, options["report"])
+            finally:
+                webhooks.stop()
 
     def _follow(self, services: list[str], sealer: seals.Sealer, stop: threading.Event, report: float) -> None:
         seen, looked, pause = -1, 0.0, PAUSE[0]
@@ -133,7 +139,9 @@ def _catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> None
 
 def _require_same_log(services: list[str]) -> None:
     """End with an error, which a supervisor reports, if readers have found that the log went back."""
-    if stopped := [f"{name} of {service}" for service in services for name in identity.stopped(service)]:
+    stopped = [f"{name} of {service}" for service in services for name in identity.stopped(service)]
+    stopped += [f"webhook {endpoint.pk}" for endpoint in endpoints.went_back()]
+    if stopped:
         raise CommandError(f"the log went back: {', '.join(stopped)} stopped; run replay_events, then start this again")
 
 

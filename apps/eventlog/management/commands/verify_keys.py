@@ -8,9 +8,11 @@ from django.core.management.base import CommandError
 from django.db import Error
 
 from apps.eventlog import store
+from apps.eventlog.encryption import data_keys
 from apps.eventlog.management.log_command import LogCommand
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.privacy.verify_keys import Count, Report, verify_keys
+from apps.eventlog.relay.webhooks.models import Endpoint
 
 
 class Command(LogCommand):
@@ -28,6 +30,8 @@ class Command(LogCommand):
         try:
             with progress_bar("events", store.head(), hidden=options["no_progress"]) as advance:
                 report = verify_keys(advance)
+                if Endpoint.objects.exists() and not data_keys.is_known(data_keys.WEBHOOKS):
+                    report.missing.add([data_keys.WEBHOOKS])
         except Error as error:
             raise CommandError(f"cannot be checked: {error}", returncode=2) from error
         except KeyboardInterrupt:

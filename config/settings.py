@@ -145,7 +145,11 @@ def suffixed(name: str) -> str:
 
 # Web and workers give up a statement that hangs. What an operator runs (a replay, an import, a migration) may take
 # long.
-SERVES = Path(sys.argv[0]).name != "manage.py" or sys.argv[1:2] in (["runserver"], ["run_projectors"])
+SERVES = Path(sys.argv[0]).name != "manage.py" or sys.argv[1:2] in (
+    ["runserver"],
+    ["run_projectors"],
+    ["relay_events"],
+)
 
 
 def postgresql_options(given: dict[str, object], *, kept: bool, hosts: int) -> dict[str, object]:

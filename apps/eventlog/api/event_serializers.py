@@ -57,6 +57,17 @@ class ReaderSerializer(serializers.Serializer[None]):
     log_went_back = serializers.BooleanField(help_text="it has read events that are not in the log, and has stopped")
 
 
+class RelaySerializer(serializers.Serializer[None]):
+    name = serializers.CharField(help_text="where it sends events: the servers and the stream")
+    running = serializers.BooleanField(help_text="it has given a sign of life in the last 20 seconds")
+    position = serializers.IntegerField()
+    lag_events = serializers.IntegerField(help_text="how many events it has yet to send")
+    lag_seconds = serializers.FloatField(help_text="how long the oldest of these has waited")
+    log_went_back = serializers.BooleanField(help_text="it has sent events that are not in the log")
+    beat_at = serializers.DateTimeField(help_text="its last sign of life")
+    error = serializers.CharField(help_text="what keeps it from sending; empty if nothing does")
+
+
 class SealsSerializer(serializers.Serializer[None]):
     position = serializers.IntegerField()
     log_went_back = serializers.BooleanField(help_text="they are over events that are not in the log")
@@ -69,5 +80,6 @@ class StatusSerializer(serializers.Serializer[None]):
     identity = serializers.UUIDField(allow_null=True, help_text="the first event of the log; null in an empty log")
     projectors = ReaderSerializer(many=True)
     reactors = ReaderSerializer(many=True)
+    relays = RelaySerializer(many=True)
     seals = SealsSerializer()
     dead_letters = serializers.IntegerField()

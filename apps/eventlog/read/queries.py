@@ -8,6 +8,7 @@ from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.log import places
 from apps.eventlog.projectors import Projector, services
 from apps.eventlog.reactors import Reactor
+from apps.eventlog.relay.heartbeats import relays
 from apps.eventlog.sealing import seals
 
 
@@ -54,6 +55,7 @@ def status() -> dict[str, Any]:
         "identity": first.event_id,
         "projectors": projectors(),
         "reactors": reactors(),
+        "relays": relays(),
         "seals": {"position": seals.last_position(), "log_went_back": seals.went_back()},
         "dead_letters": sum(open_dead_letters(service).count() for service in services()),
     }

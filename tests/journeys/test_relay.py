@@ -14,7 +14,7 @@ import pytest
 
 from tests.journeys.deployment import ROOT, Deployment, eventually
 from tests.journeys.test_workers import APPENDS
-from tests.support.jetstream import Received, messages
+from tests.support.jetstream import Received, make_stream, messages
 from tools import nats_server
 
 PERSONAL = {"email", "name"}
@@ -57,6 +57,8 @@ def test_relays_and_nats_killed_at_random_leave_each_event_once_in_order(
     with ExitStack() as stack:
         nats.start()
         stack.callback(nats.kill)
+        # NATS forgets the ids of messages at once, so that nothing but the sequences keeps doubles away.
+        make_stream(nats.url, name="headrace", subjects=["headrace.>"], duplicate_window=0.1)
         relays = [relay(deployment, nats, stack) for _ in range(2)]
         script = APPENDS.format(orders=orders)
         writer = stack.enter_context(deployment.process("manage.py", "shell", "-v0", "-c", script))
@@ -82,9 +84,6 @@ def test_relays_and_nats_killed_at_random_leave_each_event_once_in_order(
         eventually(lambda: filled(nats, 4 * orders), 120)
         assert [process.poll() for process in relays] == [None, None]
         assert_each_event_once_in_order(deployment, messages(nats.url))
-        for process in relays:
-            process.send_signal(signal.SIGTERM)
-        assert [process.wait(timeout=10) for process in relays] == [0, 0]
 
 
 def roll_back(nats: nats_server.Server, copy: Path, deployment: Deployment) -> None:

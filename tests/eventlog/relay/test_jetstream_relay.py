@@ -11,6 +11,7 @@ from nats.js.api import RetentionPolicy
 
 from apps.eventlog import store
 from apps.eventlog.events import DomainEvent
+from apps.eventlog.relay import cloud_events
 from tests.eventlog.events import Counted, ParcelSent
 from tests.eventlog.relay.conftest import Bench
 from tests.support import jetstream, older_log
@@ -190,6 +191,13 @@ def test_what_is_encrypted_in_an_event_that_this_code_does_not_know_is_left_out(
     bench.relay()
     [found] = messages(bench.url, bench.stream)
     assert found.document["data"] == {"n": 10**30, "price": "1.50"}
+
+
+def test_a_personal_field_from_before_it_was_marked_is_left_out() -> None:
+    store.append(f"parcel-{uuid4()}", [ParcelSent(uuid4(), "1 High Street")], expected_version=0)
+    [recorded] = store.read_all()
+    assert recorded.data["address"] == "1 High Street"
+    assert cloud_events.document(recorded)["data"].keys() == {"customer_id"}
 
 
 def test_an_event_too_large_for_the_server_stops_the_relay_and_leaves_no_gap(bench: Bench, nats_url: str) -> None:

@@ -14,7 +14,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 export DATA_DIR DEMO_LOGIN
 
-.PHONY: run test nightly soak drill check schemas requirements bench-api bench-log bench-personal bench-replay bench-replay-load bench-stream bench-seals bench-admin screenshots help clean
+.PHONY: run test nightly soak drill check schemas requirements bench-api bench-log bench-personal bench-relay bench-replay bench-replay-load bench-stream bench-seals bench-admin bench-workers screenshots help clean
 
 help:
 	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, HOST=, DATA_DIR=, DB=postgres, DEMO=0, DEMO_LOGIN=1)"
@@ -24,7 +24,7 @@ help:
 	@echo "make soak    200 kills under load, and the loops of faults, on both: about ten minutes (KILLS=, SEED=)"
 	@echo "make check   style, types, import rules, migrations and event schemas; runs all, then says which failed"
 	@echo "make schemas lock the schemas of new events, and of new versions, in each events.lock.json"
-	@echo "make bench-api, bench-log, bench-personal, bench-replay, bench-replay-load, bench-stream, bench-seals, bench-admin; make screenshots"
+	@echo "make bench-api, bench-log, bench-personal, bench-relay, bench-replay, bench-replay-load, bench-stream, bench-seals, bench-admin, bench-workers; make screenshots"
 	@echo "             the tables of benchmarks/, the pictures of the README"
 	@echo "make requirements   pin what the requirements*.in name, with hashes (UPGRADE=--upgrade: the newest of what they need)"
 	@echo "make clean   remove the virtual environment and the caches; data stays"
@@ -106,12 +106,14 @@ bench-admin: module = admin.pages
 bench-api: module = api.rates
 bench-log: module = log.rates
 bench-personal: module = personal.encryption
+bench-relay: module = relay.throughput
 bench-replay: module = replay.rebuild
 bench-replay-load: module = replay.under_load
 bench-seals: module = seals.sealing
+bench-workers: module = workers.sharing
 bench-api bench-log bench-replay bench-stream: .venv/bench
 
-bench-admin bench-api bench-log bench-personal bench-replay bench-replay-load bench-seals: .venv/dev
+bench-admin bench-api bench-log bench-personal bench-relay bench-replay bench-replay-load bench-seals bench-workers: .venv/dev
 	$(BIN)/python -m benchmarks.$(module) --db=sqlite $(ARGS)
 	$(BIN)/python -m benchmarks.$(module) --db=postgres $(ARGS)
 

@@ -177,7 +177,8 @@ def suffixed(name: str) -> str:
 
 # Web and workers give up a statement that hangs. What an operator runs (a replay, an import, a migration) may take
 # long.
-SERVES = Path(sys.argv[0]).name != "manage.py" or sys.argv[1:2] in (["runserver"], ["run_projectors"])
+SERVING = (["runserver"], ["run_projectors"], ["relay_events"])
+SERVES = Path(sys.argv[0]).name != "manage.py" or sys.argv[1:2] in SERVING
 # Somebody at a shell may hold an append open, so only a command of its own may.
 TAKES_LONG = not SERVES and sys.argv[1:2] not in ([], ["shell"])
 # By which `log_status` and PostgreSQL name a process of Headrace.

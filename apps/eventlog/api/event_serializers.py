@@ -63,6 +63,17 @@ class ProcessSerializer(ReaderSerializer):
     commands = serializers.IntegerField(help_text="how many are still to be sent")
 
 
+class RelaySerializer(serializers.Serializer[None]):
+    name = serializers.CharField(help_text="where it sends events: the servers and the stream")
+    running = serializers.BooleanField(help_text="it has given a sign of life in the last 20 seconds")
+    position = serializers.IntegerField()
+    lag_events = serializers.IntegerField(help_text="how many events it has yet to send")
+    lag_seconds = serializers.FloatField(help_text="how long the oldest of these has waited")
+    log_went_back = serializers.BooleanField(help_text="it has sent events that are not in the log")
+    beat_at = serializers.DateTimeField(help_text="its last sign of life")
+    error = serializers.CharField(help_text="what keeps it from sending; empty if nothing does")
+
+
 class SealsSerializer(serializers.Serializer[None]):
     position = serializers.IntegerField()
     log_went_back = serializers.BooleanField(help_text="they are over events that are not in the log")
@@ -91,5 +102,6 @@ class StatusSerializer(serializers.Serializer[None]):
     reactors = ReaderSerializer(many=True)
     processes = ProcessSerializer(many=True)
     webhooks = EndpointSerializer(many=True)
+    relays = RelaySerializer(many=True)
     seals = SealsSerializer()
     dead_letters = serializers.IntegerField()

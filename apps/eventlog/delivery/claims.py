@@ -8,9 +8,10 @@ From top to bottom:
 3. `advance` moves the checkpoints and sets their counts to 0. Both commit together with the rows.
 4. If delivery raises, `claim` takes its attempts back: this process is alive, so no event has ended it.
 
-So a count above 1 means that a process died between 1 and 3, and the claim is `suspect`. Events are then delivered
-one at a time, so that each count belongs to one event. A claim is `exhausted` if the same event has ended the process
-`LIMIT` times; that event is set aside without another attempt.
+So a count above 1 means that another process is between 1 and 2, or that one died between 1 and 3. The first soon has
+the lock. Otherwise the claim is `suspect` and `abandoned`. Events are then delivered one at a time, so that each count
+belongs to one event. A claim is `exhausted` if the same event has ended the process `LIMIT` times; that event is set
+aside without another attempt.
 """
 
 import time
@@ -19,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import Error, connections
+from django.db import Error, connections, transaction
 from django.db.models import UUIDField
 from django.utils import timezone
 
@@ -34,7 +35,8 @@ from apps.eventlog.events import Place
 
 LIMIT = 3
 GRACE = 0.5  # seconds in which a living process that has counted an attempt advances or releases it
-
+LOCKED_WITHIN = 0.1  # seconds in which a living process that has counted an attempt locks the checkpoint
+TRIES, PAUSE = 3, 0.001  # more tries to lock a claimed checkpoint, which others may lock for a moment as they count
 
 _uuid = UUIDField()
 
@@ -68,6 +70,17 @@ class Claim:
     @property
     def suspect(self) -> bool:
         return self.attempts > 1 or self.one_at_a_time
+
+    def abandoned(self) -> bool:
+        """Has nobody locked the checkpoint, nor moved it, in the time in which a living process would?"""
+        if not self._free():
+            return False
+        time.sleep(LOCKED_WITHIN)
+        return self._free()
+
+    def _free(self) -> bool:
+        with transaction.atomic(using=self.service):
+            return bool(_unmoved([self]))
 
     def deliver_one_at_a_time(self, until: int) -> None:
         """From here up to the position `until`, the end of the batch that died, count attempts event by event."""
@@ -136,6 +149,16 @@ def release(claims: Sequence[Claim]) -> None:
 
 def lock(claims: Sequence[Claim]) -> list[Claim]:
     """Lock the checkpoints in the open transaction; returns those that are still where they were, by position."""
+    found = _unmoved(claims)
+    tries = TRIES if claims and _skip_locked(claims[0].service) else 0
+    while len(found) < len(claims) and tries:
+        tries -= 1
+        time.sleep(PAUSE)
+        found = _unmoved(claims)
+    return found
+
+
+def _unmoved(claims: Sequence[Claim]) -> list[Claim]:
     if not claims:
         return []
     service, by_name = claims[0].service, {each.name: each for each in claims}

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from django.conf import settings
 from django.db.models import Model
 
-from apps.eventlog.models import IdempotencyRecord, Job, Reservation
+from apps.eventlog.models import IdempotencyRecord, Job, Relay, Reservation
 
 NAME = 63  # bytes at most in a name
 # What the application's role may do in the log beyond reading it.
 WRITES: dict[type[Model], str] = {
     IdempotencyRecord: "INSERT, UPDATE, DELETE",
     Job: "INSERT, UPDATE",
+    Relay: "INSERT, UPDATE",
     Reservation: "INSERT, DELETE",
 }
 LIMIT = "30s"  # for a transaction: an append that stays open holds back every follower of the log

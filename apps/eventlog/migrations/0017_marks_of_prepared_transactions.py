@@ -37,5 +37,5 @@ def wait_for_them(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("eventlog", "0020_hold_a_stream")]
+    dependencies = [("eventlog", "0016_quicker_appends")]
     operations = [migrations.RunPython(wait_for_them, migrations.RunPython.noop)]

@@ -12,6 +12,7 @@ from apps.eventlog.processes import Process
 from apps.eventlog.processing import tables
 from apps.eventlog.projectors import Projector, services
 from apps.eventlog.reactors import Reactor
+from apps.eventlog.relay.heartbeats import relays
 from apps.eventlog.relay.webhooks import progress
 from apps.eventlog.relay.webhooks.models import Endpoint
 from apps.eventlog.sealing import seals
@@ -99,6 +100,7 @@ def status() -> dict[str, Any]:
         "projectors": projectors(),
         "reactors": reactors(),
         "processes": processes(),
+        "relays": relays(),
         "webhooks": progress.documents(list(Endpoint.objects.all())),
         "dead_letters": sum(open_dead_letters(service).count() for service in (*services(), tables.ALIAS)),
     }

@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from apps.eventlog import store
+from apps.eventlog.api import asyncapi
 from apps.eventlog.api.access import DeclaredAccess, open_to
 from apps.eventlog.api.authentication import credential_of, customer_id
 from apps.eventlog.api.conditions import await_position, not_stored
@@ -110,6 +111,14 @@ class EventReadViewSet(MethodsAlone, GenericViewSet[Any]):
             for name, kind in sorted(DomainEvent.types.items())
         ]
         return Response({"results": results, "next": None, "previous": None})
+
+    @open_to(SEE_LOG)
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @action(detail=False)
+    def asyncapi(self, request: Request) -> Response:
+        """The catalog as an AsyncAPI 3 document: channels, messages and headers of the events that a relay sends."""
+        check_parameters(request, set())
+        return Response(asyncapi.document())
 
     @open_to(SEE_LOG)
     @extend_schema(responses=StatusSerializer)

@@ -81,6 +81,7 @@ TABLE = {
     "POST api/orders/<uuid:pk>/deliver/": ("send as staff", CHANGE_ORDERS),
     "POST api/orders/<uuid:pk>/cancel/": ("send", CHANGE_ORDERS),
     "GET api/events/": ("see as staff", SEE_LOG),
+    "GET api/events/asyncapi/": ("see as staff", SEE_LOG),
     "GET api/events/catalog/": ("see as staff", SEE_LOG),
     "GET api/events/status/": ("see as staff", SEE_LOG),
     "GET api/events/stream/": ("stream", SEE_LOG),

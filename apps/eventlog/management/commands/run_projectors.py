@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 PAUSE = (0.001, 0.02)  # seconds between two looks at the end of the log: after an event, after a long idle time
 CLEAR = 3600.0  # seconds between two deletions of what has expired
+TAKEN = 0.05  # seconds until a worker looks again that found all projectors taken by others
 LOOK_ANYWAY = 1.0  # seconds; another worker may have left events undone, and no new position shows that
 TIMERS = 0.5  # seconds; the same if there may be timers, which fire without an event
 
@@ -84,7 +85,13 @@ class Command(LogCommand):
 
     def _follow(self, services: list[str], sealer: seals.Sealer, stop: threading.Event, report: float) -> None:
         seen, looked, pause = -1, 0.0, PAUSE[0]
-        reported = cleared = time.monotonic()
+        self.reported = cleared = time.monotonic()
+
+        def ended() -> bool:
+            """Asked between two batches: a long backlog must not keep the report back."""
+            self._report(services, report)
+            return stop.is_set()
+
         while not stop.wait(pause):
             now = time.monotonic()
             try:
@@ -92,14 +99,12 @@ class Command(LogCommand):
                 if safe == seen and now - looked < (TIMERS if settings.PROCESSES in services else LOOK_ANYWAY):
                     pause = min(PAUSE[1], 1.5 * pause)
                 else:
-                    failed = [service for service in services if not self._try(service, stop.is_set)]
+                    waits = max(self._try(service, ended) for service in services)
                     _require_same_log(services)
-                    pause = 1.0 if failed else PAUSE[0] if safe != seen else pause
-                    seen, looked = safe, now
+                    pause = waits or (PAUSE[0] if safe != seen else pause)
+                    seen, looked = -1 if waits else safe, now
                 pause = PAUSE[0] if self._seal(sealer) else pause
-                if now - reported >= report:
-                    self.stdout.write(f"{timezone.now():%Y-%m-%dT%H:%M:%SZ} {_progress(services)}")
-                    reported = now
+                self._report(services, report)
                 if now - cleared >= CLEAR:
                     cleared = now
                     expiry.clear()
@@ -107,14 +112,19 @@ class Command(LogCommand):
                 self._report_error("a database", error)
                 pause = 1.0
 
-    def _try(self, service: str, stopped: Callable[[], bool]) -> bool:
-        """Bring one service up to the log; False if that fails, so that the others go on."""
+    def _report(self, services: list[str], every: float) -> None:
+        """Print how far each projector is, if it is time for it."""
+        if time.monotonic() - self.reported >= every:
+            self.reported = time.monotonic()
+            self.stdout.write(f"{timezone.now():%Y-%m-%dT%H:%M:%SZ} {_progress(services)}")
+
+    def _try(self, service: str, stopped: Callable[[], bool]) -> float:
+        """Bring one service up to the log; returns in how many seconds to try again if that fails, so others go on."""
         try:
-            _catch_up(service, stopped)
+            return 0.0 if _catch_up(service, stopped) else TAKEN
         except Error as error:
             self._report_error(service, error)
-            return False
-        return True
+            return 1.0
 
     def _seal(self, sealer: seals.Sealer) -> bool:
         try:
@@ -128,13 +138,14 @@ class Command(LogCommand):
         close_old_connections()
 
 
-def _catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> None:
+def _catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> bool:
+    """Project and react, or run the processes; False if others had all projectors."""
     if service == settings.PROCESSES:
         running.run(stopped)
-        return
-    if projecting.behind(service):
-        projecting.catch_up(service, stopped=stopped)
+        return True
+    done = not projecting.behind(service) or projecting.catch_up(service, stopped=stopped, sharing=True)
     reacting.catch_up(service, stopped)
+    return done
 
 
 def _require_same_log(services: list[str]) -> None:
@@ -146,11 +157,13 @@ def _require_same_log(services: list[str]) -> None:
 
 
 def _progress(services: list[str]) -> str:
-    """One line: the position of each projector of these services, its lag, and its open dead letters."""
+    """One line: the position of each projector, its lag, its open dead letters, and what it had from this process."""
     parts = []
     for service in [service for service in services if service != settings.PROCESSES]:
         for name, position in checkpoints.positions(service).items():
             lag = checkpoints.lag(Projector.registry[name], position)
             set_aside = open_dead_letters(service).filter(projector=name).count()
-            parts.append(f"{name} at {position}, {lag} behind, {set_aside} set aside")
+            parts.append(
+                f"{name} at {position}, {lag} behind, {set_aside} set aside, {projecting.taken[name]} from here"
+            )
     return "; ".join(parts)

@@ -118,7 +118,8 @@ def _set_aside_alone(it: Claim, recorded: RecordedEvent, error: Exception, attem
 
 def move(it: Claim, to: Place, end: Place) -> None:
     """Move a locked checkpoint to a place, and remember the newest place of the log that is known to be in it."""
-    seen = max(it.reached.place, end, key=attrgetter("position"))
+    before = Place() if it.reached.place.unknown else it.reached.place
+    seen = max(before, end, key=attrgetter("position"))
     marks = trail.extended(trail.read(it.trail), Mark.of(to.position, seen))
     claims.leave_mark(it.service, it.name, marks)
     it.reached, it.trail = Reached(to.position, seen), trail.written(marks)

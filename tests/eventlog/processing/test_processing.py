@@ -16,6 +16,7 @@ from apps.eventlog.models import Import
 from apps.eventlog.processing import changes, firing, running, sending, settling, tables, taking
 from apps.orders.events import OrderPaid, OrderPlaced
 from apps.orders.write.commands import PayOrder
+from tests.support.erase import erase
 from tests.support.fulfilment import WHOLE, Fulfilment, commands_of, history, place_orders, run
 from tests.support.threads import in_threads
 
@@ -292,6 +293,30 @@ def test_a_command_sent_twice_at_once_takes_effect_once() -> None:
     rows = list(tables.commands().objects.all())
     in_threads(4, lambda number: [sending._dispatch(row, sending._cause(row)) for row in rows])
     assert [history(order) for order in orders] == [WHOLE[:2]] * 6
+
+
+def test_processes_that_have_lost_everything_do_nothing_twice() -> None:
+    """Their database is gone, or comes from an older backup: the log knows which commands have taken effect."""
+    orders, head = whole(3), store.head()
+    erase(tables.ALIAS)
+    run()
+    arrive()
+    run()
+    assert [commands_of(order) for order in orders] == [SENT] * 3
+    assert (store.head(), letters()) == (head, [])
+
+
+def test_a_turn_that_is_too_short_is_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders = place_orders(5)
+    for module in (taking, sending):
+        monkeypatch.setattr(module, "BATCH", 1)
+    monkeypatch.setattr(running, "TURN", 0.0)
+    answers = [running.run() for _ in range(3)]
+    assert answers == [False] * 3
+    monkeypatch.setattr(running, "TURN", 0.5)
+    run(12)
+    assert [history(order) for order in orders] == [WHOLE[:3]] * 5
+    assert running.run()
 
 
 def test_a_parked_keys_timer_does_not_fire(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.management.log_command import LogCommand, stopped_by_signals
 from apps.eventlog.processing import running
 from apps.eventlog.projectors import Projector
+from apps.eventlog.read import queries
 from apps.eventlog.sealing import seals
 
 PAUSE = (0.001, 0.02)  # seconds between two looks at the end of the log: after an event, after a long idle time
@@ -52,13 +53,16 @@ class Command(LogCommand):
             help="how often to print how far each projector is (default 60)",
         )
 
+    more = False  # have the processes more to do at once?
+
     def handle(self, *args: Any, **options: Any) -> None:
         services = options["service"] or [*projectors.services(), settings.PROCESSES]
         sealer = seals.Sealer()
         if options["once"]:
             passes = 1 + len(services)  # a reaction may append events, and these may cause the next reaction
             for service in services * passes:
-                _catch_up(service)
+                while not _catch_up(service):
+                    pass
             while self._seal(sealer):
                 pass
             _require_same_log(services)
@@ -74,9 +78,11 @@ class Command(LogCommand):
             now = time.monotonic()
             try:
                 safe = store.safe_position()
-                if safe == seen and now - looked < (TIMERS if settings.PROCESSES in services else LOOK_ANYWAY):
+                patience = TIMERS if settings.PROCESSES in services else LOOK_ANYWAY
+                if safe == seen and now - looked < patience and not self.more:
                     pause = min(PAUSE[1], 1.5 * pause)
                 else:
+                    self.more = False
                     failed = [service for service in services if not self._try(service, stop.is_set)]
                     _require_same_log(services)
                     pause = 1.0 if failed else PAUSE[0] if safe != seen else pause
@@ -95,7 +101,7 @@ class Command(LogCommand):
     def _try(self, service: str, stopped: Callable[[], bool]) -> bool:
         """Bring one service up to the log; False if that fails, so that the others go on."""
         try:
-            _catch_up(service, stopped)
+            self.more |= not _catch_up(service, stopped)
         except Error as error:
             self._report_error(service, error)
             return False
@@ -113,13 +119,14 @@ class Command(LogCommand):
         close_old_connections()
 
 
-def _catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> None:
+def _catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> bool:
+    """Bring one service, or the processes, up to the log; False if the processes have more to do."""
     if service == settings.PROCESSES:
-        running.run(stopped)
-        return
+        return running.run(stopped)
     if projecting.behind(service):
         projecting.catch_up(service, stopped=stopped)
     reacting.catch_up(service, stopped)
+    return True
 
 
 def _require_same_log(services: list[str]) -> None:
@@ -129,11 +136,13 @@ def _require_same_log(services: list[str]) -> None:
 
 
 def _progress(services: list[str]) -> str:
-    """One line: the position of each projector of these services, its lag, and its open dead letters."""
+    """One line: the position of each projector of these services and of each process, its lag and dead letters."""
     parts = []
     for service in [service for service in services if service != settings.PROCESSES]:
         for name, position in checkpoints.positions(service).items():
             lag = checkpoints.lag(Projector.registry[name], position)
             set_aside = open_dead_letters(service).filter(projector=name).count()
             parts.append(f"{name} at {position}, {lag} behind, {set_aside} set aside")
+    processes = queries.processes() if settings.PROCESSES in services else []
+    parts += ["{name} at {position}, {lag} behind, {dead_letters} set aside".format(**row) for row in processes]
     return "; ".join(parts)

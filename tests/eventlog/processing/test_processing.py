@@ -295,12 +295,11 @@ def test_a_command_sent_twice_at_once_takes_effect_once() -> None:
     assert [history(order) for order in orders] == [WHOLE[:2]] * 6
 
 
-def test_processes_that_have_lost_everything_do_nothing_twice() -> None:
+def test_processes_that_have_lost_everything_do_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their database is gone, or comes from an older backup: the log knows which commands have taken effect."""
+    monkeypatch.setattr(Fulfilment, "travels", NOW)
     orders, head = whole(3), store.head()
     erase(tables.ALIAS)
-    run()
-    arrive()
     run()
     assert [commands_of(order) for order in orders] == [SENT] * 3
     assert (store.head(), letters()) == (head, [])

@@ -105,6 +105,7 @@ def mark_as_seen(number: int) -> None:
     for service in services():
         checkpoints.enter(service)
         checkpoints.checkpoint_model(service).objects.update(position=number)
-    for kind in (*Reactor.registry.values(), *Process.registry.values()):
+    kinds: list[Any] = [*Reactor.registry.values(), *Process.registry.values()]
+    for kind in kinds:
         rows = checkpoints.checkpoint_model(kind.service).objects
         rows.update_or_create(name=kind.name, defaults={"position": number})

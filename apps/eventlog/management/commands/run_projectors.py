@@ -29,11 +29,12 @@ TIMERS = 0.5  # seconds; the same if there may be timers, which fire without an 
 
 class Command(LogCommand):
     help = (
-        "Projects events into the read models, runs the reactors and the processes, and seals the log, as events "
-        "come. Any number of "
-        "these processes may run, on any number of machines. Stop it with SIGTERM or Ctrl-C. Exit status 1: the log "
-        "went back, and readers have stopped; replay_events repairs that."
+        "Projects events into the read models, runs reactors and business processes, and seals the log, as events "
+        "come. Any number of these workers may run, on any number of machines. Stop it with SIGTERM or Ctrl-C. Exit "
+        "status 1: the log went back, and readers have stopped; replay_events repairs that."
     )
+
+    more = False  # have the business processes more to do at once?
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -52,8 +53,6 @@ class Command(LogCommand):
             metavar="SECONDS",
             help="how often to print how far each projector is (default 60)",
         )
-
-    more = False  # have the processes more to do at once?
 
     def handle(self, *args: Any, **options: Any) -> None:
         services = options["service"] or [*projectors.services(), settings.PROCESSES]

@@ -125,7 +125,8 @@ def test_killed_in_the_middle_of_a_step_it_is_done_once(deployment: Deployment, 
         [order] = server.client.get("/api/orders/").json()["results"]
         eventually(lambda: status_of(server, order["id"]) == "cancelled")
         assert len(server.client.get("/api/events/?type=orders.OrderCancelled").json()["results"]) == 1
-    assert deployment.query("processes", "SELECT status FROM processes_outgoingcommand") == [("sent",)]
+        statuses = "SELECT status FROM processes_outgoingcommand"
+        eventually(lambda: deployment.query("processes", statuses) == [("sent",)])
 
 
 @pytest.mark.parametrize("times", [6, pytest.param(100, marks=[pytest.mark.nightly, pytest.mark.timeout(900)])])
@@ -133,6 +134,9 @@ def test_under_kills_each_order_is_paid_shipped_and_delivered_once(deployment: D
     script = KILL.format(times=times)
     found = json.loads(deployment.manage("shell", "-v0", "-c", script, seconds=800, PROJECTIONS="worker"))
     orders = 2 * times
-    assert found["orders"] == {"OrderPlaced OrderPaid OrderShipped OrderDelivered": orders}
-    assert (found["set aside"], found["paid"]) == ([], {"1": orders})
-    assert found["sent"] == [[f"orders.{name}Order", "sent", orders] for name in ("Deliver", "Pay", "Ship")]
+    assert found == {
+        "orders": {"OrderPlaced OrderPaid OrderShipped OrderDelivered": orders},
+        "set aside": [],
+        "sent": [[f"orders.{name}Order", "sent", orders] for name in ("Deliver", "Pay", "Ship")],
+        "paid": {"1": orders},
+    }

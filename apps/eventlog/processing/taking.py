@@ -29,6 +29,9 @@ from apps.eventlog.processing.changes import LONGEST_KEY, Changes
 logger = logging.getLogger(__name__)
 
 BATCH = 200
+# How often an event, or a timer, may end the process. More than for a projector: a replay brings back what a projector
+# has set aside by mistake, because something else killed it three times; nothing replays a process.
+LIMIT = 10
 
 
 def catch_up(kind: type[Process], end: Place, stopped: Callable[[], bool] = lambda: False) -> Reached | None:
@@ -69,11 +72,11 @@ def _step(kind: type[Process], end: Place) -> bool:
         if it.suspect and not it.one_at_a_time:
             page = _page(kind, it.position, end, BATCH)
             it.deliver_one_at_a_time(until=page[-1].position if page else it.position)
-        exhausted = it.exhausted(claims.GRACE)
+        exhausted = it.exhausted(claims.GRACE, LIMIT)
         limit = 1 if it.suspect else BATCH
         events = _page(kind, it.position, end, limit)
         if events and exhausted:
-            return _set_aside_alone(it, events[0], claims.ProcessEnded(), claims.LIMIT)
+            return _set_aside_alone(it, events[0], claims.ProcessEnded(LIMIT), LIMIT)
         return _take_together(it, events, events[-1].place if len(events) == limit else end, end)
 
 

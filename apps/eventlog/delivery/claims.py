@@ -44,8 +44,8 @@ _uuid = UUIDField()
 class ProcessEnded(Impersonal):
     """Each of several attempts to deliver an event ended the process."""
 
-    def __init__(self) -> None:
-        super().__init__(f"{LIMIT} times")
+    def __init__(self, times: int = LIMIT) -> None:
+        super().__init__(f"{times} times")
 
 
 @dataclass(slots=True)
@@ -88,18 +88,18 @@ class Claim:
         checkpoint.update(attempts=1, singly_until=until)
         self.attempts, self.one_at_a_time_until = 1, until
 
-    def exhausted(self, grace: float) -> bool:
-        """Has the next event ended the process `LIMIT` times?
+    def exhausted(self, grace: float, limit: int = LIMIT) -> bool:
+        """Has the next event ended the process so many times?
 
         Waits `grace` seconds, in which living processes advance or release their claims, so that only the attempts
         of dead ones are counted.
         """
-        if self.attempts <= LIMIT:
+        if self.attempts <= limit:
             return False
         release([self])
         time.sleep(grace)
         checkpoint = checkpoints.checkpoint_model(self.service).objects.filter(name=self.name, position=self.position)
-        return checkpoint.filter(attempts__gte=LIMIT).exists()
+        return checkpoint.filter(attempts__gte=limit).exists()
 
 
 @contextmanager

@@ -30,6 +30,9 @@ from apps.eventlog.processing.changes import LONGEST_KEY, Changes
 logger = logging.getLogger(__name__)
 
 BATCH = 200
+# How often an event, or a timer, may end the process. More than for a projector: a replay brings back what a projector
+# has set aside by mistake, because something else killed it three times; nothing replays a process.
+LIMIT = 10
 
 
 def catch_up(kind: type[Process], end: Place, stopped: Callable[[], bool] = lambda: False) -> Reached | None:
@@ -70,11 +73,11 @@ def _step(kind: type[Process], end: Place) -> bool:
         if it.suspect and not it.one_at_a_time:
             page = _page(kind, it.position, end, BATCH)
             it.deliver_one_at_a_time(until=page[-1].position if page else it.position)
-        exhausted = it.exhausted(claims.GRACE)
+        exhausted = it.exhausted(claims.GRACE, LIMIT)
         limit = 1 if it.suspect else BATCH
         events = _page(kind, it.position, end, limit)
         if events and exhausted:
-            return _set_aside_alone(it, events[0], claims.ProcessEnded(), claims.LIMIT)
+            return _set_aside_alone(it, events[0], claims.ProcessEnded(LIMIT), LIMIT)
         return _take_together(it, events, events[-1].place if len(events) == limit else end, end)
 
 
@@ -119,7 +122,8 @@ def _set_aside_alone(it: Claim, recorded: RecordedEvent, error: Exception, attem
 
 def move(it: Claim, to: Place, end: Place) -> None:
     """Move a locked checkpoint to a place, and remember the newest place of the log that is known to be in it."""
-    seen = max(it.reached.place, end, key=attrgetter("position"))
+    before = Place() if it.reached.place.unknown else it.reached.place
+    seen = max(before, end, key=attrgetter("position"))
     marks = places.thinned(trail.read(it.trail), Mark.of(to.position, seen))
     claims.leave_mark(it.service, it.name, marks)
     it.reached, it.trail = Reached(to.position, seen), trail.written(marks)

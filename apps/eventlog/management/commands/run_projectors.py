@@ -20,6 +20,7 @@ from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.management.log_command import Complaints, LogCommand, stopped_by_signals
 from apps.eventlog.processing import running
 from apps.eventlog.projectors import Projector
+from apps.eventlog.read import queries
 from apps.eventlog.relay.webhooks import courier, endpoints
 from apps.eventlog.relay.webhooks.background import Background
 from apps.eventlog.sealing import seals
@@ -69,7 +70,8 @@ class Command(LogCommand):
         if options["once"]:
             passes = 1 + len(services)  # a reaction may append events, and these may cause the next reaction
             for service in services * passes:
-                _catch_up(service)
+                while not _catch_up(service) and service == settings.PROCESSES:
+                    pass
             while self._seal(sealer):
                 pass
             courier.drain()
@@ -96,7 +98,8 @@ class Command(LogCommand):
             now = time.monotonic()
             try:
                 safe = store.safe_position()
-                if safe == seen and now - looked < (TIMERS if settings.PROCESSES in services else LOOK_ANYWAY):
+                patience = TIMERS if settings.PROCESSES in services else LOOK_ANYWAY
+                if safe == seen and now - looked < patience:
                     pause = min(PAUSE[1], 1.5 * pause)
                 else:
                     waits = max(self._try(service, ended) for service in services)
@@ -121,7 +124,9 @@ class Command(LogCommand):
     def _try(self, service: str, stopped: Callable[[], bool]) -> float:
         """Bring one service up to the log; returns in how many seconds to try again if that fails, so others go on."""
         try:
-            return 0.0 if _catch_up(service, stopped) else TAKEN
+            if _catch_up(service, stopped):
+                return 0.0
+            return PAUSE[0] if service == settings.PROCESSES else TAKEN
         except Error as error:
             self._report_error(service, error)
             return 1.0
@@ -139,10 +144,12 @@ class Command(LogCommand):
 
 
 def _catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> bool:
-    """Project and react, or run the processes; False if others had all projectors."""
+    """Bring one service, or the processes, up to the log.
+
+    False if others had all projectors of the service, or if the processes have more to do.
+    """
     if service == settings.PROCESSES:
-        running.run(stopped)
-        return True
+        return running.run(stopped)
     done = not projecting.behind(service) or projecting.catch_up(service, stopped=stopped, sharing=True)
     reacting.catch_up(service, stopped)
     return done
@@ -157,7 +164,7 @@ def _require_same_log(services: list[str]) -> None:
 
 
 def _progress(services: list[str]) -> str:
-    """One line: the position of each projector, its lag, its open dead letters, and what it had from this process."""
+    """One line: the position of each projector, its lag, its dead letters, what it had from here; and of each process."""
     parts = []
     for service in [service for service in services if service != settings.PROCESSES]:
         for name, position in checkpoints.positions(service).items():
@@ -166,4 +173,6 @@ def _progress(services: list[str]) -> str:
             parts.append(
                 f"{name} at {position}, {lag} behind, {set_aside} set aside, {projecting.taken[name]} from here"
             )
+    processes = queries.processes() if settings.PROCESSES in services else []
+    parts += ["{name} at {position}, {lag} behind, {dead_letters} set aside".format(**row) for row in processes]
     return "; ".join(parts)

@@ -114,13 +114,13 @@ async function status() {
   if (!answer || !answer.ok) return null;
   const clock = Date.parse(answer.headers.get("Date"));
   if (Math.abs(clock - serverNow()) > 2000) skew = clock - Date.now(); // the Date header has whole seconds only
-  const { head, projectors, reactors, dead_letters, marks } = await answer.json();
+  const { head, projectors, reactors, processes, dead_letters, marks } = await answer.json();
   showMarks(marks);
   byId("head").textContent = head;
   byId("lag").textContent = projectors.reduce((sum, each) => sum + each.lag, 0);
   byId("dead-letters").textContent = dead_letters;
   byId("dead-letters").classList.toggle("bad", dead_letters > 0);
-  const stopped = reactors.filter((each) => each.log_went_back);
+  const stopped = [...reactors, ...processes].filter((each) => each.log_went_back);
   byId("projectors").replaceChildren(...[...projectors, ...stopped].map(projector));
   return head;
 }

@@ -1,5 +1,6 @@
 """What a process writes of an error, in a log or as its last words, has no values of events and rows either."""
 
+import copy
 import logging
 import sys
 import threading
@@ -11,20 +12,15 @@ from typing import Any
 from apps.eventlog.errors.texts import without_values
 
 
-class WithoutValues(logging.Filter):
-    """A filter for handlers: errors in a record, with their tracebacks, lose what may be a value.
-
-    A formatter must use `exc_text`, as those of the standard library do.
-    """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Change the record; always true."""
-        record.msg = _stated(record.msg)
-        if isinstance(record.args, tuple):
-            record.args = tuple(map(_stated, record.args))
-        if record.exc_info and record.exc_info[1]:
-            record.exc_text = traced(record.exc_info[1])
-        return True
+def cleaned(record: logging.LogRecord) -> logging.LogRecord:
+    """A copy of a record, for a formatter: errors in it have lost what may be a value; `exc_text` is the traceback."""
+    clean = copy.copy(record)
+    clean.msg = _stated(record.msg)
+    if isinstance(record.args, tuple):
+        clean.args = tuple(map(_stated, record.args))
+    if record.exc_info and record.exc_info[1]:
+        clean.exc_text = traced(record.exc_info[1])
+    return clean
 
 
 def _stated(value: Any) -> Any:

@@ -118,7 +118,7 @@ def test_an_event_that_fails_parks_its_key_and_no_other(monkeypatch: pytest.Monk
     assert history(good) == WHOLE[:3]
     placed, paid = tables.dead_letters().objects.order_by("position")
     assert (placed.status, paid.status, placed.key) == ("failed", "waiting", str(bad))
-    assert placed.error == "ValueError: no such  order"
+    assert placed.error.startswith("ValueError: no such … order (tests/")
     assert tables.instances().objects.filter(key=str(bad)).count() == 0
     assert settling.retry(Fulfilment, f"order-{bad}", by="ops") == (2, "")
     run()
@@ -212,7 +212,7 @@ def test_what_cannot_be_stored_is_set_aside_alone(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(changes.Changes, "save", save)
     run()
     assert (history(good), history(bad)) == (WHOLE[:3], WHOLE[:1])
-    assert [letter.error for letter in tables.dead_letters().objects.all()] == [
+    assert [letter.error.partition(" (")[0] for letter in tables.dead_letters().objects.all()] == [
         "ValueError: the database does not take it"
     ]
 
@@ -232,7 +232,10 @@ def test_a_refused_command_is_tried_again_and_then_set_aside_and_later_ones_wait
     pay = rows.get(key=str(order), command="orders.PayOrder")
     assert (pay.status, pay.attempts) == ("failed", sending.ATTEMPTS)
     [letter] = tables.dead_letters().objects.all()
-    assert (letter.command_id, letter.error) == (pay.command_id, "RuleBroken: only a placed order can be paid")
+    assert letter.command_id == pay.command_id
+    assert letter.error.startswith(
+        "RuleBroken: only a placed order can be paid (apps/orders/write/aggregates.py, line "
+    )
     assert settling.retry(Fulfilment, letter.stream, by="ops") == (1, "")
     run()
     assert rows.get(pk=pay.pk).attempts == 1

@@ -164,7 +164,7 @@ def _require_same_log(services: list[str]) -> None:
 
 
 def _progress(services: list[str]) -> str:
-    """One line: the position of each projector, its lag, its dead letters, what it had from here; and of each process."""
+    """One line: the position of each reader, its lag and dead letters, and what a projector had from this process."""
     parts = []
     for service in [service for service in services if service != settings.PROCESSES]:
         for name, position in checkpoints.positions(service).items():

@@ -1,12 +1,18 @@
 """Webhooks: what an endpoint gets, signed, in order, once more if it failed, and never by a way that it should not."""
 
 import logging
+import os
+import re
+import socket
+import subprocess
+import sys
 import threading
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -33,6 +39,7 @@ def quick(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.WEBHOOKS_PRIVATE, settings.WEBHOOKS_TIMEOUT = True, 0.5
     settings.WEBHOOKS_RETRIES = RETRIES
     monkeypatch.setattr(leases, "BEAT", 0.05)
+    monkeypatch.setattr(courier, "REMEMBER", 0.05)
     monkeypatch.setattr("apps.eventlog.relay.webhooks.retries.PEACE", (0.05, 0.2))
 
 
@@ -408,3 +415,27 @@ def test_a_database_that_is_away_for_a_moment_ends_no_courier(
     with delivering():
         positions = append("counter-1", 3)
         eventually(lambda: set(receiver.positions("a")) == set(positions))
+
+
+def test_the_receiver_of_the_how_to_takes_what_is_signed_and_nothing_else(root: Path, tmp_path: Path) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", (root / "docs/how-to/send-webhooks.md").read_text(), re.DOTALL)
+    (tmp_path / "receiver.py").write_text(code)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    endpoint, secret = endpoints.create(f"http://127.0.0.1:{port}/hook")
+    environment = {"WEBHOOK_SECRET": secret, "PORT": str(port), "PATH": os.environ["PATH"]}
+    command = [sys.executable, str(tmp_path / "receiver.py")]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as receiver:
+        try:
+            [position] = append("counter-1")
+            eventually(lambda: courier.drain() or Endpoint.objects.get().sent == 1)
+            endpoints.rotate_secret(endpoint.pk)
+            Endpoint.objects.update(previous_until=None)
+            append("counter-1")
+            courier.drain()
+            assert document(endpoint.pk)["last_error"] == "the answer was 401"
+        finally:
+            receiver.terminate()
+        assert receiver.stdout
+        assert receiver.stdout.read().split() == [str(position), Counted.type, "counter-1"]

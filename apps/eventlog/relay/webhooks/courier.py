@@ -22,7 +22,7 @@ from apps.eventlog.relay.webhooks.held_streams import Held
 from apps.eventlog.relay.webhooks.messages import Answer, Message, Parcel
 from apps.eventlog.relay.webhooks.recipient import Recipient
 from apps.eventlog.relay.webhooks.roster import HAND_OVER, LeaseLost, Roster
-from apps.eventlog.relay.webhooks.sender import AT_ONCE, Sender
+from apps.eventlog.relay.webhooks.sender import MOST_OPEN, Sender
 from apps.eventlog.store import LogWentBack
 
 logger = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ class Courier:
                 parcels += [_parcel(each, message, now) for message in self._again(each, now)]
             if each.window.ready:
                 parcels += [_parcel(each, message, now) for message in each.news(now)]
-        self.sender.keeps_open = len(self.roster.recipients) <= AT_ONCE
+        self.sender.keeps_open = len(self.roster.recipients) <= MOST_OPEN
         self.sender.send(parcels)
 
     def _skip(self, recipient: Recipient, now: datetime) -> None:

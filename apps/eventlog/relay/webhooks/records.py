@@ -81,9 +81,11 @@ def _write_open(delivery: Delivery, *, changed_by_people: bool) -> None:
     row.update(**{name: getattr(delivery, name) for name in names})
 
 
-def write_trail(endpoint: Endpoint, courier: UUID) -> None:
-    """Write down earlier places of an endpoint."""
-    Endpoint.objects.filter(pk=endpoint.pk, courier=courier).update(trail=endpoint.trail)
+def write_trails(endpoints: Sequence[Endpoint], courier: UUID) -> None:
+    """Write down earlier places of endpoints."""
+    with transaction.atomic(using=ALIAS):
+        mine = _locked([endpoint.pk for endpoint in endpoints], courier)
+        _write_endpoints([endpoint for endpoint in endpoints if endpoint.pk in mine], ["trail"])
 
 
 def _write_endpoints(endpoints: Sequence[Endpoint], names: Sequence[str]) -> None:

@@ -60,11 +60,10 @@ class Roster:
         """Write down the places of endpoints to which nothing was sent, and earlier places of all."""
         moved = [each for each in self.recipients.values() if each.window.place != each.endpoint.place]
         self.write(moved)
-        for each in self.recipients.values():
-            earlier, place = trail.read(each.endpoint.trail), each.endpoint.place
-            if place.event_id and place not in earlier:
-                each.endpoint.trail = trail.written(places.thinned(earlier, place))
-                records.write_trail(each.endpoint, self.lease.courier)
+        endpoints = [each.endpoint for each in self.recipients.values()]
+        further = [endpoint for endpoint in endpoints if trail.extend(endpoint)]
+        if further:
+            records.write_trails(further, self.lease.courier)
 
     def leave_all(self) -> None:
         self._leave([pk for pk, each in self.recipients.items() if not each.leaving])

@@ -25,7 +25,8 @@ from apps.eventlog.relay.webhooks import addresses
 from apps.eventlog.relay.webhooks.messages import Answer, Parcel
 from apps.eventlog.relay.webhooks.retries import wish_of
 
-AT_ONCE = min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)  # requests on their way
+MOST_OPEN = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4  # connections, so that others find files too
+AT_ONCE = min(256, MOST_OPEN)  # requests on their way
 CONNECT = 5.0  # seconds
 KEPT_OPEN = 10.0  # seconds for which a connection waits for the next delivery
 MOST_READ = 64 * 1024  # bytes of an answer; the connection of a longer one is closed

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from apps.eventlog.events import Place
 from apps.eventlog.log import places
+from apps.eventlog.relay.webhooks.models import Endpoint
 
 Written = list[list[int | str]]
 
@@ -22,6 +23,15 @@ def begun(place: Place) -> list[Place]:
     """A trail that ends at a place, made of some earlier events of the log."""
     earlier = places.earlier_places(place.position)
     return [each for each in (place, *reversed(earlier)) if each.event_id is not None]
+
+
+def extend(endpoint: Endpoint) -> bool:
+    """Add the place of an endpoint to its trail; False if it is there already."""
+    place = endpoint.place
+    if place.event_id is None or endpoint.trail[:1] == written([place]):
+        return False
+    endpoint.trail = written(places.thinned(read(endpoint.trail), place))
+    return True
 
 
 def last_shared(trail: list[Place]) -> Place:

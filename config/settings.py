@@ -251,7 +251,7 @@ DATABASE_ROUTERS = ["config.routers.ServiceRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # How many characters a new password has at least.
-PASSWORD_LENGTH = max(8, env.int("PASSWORD_LENGTH", default=12))
+PASSWORD_LENGTH = max(8, env.int("PASSWORD_LENGTH", default=8))
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
     for name, options in (

@@ -5,28 +5,33 @@ HOST ?= 127.0.0.1
 DATA_DIR ?= var
 DB ?= sqlite
 DEMO ?= 1
+# The logins of the demo are known to everybody, so they are there only if nobody else can reach the server.
+DEMO_LOGIN ?= $(if $(filter 127.0.0.1 localhost ::1,$(HOST)),1,0)
 PYTHON ?= python3
 KILLS ?= 104
 DRILL_SECONDS ?= 120
 BIN := .venv/bin
-export DATA_DIR
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
+export DATA_DIR DEMO_LOGIN
 
-.PHONY: run test nightly soak drill check schemas bench-api bench-log bench-personal bench-replay bench-replay-load bench-stream bench-seals bench-admin screenshots help clean
+.PHONY: run test nightly soak drill check schemas requirements bench-api bench-log bench-personal bench-relay bench-replay bench-replay-load bench-stream bench-seals bench-admin bench-workers screenshots help clean
 
 help:
-	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, DATA_DIR=, DB=postgres, DEMO=0)"
+	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, HOST=, DATA_DIR=, DB=postgres, DEMO=0, DEMO_LOGIN=1)"
 	@echo "make test    the whole suite, on SQLite and on PostgreSQL"
 	@echo "make nightly the long forms of its loops, on both"
 	@echo "make drill   hosts of one's own, cut off, stopped, killed, and a failover: two minutes, as root (DRILL_SECONDS=, SEED=)"
 	@echo "make soak    200 kills under load, and the loops of faults, on both: about ten minutes (KILLS=, SEED=)"
 	@echo "make check   style, types, import rules, migrations and event schemas; runs all, then says which failed"
 	@echo "make schemas lock the schemas of new events, and of new versions, in each events.lock.json"
-	@echo "make bench-api, bench-log, bench-personal, bench-replay, bench-replay-load, bench-stream, bench-seals, bench-admin; make screenshots"
+	@echo "make bench-api, bench-log, bench-personal, bench-relay, bench-replay, bench-replay-load, bench-stream, bench-seals, bench-admin, bench-workers; make screenshots"
 	@echo "             the tables of benchmarks/, the pictures of the README"
+	@echo "make requirements   pin what the requirements*.in name, with hashes (UPGRADE=--upgrade: the newest of what they need)"
 	@echo "make clean   remove the virtual environment and the caches; data stays"
 
 run: .venv/run .env
-	@mkdir -p "$(DATA_DIR)"
+	@chmod go= .env 2>/dev/null || true
+	@umask 077; mkdir -p "$(DATA_DIR)"
 	@if [ "$(DB)" = postgres ]; then \
 		test -e .venv/dev || $(MAKE) --no-print-directory .venv/dev; \
 		urls="$$($(BIN)/python tools/postgres.py start "$(DATA_DIR)/postgres")" || exit 1; eval "$$urls"; \
@@ -71,8 +76,17 @@ check: .venv/dev .env
 schemas: .venv/run .env
 	$(BIN)/python manage.py lock_schemas
 
+# One file for each purpose, complete in itself. For every Python from 3.11 on and every system, whoever runs this.
+requirements:
+	@test -x $(BIN)/uv || $(MAKE) --no-print-directory .venv/bin/python
+	@test -x $(BIN)/uv || $(PIP) "$$(grep -o '^uv==[0-9.]*' requirements-dev.in)"
+	@for each in requirements requirements-dev benchmarks/requirements; do \
+		UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+			--generate-hashes --no-emit-index-url --no-emit-find-links $(UPGRADE) $$each.in -o $$each.txt || exit 1; \
+	done
+
 .env:
-	@$(PYTHON) -c 'import base64, secrets; print("DEBUG=on\nSECRET_KEY=" + secrets.token_urlsafe(50) \
+	@umask 077; $(PYTHON) -c 'import base64, secrets; print("DEBUG=on\nSECRET_KEY=" + secrets.token_urlsafe(50) \
 		+ "\nKEY_ENCRYPTION_KEY=" + base64.b64encode(secrets.token_bytes(32)).decode())' > .env
 
 .venv/bin/python:
@@ -80,11 +94,11 @@ schemas: .venv/run .env
 	$(PYTHON) -m venv .venv
 
 .venv/run: requirements.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) --require-hashes -r requirements.txt
 	@touch $@
 
 .venv/dev: requirements-dev.txt .venv/run
-	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(PIP) --require-hashes -r requirements-dev.txt
 	@touch $@
 
 # What each runs, in benchmarks/; those that have rivals need more packages.
@@ -92,12 +106,14 @@ bench-admin: module = admin.pages
 bench-api: module = api.rates
 bench-log: module = log.rates
 bench-personal: module = personal.encryption
+bench-relay: module = relay.throughput
 bench-replay: module = replay.rebuild
 bench-replay-load: module = replay.under_load
 bench-seals: module = seals.sealing
+bench-workers: module = workers.sharing
 bench-api bench-log bench-replay bench-stream: .venv/bench
 
-bench-admin bench-api bench-log bench-personal bench-replay bench-replay-load bench-seals: .venv/dev
+bench-admin bench-api bench-log bench-personal bench-relay bench-replay bench-replay-load bench-seals bench-workers: .venv/dev
 	$(BIN)/python -m benchmarks.$(module) --db=sqlite $(ARGS)
 	$(BIN)/python -m benchmarks.$(module) --db=postgres $(ARGS)
 
@@ -106,7 +122,7 @@ bench-stream:
 	$(BIN)/python -m benchmarks.stream.throughput
 
 .venv/bench: benchmarks/requirements.txt .venv/dev
-	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	$(PIP) --require-hashes -r benchmarks/requirements.txt
 	@touch $@
 
 screenshots: .venv/dev .env

@@ -96,14 +96,16 @@ def fill(number: int) -> None:
 
 
 def mark_as_seen(number: int) -> None:
-    """Set the checkpoints as if projectors and reactors had taken `number` events."""
+    """Set the checkpoints as if projectors, reactors and processes had taken `number` events."""
     from apps.eventlog.delivery import checkpoints
+    from apps.eventlog.processes import Process
     from apps.eventlog.projectors import services
     from apps.eventlog.reactors import Reactor
 
     for service in services():
         checkpoints.enter(service)
         checkpoints.checkpoint_model(service).objects.update(position=number)
-    for kind in Reactor.registry.values():
+    kinds: list[Any] = [*Reactor.registry.values(), *Process.registry.values()]
+    for kind in kinds:
         rows = checkpoints.checkpoint_model(kind.service).objects
         rows.update_or_create(name=kind.name, defaults={"position": number})

@@ -24,7 +24,7 @@ UVICORN += ("--no-proxy-headers", "--no-server-header", "--log-level", "warning"
 def deployment(engine: str) -> Iterator[None]:
     """The environment of a deployment, migrated, with Django set up in this process."""
     directory = Path(tempfile.mkdtemp(prefix="headrace-bench-"))
-    os.environ |= {"DJANGO_SETTINGS_MODULE": "config.settings", "SECRET_KEY": "bench", "DATA_DIR": str(directory)}
+    os.environ |= {"DJANGO_SETTINGS_MODULE": "config.settings", "SECRET_KEY": "bench" * 12, "DATA_DIR": str(directory)}
     os.environ |= {"ALLOWED_HOSTS": "*", "DEBUG": "off", "SECURE_COOKIES": "off"}
     server = postgres.Server(directory / "postgres")
     os.environ["EVENTSTREAM_DATABASE_URL"] = f"sqlite:///{directory}/eventstream.sqlite3"

@@ -15,6 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 LINE = re.compile(r"(?:export\s+)?(\w+)\s*=\s*(.*)", re.DOTALL)
 ON, OFF = ("true", "on", "ok", "y", "yes", "1"), ("false", "off", "n", "no", "0")
 SWITCH = dict.fromkeys(ON, True) | dict.fromkeys(OFF, False)
+SECRET_LENGTH, SECRET_VARIETY = 50, 5  # characters and different ones, as in Django's own check
+SAMPLE = re.compile(r"insecure|change.?me|change.?this|replace.?me|your.?(own.?)?secret|secret.?key", re.IGNORECASE)
 UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 LONGEST = 365_000 * UNITS["d"]  # seconds; an instant that lies so far ahead can still be written
 DURATION = re.compile(r"([0-9]{1,12})([dhms])", re.ASCII)
@@ -107,6 +109,11 @@ class Environment(environ.Env):  # type: ignore[misc]
                 if not (match := LINE.fullmatch(line)):
                     raise ImproperlyConfigured(f"{env_file}, line {number}: not NAME=value")
                 os.environ.setdefault(match[1], _unquoted(match[2]))
+
+
+def is_weak(secret: str) -> bool:
+    """May somebody guess this key: is it short, of few different characters, or copied from a sample?"""
+    return len(secret) < SECRET_LENGTH or len(set(secret)) < SECRET_VARIETY or SAMPLE.search(secret) is not None
 
 
 def _unquoted(value: str) -> str:

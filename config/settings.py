@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from django.core.exceptions import ImproperlyConfigured
 
-from config.environment import Environment
+from config.environment import Environment, is_weak
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -26,7 +26,14 @@ OWN_DATABASES = (*SERVICES, PROCESSES, EVENTLOG, KEYS)  # apps with a database a
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY")
+if not DEBUG and is_weak(SECRET_KEY):
+    raise ImproperlyConfigured(
+        "SECRET_KEY is weak or a sample: it takes 50 characters by chance, as from "
+        "`python -c 'import secrets; print(secrets.token_urlsafe(50))'`"
+    )
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
+# Logins that everybody knows, for a first look.
+DEMO_LOGIN = DEBUG and env.bool("DEMO_LOGIN", default=True)
 DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
 
 # The key-encryption key (32 bytes in base64) wraps the data keys of personal fields. Without it, a key is derived from
@@ -41,6 +48,14 @@ def key_encryption_key(text: str, name: str = "KEY_ENCRYPTION_KEY") -> bytes:
     if len(key) != 32:
         raise ImproperlyConfigured(f"{name}: a key is 32 bytes in base64; `openssl rand -base64 32` makes one")
     return key
+
+
+def seconds(text: str, name: str) -> float:
+    """The seconds of a duration such as 2s, 30m, 12h or 14d."""
+    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smhd])", text)
+    if match is None:
+        raise ImproperlyConfigured(f"{name}: a duration is a number and a unit, such as 2s, 30m, 12h or 14d")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
 
 
 DERIVED_KEY = hashlib.sha256(b"headrace key-encryption key" + SECRET_KEY.encode()).digest()
@@ -80,8 +95,19 @@ WEB_THREADS = env.int("WEB_THREADS", default=4)
 COMMAND_THREADS = env.int("COMMAND_THREADS", default=4)
 PASSWORD_THREADS = env.int("PASSWORD_THREADS", default=1)
 WEB_QUEUE = env.int("WEB_QUEUE", default=100)  # requests that may wait for the threads of one pool
+# May webhooks go to this machine, to private networks, and by http?
+WEBHOOKS_PRIVATE = env.bool("WEBHOOKS_PRIVATE", default=False)
+WEBHOOKS_TIMEOUT = max(0.1, env.float("WEBHOOKS_TIMEOUT", default=15))  # seconds for which an endpoint may take
+# When an event that an endpoint has not taken is sent again, after the first attempt; after the last it is set aside.
+WEBHOOKS_RETRIES = sorted(
+    seconds(text, "WEBHOOKS_RETRIES")
+    for text in env.list("WEBHOOKS_RETRIES", default=["5s", "1m", "5m", "30m", "2h", "6h", "14h", "28h", "48h", "72h"])
+)
 # Kills the process at a named point of a command; for crash tests only.
 FAILPOINT = env.str("FAILPOINT", default="")
+
+# The folder of pg_dump and pg_restore, for backups; without it, the usual places are searched.
+POSTGRES_BIN = env.str("POSTGRES_BIN", default="")
 
 # Signs the seals over the log, and checks them; base64, from `manage.py seal_events --new-key`.
 SEAL_SIGNING_KEY = env.str("SEAL_SIGNING_KEY", default="")
@@ -103,6 +129,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     f"apps.{EVENTLOG}",
     f"apps.{EVENTLOG}.encryption",
+    f"apps.{EVENTLOG}.relay.webhooks",
     *(f"apps.{service}" for service in SERVICES),
     f"apps.{PROCESSES}",
 ]
@@ -150,7 +177,12 @@ def suffixed(name: str) -> str:
 
 # Web and workers give up a statement that hangs. What an operator runs (a replay, an import, a migration) may take
 # long.
-SERVES = Path(sys.argv[0]).name != "manage.py" or sys.argv[1:2] in (["runserver"], ["run_projectors"])
+SERVING = (["runserver"], ["run_projectors"], ["relay_events"])
+SERVES = Path(sys.argv[0]).name != "manage.py" or sys.argv[1:2] in SERVING
+# Somebody at a shell may hold an append open, so only a command of its own may.
+TAKES_LONG = not SERVES and sys.argv[1:2] not in ([], ["shell"])
+# By which `log_status` and PostgreSQL name a process of Headrace.
+PROGRAM = f"headrace {sys.argv[1]}" if Path(sys.argv[0]).name == "manage.py" and sys.argv[1:] else "headrace"
 
 
 def postgresql_options(given: dict[str, object], *, kept: bool, hosts: int) -> dict[str, object]:
@@ -164,6 +196,7 @@ def postgresql_options(given: dict[str, object], *, kept: bool, hosts: int) -> d
     server += "" if kept else " -c synchronous_commit=off"
     return {
         "connect_timeout": 5 if hosts == 1 else 2,  # for each host; a command may have to connect to several databases
+        "fallback_application_name": PROGRAM,
         "tcp_user_timeout": 5000,
         "keepalives": 1,
         "keepalives_idle": 5,
@@ -198,7 +231,7 @@ def database(alias: str) -> dict[str, object]:
     else:
         file = DATA_DIR / f"{alias}.sqlite3"
     file = file.with_stem(suffixed(file.stem))
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     care = "synchronous=FULL; PRAGMA secure_delete=ON" if kept else "synchronous=NORMAL; PRAGMA secure_delete=FAST"
     return {
         "ENGINE": "apps.eventlog.database.sqlite",
@@ -217,13 +250,15 @@ DATABASES = {alias: database(alias) for alias in ("default", KEYS, *SERVICES, PR
 DATABASE_ROUTERS = ["config.routers.ServiceRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# How many characters a new password has at least.
+PASSWORD_LENGTH = max(8, env.int("PASSWORD_LENGTH", default=8))
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
+    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
+    for name, options in (
+        ("UserAttributeSimilarityValidator", {}),
+        ("MinimumLengthValidator", {"min_length": PASSWORD_LENGTH}),
+        ("CommonPasswordValidator", {}),
+        ("NumericPasswordValidator", {}),
     )
 ] + [{"NAME": "apps.users.write.credentials.PasswordRule"}]
 AUTHENTICATION_BACKENDS = ["apps.users.write.logins.PageBackend"]
@@ -241,8 +276,8 @@ NUM_PROXIES = env.int(
 # larger than `login_address`, so that no single address can lock an account out.
 RATES = {
     "login": "10/minute",
-    "login_account": "200/hour",
-    "login_address": "100/hour",
+    "login_account": "100/hour",
+    "login_address": "90/hour",
     "registration": "20/hour",
     "change_email": "10/hour",
 }
@@ -275,7 +310,8 @@ REST_FRAMEWORK = {
     "URL_FORMAT_OVERRIDE": None,
     "NUM_PROXIES": NUM_PROXIES,
 }
-REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(hours=10)}
+LOGIN_LASTS = timedelta(hours=10)  # a token and a session; then the person logs in again
+REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": LOGIN_LASTS}
 FORCE_SCRIPT_NAME = env.str("SCRIPT_NAME", default="") or None  # the path under which a proxy serves the whole site
 SPECTACULAR_SETTINGS = {
     "TITLE": "Headrace",
@@ -321,8 +357,15 @@ LOGGING = {
 }
 
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"  # if the page of the login was asked to lead to another site
 SECURE_CONTENT_TYPE_NOSNIFF = True
+SESSION_COOKIE_AGE = int(LOGIN_LASTS.total_seconds())
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", default=not DEBUG)
+# Browsers take a cookie named so from this host alone and by TLS alone, so no neighbour in the domain can plant one.
+# That takes the path `/`. Below a path, what lies beside it must not get the cookies, so there the path is named.
+COOKIES = "__Host-" if SESSION_COOKIE_SECURE and not FORCE_SCRIPT_NAME else ""
+SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{COOKIES}sessionid", f"{COOKIES}csrftoken"
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = FORCE_SCRIPT_NAME or "/"
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=False)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if NUM_PROXIES else None
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0)

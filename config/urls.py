@@ -3,15 +3,15 @@
 from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from apps.eventlog.api.schema_view import DocsView, SchemaView
 from apps.eventlog.read.pages import demo_login, live
 
 urlpatterns = [
     path("", live, name="home"),
     path("demo-login/", demo_login, name="demo-login"),
     path("admin/", admin.site.urls),
-    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("api/schema/", SchemaView.as_view(), name="schema"),
+    path("api/docs/", DocsView.as_view(url_name="schema"), name="docs"),
     *(path("api/", include(f"apps.{service}.urls")) for service in (settings.EVENTLOG, *settings.SERVICES)),
 ]

@@ -91,7 +91,7 @@ def lives() -> list[tuple[type[User] | type[Order], UUID, list[Command]]]:
 def send(commands: list[Command]) -> None:
     for command in commands:
         if isinstance(command, RegisterUser) and command.user_id == user_id(0):
-            with logins.opening(command.user_id, PASSWORD if settings.DEBUG else None):
+            with logins.opening(command.user_id, PASSWORD if settings.DEMO_LOGIN else None):
                 dispatch(command)
         else:
             dispatch(command)
@@ -113,7 +113,7 @@ def main() -> None:
             advance(1)
     dispatch(DeactivateUser(last, "moved away"))
     print(f"Demo data: {len(NAMES)} users, {len(todo) - len(NAMES)} orders")
-    if settings.DEBUG:
+    if settings.DEMO_LOGIN:
         print(f"Customer login: {email(0)} / {PASSWORD}")
 
 

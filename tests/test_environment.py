@@ -1,7 +1,9 @@
 """Settings are taken as they are written, and an error names the variable and never its value."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -84,6 +86,31 @@ def test_a_password_of_a_url_may_be_anything(monkeypatch: pytest.MonkeyPatch) ->
         assert (found["NAME"], found["OPTIONS"]) == ("shop", {"sslmode": "require"})
 
 
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [
+        ("14d", timedelta(days=14)),
+        (" 12H ", timedelta(hours=12)),
+        ("30m", timedelta(minutes=30)),
+        ("2s", timedelta(seconds=2)),
+        ("0s", timedelta(0)),
+        ("off", None),
+    ],
+)
+def test_a_time_is_a_number_with_its_unit_or_off(monkeypatch: pytest.MonkeyPatch, text: str, means: Any) -> None:
+    monkeypatch.setenv("TIME", text)
+    assert Environment().duration("TIME", "1d") == means
+    monkeypatch.delenv("TIME")
+    assert Environment().duration("TIME", "1d") == timedelta(days=1)
+
+
+@pytest.mark.parametrize("text", ["14", "d", "-1d", "1.5h", "1w", "1d2h", "٣d", "365001d", "999999999999s", "on"])
+def test_any_other_time_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("TIME", text)
+    with pytest.raises(ImproperlyConfigured, match="TIME is a time as in 14d"):
+        Environment().duration("TIME", "1d")
+
+
 SECRET = "hunter2"
 MALFORMED = {
     **dict.fromkeys(("NUM_PROXIES", "SQLITE_TIMEOUT", "IDEMPOTENCY_HOURS"), f"{SECRET}.5"),
@@ -93,6 +120,7 @@ MALFORMED = {
     "KEY_ENCRYPTION_KEY": f"${SECRET}",
     "PREVIOUS_KEY_ENCRYPTION_KEYS": f"{SECRET}, {SECRET}",
     "PROJECTIONS": SECRET,
+    "PAYMENT_DEADLINE": SECRET,
     "USERS_DATABASE_URL": f"postgres://app:{SECRET}/x@db/users",
     "ORDERS_DATABASE_URL": f"oracle://app:{SECRET}@db/orders",
     "EVENTLOG_DATABASE_URL": f"postgres://app:{SECRET}@db",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from config.environment import is_weak
+
 ROOT = Path(__file__).resolve().parent.parent
+STRONG = "only-for-this-check-" * 4
 CLEAN = {name: value for name, value in os.environ.items() if not name.endswith("_DATABASE_URL")}
 
 
@@ -38,12 +42,40 @@ def test_without_a_secret_key_nothing_starts(tmp_path: Path) -> None:
     assert "SECRET_KEY" in check(tmp_path).stderr
 
 
+WEAK = {
+    "short": "Zt7-q9Kw",
+    "one character short": (STRONG * 2)[:49],
+    "few characters": "abcd" * 20,
+    "one character": "x" * 60,
+    "Django's own": "django-insecure-" + STRONG,
+    "a sample": "change-me-" + STRONG,
+    "another": STRONG + "your_secret_key",
+}
+
+
+def test_a_weak_or_sample_key_is_refused_unless_debug_is_on(tmp_path: Path) -> None:
+    for name, key in WEAK.items():
+        (folder := tmp_path / name).mkdir()
+        refused = check(folder, SECRET_KEY=key)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), (name, refused.stderr)
+        assert "SECRET_KEY is weak" in refused.stderr
+        assert key not in refused.stderr
+        assert is_weak(key)
+    (folder := tmp_path / "debug").mkdir()
+    assert check(folder, SECRET_KEY="x", DEBUG="on").returncode == 0
+
+
+def test_what_chance_makes_is_strong() -> None:
+    for make in (secrets.token_urlsafe, secrets.token_hex):
+        assert not any(is_weak(make(50)) for _ in range(200))
+
+
 def test_an_unknown_way_of_projecting_is_refused(tmp_path: Path) -> None:
-    assert "PROJECTIONS is inline or worker" in check(tmp_path, SECRET_KEY="x" * 60, PROJECTIONS="later").stderr
+    assert "PROJECTIONS is inline or worker" in check(tmp_path, SECRET_KEY=STRONG, PROJECTIONS="later").stderr
 
 
 def test_production_settings_pass_djangos_deployment_check(tmp_path: Path) -> None:
-    secure = {"SECRET_KEY": "only-for-this-check-" * 4, "ALLOWED_HOSTS": "shop.example", "SECURE_SSL_REDIRECT": "on"}
+    secure = {"SECRET_KEY": STRONG, "ALLOWED_HOSTS": "shop.example", "SECURE_SSL_REDIRECT": "on"}
     result = check(tmp_path, "--deploy", "--fail-level", "WARNING", SECURE_HSTS_SECONDS="3600", **secure)
     assert result.returncode == 0, result.stderr
 
@@ -54,14 +86,14 @@ def test_a_proxy_is_believed_that_it_was_asked_by_tls_where_there_is_one(
 ) -> None:
     ask = "Client(headers={'X-Forwarded-Proto': 'https'}).get('/livez').wsgi_request.is_secure()"
     script = f"from django.test import Client; print({ask})"
-    result = manage(tmp_path, "shell", "-v0", "-c", script, SECRET_KEY="x" * 60, NUM_PROXIES=proxies)
+    result = manage(tmp_path, "shell", "-v0", "-c", script, SECRET_KEY=STRONG, NUM_PROXIES=proxies)
     assert result.stdout.strip() == secure, result.stderr
 
 
 @pytest.mark.parametrize("entry", ["", "config.asgi", "config.wsgi"])
 def test_once_it_is_up_garbage_is_collected_and_the_start_is_left_alone(tmp_path: Path, entry: str) -> None:
     look = f"import gc{entry and f', {entry}'}; print(gc.isenabled(), gc.get_freeze_count() > 0)"
-    result = manage(tmp_path, "shell", "-v0", "-c", look, SECRET_KEY="x" * 60)
+    result = manage(tmp_path, "shell", "-v0", "-c", look, SECRET_KEY=STRONG)
     assert result.stdout.strip() == "True True", result.stderr
 
 
@@ -72,7 +104,7 @@ def options(tmp_path: Path, query: str = "", host: str = "db.example", command: 
     """The options with which a process of this command reaches PostgreSQL."""
     code = f"import sys; sys.argv = ['manage.py', '{command}']; {LOOK}"
     url = f"postgres://headrace@{host}/orders{query}"
-    arguments = {"SECRET_KEY": "x" * 60, "ORDERS_DATABASE_URL": url, "DATA_DIR": str(tmp_path / "var")}
+    arguments = {"SECRET_KEY": STRONG, "ORDERS_DATABASE_URL": url, "DATA_DIR": str(tmp_path / "var")}
     environment = {"DJANGO_SETTINGS_MODULE": "config.settings", "PATH": os.environ["PATH"]} | arguments
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60

@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import importlib.util
 import os
+import secrets
 import shutil
 import signal
 import stat
@@ -27,7 +28,16 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 ROOT = Path(__file__).resolve().parents[1]
-SETTINGS = "unix_socket_directories = '{directory}'\nlisten_addresses = ''\nmax_connections = 200\n"
+# `terse`: without the DETAIL of an error, which quotes whole rows, in the server's own log.
+SETTINGS = "\n".join(
+    [
+        "unix_socket_directories = '{directory}'",
+        "listen_addresses = ''",
+        "max_connections = 200",
+        "log_error_verbosity = terse",
+        "",
+    ]
+)
 
 
 def binaries() -> Path:
@@ -168,7 +178,7 @@ def aliases() -> tuple[str, ...]:
     """
     code = "from config.settings import DATABASES; print(*DATABASES)"
     with tempfile.TemporaryDirectory() as empty:  # the settings make the directory of their databases
-        environment = os.environ | {"SECRET_KEY": "for no data", "DATA_DIR": empty}
+        environment = os.environ | {"SECRET_KEY": secrets.token_urlsafe(50), "DATA_DIR": empty}
         command = [sys.executable, "-c", code]
         names = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
     return tuple(names.split())

@@ -13,14 +13,19 @@ from apps.eventlog.database import statements
 from apps.eventlog.delivery import projecting, reacting
 from apps.eventlog.encryption import data_keys
 from apps.eventlog.models import Erasure
+from apps.eventlog.privacy import traces
+from apps.eventlog.replay.leftovers import drop_leftovers
 
 
 def carry_out(subject: UUID, position: int) -> None:
     """Destroy the data key of a person. `position` is that of the event that erases them. Safe to repeat.
 
-    Raises IntegrityError if the event there is not of that person's stream and names them in no field.
+    What jobs and killed rebuilds have left about the person goes too. Raises IntegrityError if the event there is not
+    of that person's stream and names them in no field.
     """
     data_keys.destroy(subject)
+    traces.clear(subject)
+    drop_leftovers()
     if connections[store.ALIAS].vendor == "postgresql":
         statements.run(store.ALIAS, "SELECT eventlog_erase(%s, %s)", [subject, position])
     else:

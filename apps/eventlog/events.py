@@ -11,6 +11,7 @@ import msgspec
 
 from apps.eventlog import upcasting
 from apps.eventlog.commands import SYSTEM
+from apps.eventlog.errors.texts import Impersonal, without_values
 from apps.eventlog.registry import Registry
 
 Payload = dict[str, Any]
@@ -33,7 +34,7 @@ _decoders: dict[type, Callable[[bytes | msgspec.Raw], Any]] = {}
 _uuid = msgspec.json.Decoder(UUID).decode
 
 
-class UnknownEvent(Exception):
+class UnknownEvent(Impersonal):
     """This code cannot read an event of the log: an unknown type, a newer version, or a payload that does not fit."""
 
 
@@ -198,8 +199,8 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
             data = upcasting.upcast(self.type, self.schema_version, known.schema_version, self.data)
             return known.from_payload(data)
         except Exception as error:  # an upcaster may raise anything
-            why = f"{type(error).__name__}: {error}"
-            raise UnknownEvent(f"{self.type} at position {self.position} does not fit its class: {why}") from error
+            why = f"{self.type} at position {self.position} does not fit its class: {without_values(error)}"
+            raise UnknownEvent(why) from error
 
     def document(self, customer: UUID | None = None) -> Payload:
         """The event as the feed, histories and the stream show it.

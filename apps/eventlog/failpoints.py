@@ -8,6 +8,9 @@ The points are:
     fired      timers have fired, and what followed is written and not committed yet
     sent       a command of a process has taken effect, and that is not noted yet
     switching  a rebuild has filled its tables and not switched to them yet
+    copied     a backup has copied a database, and others are left
+    restored   a restore has replaced a database, and others are left
+    repairing  a restore has replaced all databases and not repaired anything yet
 """
 
 import os

@@ -143,6 +143,23 @@ class Job(models.Model):
         return f"{self.kind} of {self.projector}"
 
 
+class Relay(models.Model):
+    """What a relay has last said of itself. Its place is where the events go; nothing depends on this row."""
+
+    target = models.CharField(max_length=400, primary_key=True)
+    only = models.JSONField()  # which events it sends, by condition
+    position = models.BigIntegerField(default=0)
+    event_id = models.UUIDField(null=True)
+    beat_at = models.DateTimeField()
+    error = models.TextField(default="")  # what keeps it from going on
+
+    class Meta:
+        ordering = ["target"]
+
+    def __str__(self) -> str:
+        return self.target
+
+
 class Seal(models.Model):
     """The content of a batch of events when it was sealed. Append-only; each seal continues the one before."""
 

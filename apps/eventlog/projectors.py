@@ -124,6 +124,11 @@ def of_service(service: str) -> list[type[Projector]]:
     return [projector for projector in Projector.registry.values() if projector.service == service]
 
 
+def categories() -> set[str]:
+    """Every category that a projector follows."""
+    return {category for projector in Projector.registry.values() for category in projector.categories}
+
+
 def services() -> list[str]:
     """The services that have projectors, by name."""
     return sorted({projector.service for projector in Projector.registry.values()})

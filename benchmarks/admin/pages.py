@@ -111,7 +111,7 @@ def serve(events: int) -> None:
 def child(events: int, directory: Path, urls: dict[str, str]) -> subprocess.Popen[str]:
     directory.mkdir()
     environment = os.environ | urls | {"DATA_DIR": str(directory), "DJANGO_SETTINGS_MODULE": "config.settings"}
-    environment |= {"SECRET_KEY": "bench", "ALLOWED_HOSTS": "*", "DEBUG": "off", "SECURE_COOKIES": "off"}
+    environment |= {"SECRET_KEY": "bench" * 12, "ALLOWED_HOSTS": "*", "DEBUG": "off", "SECURE_COOKIES": "off"}
     command = [sys.executable, "-m", "benchmarks.admin.pages", "--serve", str(events)]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -23,10 +23,12 @@ from rest_framework.authtoken.models import Token
 
 from apps.eventlog.api.pagination import KeysetPagination, ordering_of
 from apps.eventlog.models import StoredEvent
+from apps.eventlog.processes import Process
 from apps.eventlog.projectors import of_service
 from apps.eventlog.reactors import Reactor
 from apps.orders.models import Checkpoint as OrdersCheckpoint
 from apps.orders.models import Customer, Order, OrderSummary, SummarizedOrder
+from apps.processes.models import Checkpoint as ProcessesCheckpoint
 from apps.users.models import Checkpoint as UsersCheckpoint
 from benchmarks.api.rivals import models as rivals
 
@@ -154,6 +156,7 @@ def _lift_guards() -> list[str]:
 def _settle(head: int, guards: list[str]) -> None:
     """Restore the guards, move checkpoints and sequences to the head, and let the planners gather statistics."""
     models: dict[str, Any] = {"orders": OrdersCheckpoint, "users": UsersCheckpoint}
+    ProcessesCheckpoint.objects.bulk_create(ProcessesCheckpoint(name=name, position=head) for name in Process.registry)
     for service, model in models.items():
         reactors = [kind for kind in Reactor.registry.values() if kind.service == service]
         names = [*(kind.name for kind in of_service(service)), *(kind.name for kind in reactors)]

@@ -22,7 +22,7 @@ class Headrace:
     table = "eventlog_event"
 
     def __init__(self, url: str) -> None:
-        os.environ |= {"DJANGO_SETTINGS_MODULE": "config.settings", "SECRET_KEY": "bench", "DEBUG": "off"}
+        os.environ |= {"DJANGO_SETTINGS_MODULE": "config.settings", "SECRET_KEY": "bench" * 12, "DEBUG": "off"}
         os.environ |= {"EVENTLOG_DATABASE_URL": url, "PROJECTIONS": "worker"}
         import django
 

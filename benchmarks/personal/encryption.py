@@ -116,7 +116,7 @@ def deployments(directory: Path, server: postgres.Server | None) -> dict[str, di
     found = {}
     for kind in ("plain", "personal"):
         urls = postgres.databases(server.start(), prefix=kind) if server else {}
-        settings = {"DJANGO_SETTINGS_MODULE": "config.settings", "SECRET_KEY": "bench", "DEBUG": "off"}
+        settings = {"DJANGO_SETTINGS_MODULE": "config.settings", "SECRET_KEY": "bench" * 12, "DEBUG": "off"}
         found[kind] = os.environ | settings | {"DATA_DIR": str(directory / kind)} | urls
     return found
 

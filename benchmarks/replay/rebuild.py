@@ -65,7 +65,7 @@ def report(engine: str, events: int, found: dict[str, dict[str, float]]) -> None
 def run(number: int, rounds: int, db: str) -> None:
     """Print the table of one size. Django is set up once in a process, so each size has its own process."""
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as directory:
-        os.environ |= {"DJANGO_SETTINGS_MODULE": "config.settings", "SECRET_KEY": "bench", "DEBUG": "off"}
+        os.environ |= {"DJANGO_SETTINGS_MODULE": "config.settings", "SECRET_KEY": "bench" * 12, "DEBUG": "off"}
         os.environ["DATA_DIR"] = directory
         server = postgres.Server(Path(directory, "postgres"))
         if db == "postgres":

@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--db", choices=["sqlite", "postgres"], default="sqlite")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as directory:
-        os.environ |= {"DJANGO_SETTINGS_MODULE": "config.settings", "SECRET_KEY": "bench", "DEBUG": "off"}
+        os.environ |= {"DJANGO_SETTINGS_MODULE": "config.settings", "SECRET_KEY": "bench" * 12, "DEBUG": "off"}
         os.environ["DATA_DIR"] = directory
         server = postgres.Server(Path(directory, "postgres"))
         if given.db == "postgres":

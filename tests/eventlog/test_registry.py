@@ -15,7 +15,7 @@ from apps.eventlog.projectors import Projector, RowProjector
 from apps.eventlog.reactors import Reactor
 from apps.eventlog.registry import DuplicateName, Registry
 from apps.orders.models import Order
-from tests.test_settings import manage
+from tests.test_settings import STRONG, manage
 
 pytestmark = pytest.mark.django_db(databases=[])
 
@@ -83,12 +83,12 @@ def test_two_upcasters_of_a_version_are_refused() -> None:
 
 @pytest.mark.parametrize("command", [["check"], ["run_projectors", "--once"]])
 def test_the_application_does_not_start_and_says_so_in_one_line(tmp_path: Path, command: list[str]) -> None:
-    manage(tmp_path, "check", SECRET_KEY="x" * 60)  # makes the tree
+    manage(tmp_path, "check", SECRET_KEY=STRONG)  # makes the tree
     (tmp_path / "apps").unlink()
     subprocess.run(["cp", "-r", str(Path(__file__).resolve().parents[2] / "apps"), str(tmp_path / "apps")], check=True)
     with (tmp_path / "apps/users/read/projectors.py").open("a") as source:
         source.write("\n\nclass OrderProjector(UserProjector):\n    pass\n")
-    environment = {"SECRET_KEY": "x" * 60, "DATA_DIR": str(tmp_path / "var")}
+    environment = {"SECRET_KEY": STRONG, "DATA_DIR": str(tmp_path / "var")}
     run = subprocess.run(
         [sys.executable, "manage.py", *command],
         cwd=tmp_path,

@@ -89,6 +89,15 @@ class Deployment:
         with closing(sqlite3.connect(self.directory / f"{alias}.sqlite3", isolation_level=None)) as connection:
             return connection.execute(sql).fetchall()
 
+    def execute(self, alias: str, statement: str) -> None:
+        """Run a statement in one of its databases, from outside."""
+        if engine.POSTGRES:
+            with psycopg.connect(engine.URL, dbname=f"{self.prefix}_{alias}") as connection:
+                connection.execute(statement)  # type: ignore[arg-type]
+            return
+        with closing(sqlite3.connect(self.directory / f"{alias}.sqlite3", isolation_level=None)) as connection:
+            connection.execute(statement)
+
     def urls(self) -> dict[str, str]:
         return {name: url for name, url in self.environment.items() if name.endswith("_DATABASE_URL")}
 

@@ -9,14 +9,14 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
 
-from tests.journeys.deployment import Deployment, Server
+from tests.journeys.deployment import ROOT, Deployment, Server, eventually, free_port
 from tests.support import engine
 from tools import postgres
 
@@ -112,6 +112,59 @@ def test_a_stream_tells_nothing_of_who_was_erased_meanwhile(deployment: Deployme
                     break
     assert mark not in "".join(told)
     assert "[erased]" in "".join(told)
+
+
+# CustomerProjector cannot take a new name. What Python and the database say of that quotes the name and the row.
+FAILING = """
+from config.asgi import application
+from apps.orders.models import Customer
+from apps.orders.read.projectors import CustomerProjector
+
+def renamed(self, row, event, recorded):
+    Customer.objects.filter(pk=row.pk).update(name=event.name)
+    raise ValueError(f"{event.name} of {row.name} is no name")
+
+CustomerProjector.renamed = renamed
+"""
+CHECKS = {
+    True: "ALTER TABLE orders_customer ADD CONSTRAINT plain CHECK (name NOT LIKE '%Married')",
+    False: "CREATE TRIGGER plain BEFORE UPDATE ON orders_customer WHEN NEW.name LIKE '%Married' "
+    "BEGIN SELECT RAISE(ABORT, 'not plain'); END",
+}
+
+
+@contextmanager
+def failing_server(deployment: Deployment) -> Iterator[Server]:
+    """A server in which a projection fails: in the database if that refuses the row, otherwise in Python."""
+    module = deployment.directory / "failing_asgi.py"
+    module.write_text(FAILING)
+    port = free_port()
+    arguments = ("-m", "uvicorn", "failing_asgi:application", "--app-dir", str(deployment.directory))
+    with deployment.process(*arguments, "--port", str(port), "--lifespan", "off", PYTHONPATH=str(ROOT)) as process:
+        server = Server(process, port, deployment.token)
+        eventually(server.answers)
+        yield server
+
+
+@pytest.mark.parametrize("in_database", [False, True], ids=["in Python", "in the database"])
+def test_neither_a_failing_projection_nor_an_unfinished_job_keeps_an_erased_person(
+    deployment: Deployment, in_database: bool
+) -> None:
+    if in_database:
+        deployment.execute("orders", CHECKS[engine.POSTGRES])
+    with failing_server(deployment) as server:
+        person = live(server)
+        letters = deployment.query("orders", "SELECT status, error FROM orders_deadletter ORDER BY position")
+        assert [status for status, _ in letters] == ["failed", *["waiting"] * 3]
+        assert "IntegrityError" in letters[0][1] if in_database else "ValueError: … of … is no name" in letters[0][1]
+        assert deployment.query("orders", "SELECT name FROM orders_customer") == [(f"{MARK} Quux",)]
+        deployment.manage("replay_events", "--projector", "UserProjector", check=False, FAILPOINT="switching")
+        [(left,)] = deployment.query("users", "SELECT name FROM users_user__rebuild")
+        assert MARK in left
+        assert server.client.post(f"/api/users/{person}/erase/", json={"reason": "by letter"}).status_code == 202
+        assert deployment.query("orders", "SELECT name FROM orders_customer") == [("[erased]",)]
+    settle(deployment)
+    assert found(deployment) == []
 
 
 def test_a_search_of_every_file_finds_nothing_of_an_erased_person(deployment: Deployment) -> None:

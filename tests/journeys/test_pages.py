@@ -125,6 +125,16 @@ def test_events_that_a_log_has_lost_leave_the_page(deployment: Deployment, chrom
         saved.forget()
 
 
+@pytest.mark.sqlite  # the pages are the same on both
+def test_events_leave_the_page_when_its_session_ends(deployment: Deployment, chromium: Browser) -> None:
+    with deployment.server() as server, logged_in(chromium, server) as page:
+        server.register(1)
+        expect(page.locator("#events li")).to_have_count(1)
+        assert deployment.query("default", "DELETE FROM django_session RETURNING 1")
+        expect(page.locator("#state")).to_contain_text("Log in again", timeout=20000)
+        expect(page.locator("#events li")).to_have_count(0)
+
+
 def test_the_slider_shows_a_user_as_of_any_version_or_instant(site: Server, chromium: Browser) -> None:
     user, _ = place(site, 10)
     registered = site.client.get(f"/api/users/{user}/?version=1").json()["registered_at"]

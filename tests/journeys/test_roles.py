@@ -4,14 +4,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import msgspec
 import psycopg
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
+from apps.eventlog.backup import manifest
+from apps.eventlog.backup.manifest import Manifest
 from apps.eventlog.log import roles
 from tests.journeys.deployment import ROOT, STAFF_TOKEN, Deployment, eventually
 from tests.journeys.intrusions import (
@@ -209,6 +213,77 @@ def test_a_worker_that_may_not_seal_says_so_once_and_projects(deployed: Deployme
         with deployed.process("manage.py", "seal_events", "--follow", EVENTLOG_DATABASE_URL=url("eventlog", SEALER)):
             eventually(lambda: "0 events are not sealed yet" in deployed.manage("verify_log"))
         assert log.read_text()[began:].count(said) == 1
+
+
+def test_no_role_and_no_superuser_may_leave_a_transaction_open(deployed: Deployment) -> None:
+    """Nor may a session that says nothing itself, such as psql; PostgreSQL 17 also limits one that is busy."""
+    superuser = urlsplit(engine.URL).username
+    for alias in settings.DATABASES:
+        for role in {f"{PREFIX}_{alias}", superuser, *((OWNER, SEALER) if alias == "eventlog" else ())}:
+            with psycopg.connect(url(alias, str(role))) as session:
+                assert session.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("30s",)
+                if alias == "eventlog" and session.info.server_version >= 170000:
+                    assert session.execute("SHOW transaction_timeout").fetchone() == ("30s",)
+
+
+RIGHTS = """
+SELECT relname::text, relacl::text FROM pg_class WHERE relnamespace = 'public'::regnamespace
+UNION ALL SELECT oid::regprocedure::text, proacl::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+UNION ALL SELECT 'public', nspacl::text FROM pg_namespace WHERE nspname = 'public' ORDER BY 1
+"""
+OPEN_TO_ALL = """
+SELECT proname FROM pg_proc
+WHERE pronamespace = 'public'::regnamespace AND has_function_privilege('nobody_yet', oid, 'EXECUTE')
+"""
+
+
+def test_the_roles_that_serve_back_up_and_the_owner_restores(deployed: Deployment) -> None:
+    folder, as_owner = str(deployed.directory / "kept"), {"EVENTLOG_DATABASE_URL": url("eventlog", OWNER)}
+    with psycopg.connect(engine.URL, dbname=f"{PREFIX}_eventlog", autocommit=True) as superuser:
+        rights = superuser.execute(RIGHTS).fetchall()
+        before = state(superuser)
+    deployed.manage("backup", folder)
+    assert deployed.manage("restore", folder, "--replace", check=False).count("restored") == 0
+    assert "restored" in deployed.manage("restore", folder, "--replace", "--verify", **as_owner)
+    with psycopg.connect(engine.URL, dbname=f"{PREFIX}_eventlog", autocommit=True) as superuser:
+        assert superuser.execute(RIGHTS).fetchall() == rights
+        after = state(superuser)
+        assert [before[name] for name in ("events", "seals", "erasures")] == [
+            after[name] for name in ("events", "seals", "erasures")
+        ]
+    assert refusals(APPLICATION, "eventlog", [*AT_THE_LOG[:8], *BY_THE_APPLICATION]) == []
+    with deployed.server() as server:
+        assert server.register(40).status_code == 201
+
+
+def test_on_a_server_without_these_roles_a_restore_opens_nothing_to_everybody(deployed: Deployment) -> None:
+    """It has another owner, and `print_roles` gives the rights again."""
+    folder, name = str(deployed.directory / "kept for another"), f"{PREFIX}_elsewhere"
+    deployed.manage("backup", folder)
+    document = Path(folder, "manifest.json")
+    written = msgspec.json.decode(document.read_bytes(), type=Manifest)
+    listed = [
+        msgspec.structs.replace(each, roles=[f"{role}_gone" for role in each.roles]) for each in written.databases
+    ]
+    document.unlink()
+    manifest.write(document.parent, msgspec.structs.replace(written, databases=listed).sealed())
+    with psycopg.connect(engine.URL, autocommit=True) as superuser:
+        superuser.execute("CREATE ROLE nobody_yet")
+        urls = {}
+        try:
+            for alias in settings.DATABASES:
+                superuser.execute(f"CREATE DATABASE {name}_{alias}")  # type: ignore[arg-type]
+                parts = urlsplit(engine.URL)
+                urls[f"{alias.upper()}_DATABASE_URL"] = urlunsplit(parts._replace(path=f"/{name}_{alias}"))
+            printed = deployed.manage("restore", folder, "--verify", **urls)
+            [told] = [line for line in printed.splitlines() if f"in {name}_eventlog are gone: run print_roles" in line]
+            assert {f"{APPLICATION}_gone", f"{SEALER}_gone"} <= set(told.replace(",", "").split())
+            with psycopg.connect(urls["EVENTLOG_DATABASE_URL"]) as session:
+                assert session.execute(OPEN_TO_ALL).fetchall() == []
+        finally:
+            for alias in settings.DATABASES:
+                superuser.execute(f"DROP DATABASE IF EXISTS {name}_{alias} WITH (FORCE)")  # type: ignore[arg-type]
+            superuser.execute("DROP ROLE nobody_yet")
 
 
 HOLDING = """

@@ -4,7 +4,9 @@ import json
 import signal
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from typing import Any
@@ -165,6 +167,19 @@ def test_a_customer_has_a_limited_number_of_streams(deployment: Deployment) -> N
         assert server.client.get("/api/events/stream/", headers=headers).status_code == 429
         streams.close()
         eventually(lambda: _opens(server, headers))
+
+
+def test_streams_that_are_opened_at_once_share_the_limit(deployment: Deployment) -> None:
+    with deployment.server(STREAMS_PER_CUSTOMER="3") as server, ExitStack() as streams:
+        _, headers = as_customer(server, 1)
+
+        def open_one(_: int) -> int:
+            response = server.client.stream("GET", "/api/events/stream/", headers=headers)
+            return streams.enter_context(response).status_code
+
+        with ThreadPoolExecutor(12) as threads:
+            statuses = Counter(threads.map(open_one, range(12)))
+        assert statuses == {200: 3, 429: 9}
 
 
 def _opens(server: Server, headers: dict[str, str]) -> bool:

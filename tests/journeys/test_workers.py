@@ -1,9 +1,11 @@
 """Several workers on the same projectors, stopped and continued at the worst moments: nothing is applied twice."""
 
 import random
+import re
 import signal
 import subprocess
 import time
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -45,14 +47,25 @@ def is_stopped(process: subprocess.Popen[bytes]) -> bool:
     return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-def all_is_projected(deployment: Deployment) -> bool:
-    """Has each projector come to the last event of each category that it follows?"""
-    heads = dict(deployment.query("eventlog", "SELECT category, max(position) FROM eventlog_event GROUP BY category"))
+def heads(deployment: Deployment) -> dict[str, int]:
+    """The position of the last event that each projector follows."""
+    last = dict(deployment.query("eventlog", "SELECT category, max(position) FROM eventlog_event GROUP BY category"))
+    followed = Projector.registry.values()
+    return {kind.name: max(last.get(category, 0) for category in kind.categories) for kind in followed}
+
+
+def positions(deployment: Deployment) -> dict[str, int]:
+    """How far each projector is."""
     reached: dict[str, int] = {}
     for service in services():
         reached |= dict(deployment.query(service, f"SELECT name, position FROM {checkpoints.table(service)}"))
-    followed = [(kind.name, category) for kind in Projector.registry.values() for category in kind.categories]
-    return all(reached.get(name, 0) >= heads.get(category, 0) for name, category in followed)
+    return reached
+
+
+def all_is_projected(deployment: Deployment) -> bool:
+    """Has each projector come to the last event that it follows?"""
+    reached = positions(deployment)
+    return all(reached.get(name, 0) >= head for name, head in heads(deployment).items())
 
 
 def test_a_worker_stopped_in_a_projection_that_wakes_applies_nothing_twice(deployment: Deployment) -> None:
@@ -103,6 +116,50 @@ def test_a_worker_says_how_far_each_projector_is(deployment: Deployment) -> None
         eventually(lambda: "SummaryProjector at 8, 0 behind, 0 set aside" in log.read_text())
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(timeout=10) == 0
+
+
+BACKLOG = "from benchmarks import made_up; made_up.fill({events})"
+
+
+def told(log: Path) -> list[dict[str, int]]:
+    """What each report says that its worker had, by projector."""
+    lines = re.findall(r"^\d{4}-\S+Z (.* from here)$", log.read_text(), re.MULTILINE)
+    return [{each.split()[0]: int(each.split()[-3]) for each in line.split("; ")} for line in lines]
+
+
+@pytest.mark.postgres
+def test_two_workers_on_one_service_share_its_projectors(deployment: Deployment) -> None:
+    events, log = 8000, deployment.directory / "processes.log"
+    total = {"OrderProjector": events, "SummaryProjector": events, "CustomerProjector": 0}
+    worker = ("manage.py", "run_projectors", "--service", "orders", "--report", "0.1")
+
+    def shared() -> bool:
+        """Two reports account for everything together, and each for a part of it."""
+        busy = [part for part in told(log) if 0 < sum(part.values()) < 2 * events]
+        return any({name: one[name] + two[name] for name in total} == total for one, two in combinations(busy, 2))
+
+    with (
+        deployment.process(*worker, PYTHONUNBUFFERED="1"),
+        deployment.process(*worker, PYTHONUNBUFFERED="1"),
+    ):
+        eventually(lambda: log.read_text().count("Projecting orders") == 2)
+        deployment.manage("shell", "-v0", "-c", BACKLOG.format(events=events))
+        eventually(shared, 60)
+    assert all_is_projected(deployment)
+
+
+def test_when_a_worker_dies_another_takes_over_within_two_seconds(deployment: Deployment) -> None:
+    def behind() -> dict[str, int]:
+        """The positions of the projectors that have something to do."""
+        return {name: at for name, at in positions(deployment).items() if at < heads(deployment).get(name, 0)}
+
+    with deployment.worker() as other, deployment.worker(FAILPOINT="projected") as dying:
+        while dying.poll() is None:  # the other may be faster
+            deployment.manage("shell", "-v0", "-c", APPENDS.format(orders=20))
+        left = behind()
+        eventually(lambda: not (left.items() & behind().items()), 2)
+        eventually(lambda: all_is_projected(deployment))
+        assert other.poll() is None
 
 
 @pytest.mark.nightly

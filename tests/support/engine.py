@@ -37,7 +37,9 @@ def set_environment(directory: Path) -> None:
     """Give this process, and those that it starts, settings for tests and no database but those in `directory`."""
     for name in [name for name in os.environ if name.endswith("_DATABASE_URL")]:
         del os.environ[name]
-    os.environ.update({"SECRET_KEY": "only-for-tests", "DEBUG": "off", "PROJECTIONS": "inline", "FAILPOINT": ""})
+    os.environ.update(
+        {"SECRET_KEY": "only-for-these-tests-" * 3, "DEBUG": "off", "PROJECTIONS": "inline", "FAILPOINT": ""}
+    )
     os.environ.update({"ALLOWED_HOSTS": "*", "SECURE_COOKIES": "off", "DATA_DIR": str(directory), "DEMO": "1"})
 
 
@@ -53,6 +55,6 @@ def start_postgres() -> None:
     URL = os.environ.get("POSTGRES_URL", "")
     if not URL:
         SERVER = postgres.Server(DIRECTORY / "postgres")
-        URL = SERVER.start("fsync = off\nwal_recycle = off\n")
+        URL = SERVER.start("fsync = off\nwal_recycle = off\nmax_prepared_transactions = 4\n")
         atexit.register(SERVER.remove)
     os.environ.update(postgres.databases(URL))

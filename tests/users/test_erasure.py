@@ -2,21 +2,29 @@
 
 import json
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
-from django.contrib.auth import get_user_model
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth import SESSION_KEY, get_user_model
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
 from django.core.management import call_command
 from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.test import Client
+from django.utils import timezone
 
 from apps.eventlog import erasures, store
 from apps.eventlog.encryption import data_keys
 from apps.eventlog.encryption.models import PersonalKey
 from apps.eventlog.encryption.personal_fields import ERASED
-from apps.eventlog.models import Erasure, StoredEvent
+from apps.eventlog.models import Erasure, IdempotencyRecord, Job, StoredEvent
 from apps.eventlog.privacy import undone_erasures
+from apps.eventlog.replay import jobs
+from apps.eventlog.replay.verify_rows import Difference
 from apps.users.events import UserErased, UserRegistered
+from apps.users.models import User
 from tests.support.api import PASSWORD, Api
 from tests.support.erase import erase
 from tests.support.fold import folded, projected
@@ -92,6 +100,74 @@ def test_what_is_held_about_a_person_is_shown_to_them_with_its_source(api: Api) 
     assert api.customer("bob@example.org", "Bob").get(f"users/{ann.user_id}/personal-data/").status == 404
 
 
+def test_a_login_goes_with_its_sessions_and_what_the_admin_has_said_of_it(api: Api, client: Client) -> None:
+    ann, bob = api.customer("ann@example.org", "Ann"), api.customer("bob@example.org", "Bob")
+    logins = get_user_model().objects
+    root, mine = logins.create_superuser("root"), logins.get(username=ann.user_id)
+    client.force_login(root)
+    for login, name in ((mine, "Unmistakable"), (logins.get(username=bob.user_id), "Robert")):
+        Client().force_login(login)
+        old = SessionStore()
+        old.update({SESSION_KEY: str(login.pk)})
+        old.set_expiry(-1)  # it has ended, and nobody has cleared it yet
+        old.save()
+        of_login = ContentType.objects.get_for_model(login).pk
+        LogEntry.objects.log_actions(root.pk, [login], CHANGE, change_message=f"to {name}", single_object=True)
+        LogEntry.objects.filter(object_id=login.pk, content_type_id=of_login).update(object_repr=name)
+    told = api.staff.pages(f"users/{ann.user_id}/personal-data/?limit=200")
+    sources = {(each["source"], each["field"], str(each["value"])) for each in told}
+    assert ("django_admin_log", "object_repr", "Unmistakable") in sources
+    assert {"django_session", "knox_authtoken", "auth_user"} <= {source for source, *_ in sources}
+    keys = set(Session.objects.values_list("pk", flat=True))
+    assert not [each for each in told if keys & {each["where"], str(each["value"])}]  # a key opens its session
+    api.staff.post(f"users/{ann.user_id}/erase/", REASON)
+    left = {row.get_decoded().get(SESSION_KEY) for row in Session.objects.all()}
+    assert str(mine.pk) not in left
+    assert str(logins.get(username=bob.user_id).pk) in left
+    lines = dict(LogEntry.objects.values_list("object_repr", "change_message"))
+    assert (lines[ERASED], set(lines)) == ("", {ERASED, "Robert"})
+    assert "Unmistakable" not in str(api.staff.pages(f"users/{ann.user_id}/personal-data/?limit=200"))
+
+
+def test_what_a_job_found_in_the_rows_of_a_person_is_told_and_goes(api: Api) -> None:
+    ann, bob = api.customer("ann@example.org", "Ann"), api.customer("bob@example.org", "Bob")
+    User.objects.update(name="Forged")
+    now = timezone.now()
+    job = Job.objects.create(
+        id=uuid4(), projector="UserProjector", kind="verify", started_by="x", started_at=now, beat_at=now
+    )
+    jobs.run(job)
+    assert {key for _, key, _ in job.differences} == {ann.user_id, bob.user_id}
+    told = ann.pages(f"users/{ann.user_id}/personal-data/?limit=200")
+    found = [each["value"] for each in told if each["source"] == "eventlog_job"]
+    assert found == [[["users_user", ann.user_id, "name"]]]
+    api.staff.post(f"users/{ann.user_id}/erase/", REASON)
+    job.refresh_from_db()
+    assert job.differences == [["users_user", bob.user_id, "name"]]
+
+
+def test_a_key_of_a_row_about_a_person_that_is_no_id_is_not_kept() -> None:
+    about = {"users_user"}
+    id = str(uuid4())
+    keys = [
+        jobs._kept(Difference("P", table, key, "f", 1, 2), about)[1]
+        for table, key in (("users_user", "ann@example.org"), ("users_user", id), ("orders_ordersummary", "day EUR"))
+    ]
+    assert keys == ["…", id, "day EUR"]
+
+
+def test_a_request_sent_again_after_the_erasure_registers_nobody(api: Api) -> None:
+    own = {"email": "ann@example.org", "name": "Ann", "password": PASSWORD}
+    first = api.post("users/", own, Idempotency_Key="k")
+    person = first["id"]
+    told = api.staff.pages(f"users/{person}/personal-data/?limit=200")
+    assert "eventlog_idempotencyrecord" in {each["source"] for each in told}
+    api.staff.post(f"users/{person}/erase/", REASON)
+    assert IdempotencyRecord.objects.get().body_digest == ""
+    assert api.post("users/", own, Idempotency_Key="k").json == first.json
+    assert store.head() == 2
+
+
 def test_the_command_finishes_what_a_worker_would_do_later(api: Api, worker_mode: None) -> None:
     ann = api.customer()
     call_command("erase_user", ann.user_id, "--reason", "by letter")
@@ -141,8 +217,6 @@ def test_a_backup_of_the_keys_older_than_an_erasure_is_refused_until_it_is_erase
 
 
 def test_an_append_repeated_with_its_event_ids_is_recognised(api: Api) -> None:
-    from uuid import uuid4
-
     stream, ids = f"user-{uuid4()}", [uuid4()]
     event = UserRegistered("ann@example.org", "Ann")
     first = store.append(stream, [event], expected_version=0, event_ids=ids)

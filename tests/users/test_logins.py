@@ -62,6 +62,13 @@ def test_failures_are_counted_of_an_account_from_all_addresses(api: Api, few: No
     assert guess(password=PASSWORD, address="192.0.2.99") == 429
 
 
+def test_by_default_an_account_takes_a_hundred_failures_an_hour_and_an_address_fewer(settings: Any) -> None:
+    rates = settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]
+    assert rates["login_account"] == "100/hour"
+    number, _, period = rates["login_address"].partition("/")
+    assert (int(number) < 100, period) == (True, "hour")  # so no single address locks an account out
+
+
 def test_failures_are_counted_of_an_address_for_all_accounts(api: Api, few: None) -> None:
     api.customer()
     assert [guess(f"u{n}@example.org") for n in range(8)] == [401] * 7 + [429]
@@ -127,7 +134,7 @@ def test_a_limit_that_is_not_atomic_would_be_seen(api: Api, few: None, monkeypat
 
 
 def test_a_count_is_found_in_few_queries(api: Api, django_assert_max_num_queries: Any) -> None:
-    for _ in range(150):
+    for _ in range(90):
         Slots("login_account", "somebody").take()
     with django_assert_max_num_queries(8):
         Slots("login_account", "somebody").take()
@@ -145,6 +152,53 @@ def test_failed_logins_are_logged_with_a_hash_of_the_name(
     assert "2 of the address, 2 of the account, 2 of both" in lines[1]
     key = Reservation.objects.get().key  # so that whoever may see reservations finds whose account it is
     assert all(key in line and "address 192.0.2.1;" in line and "ann" not in line.lower() for line in lines)
+
+
+def test_a_login_that_succeeds_is_a_line_too(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        api.customer()
+    [line] = [record.getMessage() for record in caplog.records if "failed_logins" in record.name]
+    assert line.startswith(f"login succeeded: name {Reservation.objects.get().key}, address 127.0.0.1; ")
+
+
+@pytest.mark.parametrize(
+    ("password", "status"), [("x9" * 3 + "x", 400), ("a b  c é 🙂 zq", 201), ("x9" * 64, 201), ("x9" * 64 + "x", 400)]
+)
+def test_a_password_has_so_many_characters_of_any_kind_and_all_of_them_count(
+    api: Api, password: str, status: int
+) -> None:
+    answer = api.post("users/", {"email": ANN, "name": "Ann", "password": password})
+    assert answer.status == status, answer
+    login = get_user_model()(username="staff")
+    if status == 201:
+        validate_password(password, login)
+        assert [guess(password=password[:-1]), guess(password=password)] == [401, 200]
+    else:
+        with pytest.raises(ValidationError, match="characters"):
+            validate_password(password, login)  # as the admin and `changepassword` do
+
+
+def test_one_changes_ones_password_by_giving_the_old_one(api: Api, few: None) -> None:
+    ann, path, body = api.customer(), "auth/change-password/", {"password": PASSWORD, "new_password": NEW}
+    session = session_of(ann.user_id)
+    for new in ("short", "ann@example.org", "1234567890123"):
+        answer = ann.post(path, body | {"new_password": new})
+        assert (answer.status, answer["errors"][0]["pointer"]) == (400, "/new_password")
+    assert ann.post(path, {"new_password": NEW})["errors"][0]["pointer"] == "/password"
+    assert [ann.post(path, body | {"password": "wrong wrong"}).status for _ in range(4)] == [401, 401, 401, 429]
+    cache.clear()
+    assert ann.post(path, body).status == 204
+    assert (alive([ann]), session.get("/api/orders/").status_code) == ([False], 401)
+    assert [guess(password=password) for password in (PASSWORD, NEW)] == [401, 200]
+
+
+def test_of_two_logins_with_one_name_only_ones_own_changes(api: Api) -> None:
+    api.customer(ANN)
+    boss = get_user_model().objects.create_user(ANN, password=NEW, is_staff=True)
+    token = AuthToken.objects.create(boss)[1]
+    body = {"password": PASSWORD, "new_password": "yet another horse"}
+    assert Api(token).post("auth/change-password/", body).status == 401
+    assert [guess(password=password) for password in (PASSWORD, NEW)] == [200, 200]
 
 
 def test_a_password_is_not_the_address_or_the_name(api: Api) -> None:

@@ -13,6 +13,7 @@ from apps.eventlog.commands import Actor
 from apps.eventlog.models import Job
 from apps.eventlog.projectors import Projector
 from apps.eventlog.read import queries
+from apps.eventlog.relay.webhooks import endpoints
 from apps.eventlog.replay import jobs
 from apps.eventlog.replay.rebuild import AlreadyRunning
 
@@ -34,8 +35,15 @@ def projectors(request: HttpRequest) -> HttpResponse:
         }
         for row in queries.projectors()
     ]
-    stopped = [row["name"] for row in [*rows, *queries.reactors()] if row["log_went_back"]]
+    processes = [
+        row | {"dead_letters_url": reverse(f"admin:{row['service']}_deadletter_changelist")}
+        for row in queries.processes()
+    ]
+    stopped = [row["name"] for row in [*rows, *queries.reactors(), *processes] if row["log_went_back"]]
+    stopped += [f"webhook {endpoint.pk}" for endpoint in endpoints.went_back()]
     context = {**admin.site.each_context(request), "title": "Projectors", "projectors": rows, "stopped": stopped}
+    context["marks"] = queries.mark_holders()
+    context["processes"] = processes
     context["kinds"] = Job.Kind if Actor.of(request.user).may(RUN_JOBS) else ()
     return render(request, "eventlog/admin/projectors.html", context)
 

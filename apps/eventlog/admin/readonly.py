@@ -85,7 +85,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def _row_actions(self, request: HttpRequest) -> list[tuple[str, str]]:
         """The actions of the list, which the page of a row offers for that row: (name, description)."""
-        return [(action[1], str(action[2])) for action in self.get_actions(request).values() if action]
+        found = [action for action in self.get_actions(request).values() if action]
+        return [(action[1], str(action[2])) for action in found if action[1] != "delete_selected"]  # has its button
 
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Template variables that the page of this row needs besides its fields. Subclasses override this."""

@@ -73,12 +73,17 @@ class DeclaredAccess(BasePermission):
             return False
         action = view.action_map.get((request.method or "").lower())
         if action is None:  # OPTIONS shows what a command takes. Any other method is refused later.
-            return request.user.is_authenticated or request.method != "OPTIONS"
+            return request.method != "OPTIONS" or request.user.is_authenticated or _open_to_anyone(view)
         access = declared(view, action)
         if access is None or not access.allows(request.user, view):
             self.message = _reason(access, request.user, view)
             return False
         return True
+
+
+def _open_to_anyone(view: Any) -> bool:
+    found = (declared(view, action) for action in view.action_map.values())
+    return any(access is not None and access.anyone for access in found)
 
 
 def _reason(access: Access | None, login: Any, view: Any) -> str:

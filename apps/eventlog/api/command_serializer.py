@@ -29,6 +29,7 @@ JSON_TYPES: list[tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[type, 
     (serializers.CharField, (str,), "a string"),
     (serializers.UUIDField, (str,), "a string"),
     (serializers.ChoiceField, (str,), "a string"),
+    (serializers.BooleanField, (bool,), "true or false"),
 ]
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
+from apps.eventlog.api.webhook_serializers import EndpointSerializer
 from apps.eventlog.events import FIELDS, Payload
 
 _KINDS = {
@@ -62,9 +63,33 @@ class ProcessSerializer(ReaderSerializer):
     commands = serializers.IntegerField(help_text="how many are still to be sent")
 
 
+class RelaySerializer(serializers.Serializer[None]):
+    name = serializers.CharField(help_text="where it sends events: the servers and the stream")
+    running = serializers.BooleanField(help_text="it has given a sign of life in the last 20 seconds")
+    position = serializers.IntegerField()
+    lag_events = serializers.IntegerField(help_text="how many events it has yet to send")
+    lag_seconds = serializers.FloatField(help_text="how long the oldest of these has waited")
+    log_went_back = serializers.BooleanField(help_text="it has sent events that are not in the log")
+    beat_at = serializers.DateTimeField(help_text="its last sign of life")
+    error = serializers.CharField(help_text="what keeps it from sending; empty if nothing does")
+
+
 class SealsSerializer(serializers.Serializer[None]):
     position = serializers.IntegerField()
     log_went_back = serializers.BooleanField(help_text="they are over events that are not in the log")
+
+
+class MarkSerializer(serializers.Serializer[None]):
+    position = serializers.IntegerField(help_text="no follower passes it while the append is open")
+    pid = serializers.IntegerField(allow_null=True, help_text="the process of PostgreSQL; null if prepared")
+    prepared = serializers.CharField(allow_null=True, help_text="the name of a prepared transaction")
+    role = serializers.CharField()
+    application = serializers.CharField()
+    client = serializers.CharField(allow_null=True, help_text="null if the database does not say it to this role")
+    state = serializers.CharField(allow_null=True)
+    since = serializers.DateTimeField(allow_null=True)
+    seconds = serializers.FloatField()
+    release = serializers.CharField(help_text="the SQL that ends the append without a commit")
 
 
 class StatusSerializer(serializers.Serializer[None]):
@@ -72,8 +97,11 @@ class StatusSerializer(serializers.Serializer[None]):
     safe_position = serializers.IntegerField(help_text="no event can still appear up to here")
     safe_event_id = serializers.UUIDField(allow_null=True, help_text="the event there; null in an empty log")
     identity = serializers.UUIDField(allow_null=True, help_text="the first event of the log; null in an empty log")
+    marks = MarkSerializer(many=True, help_text="appends that have been open for long and hold back every follower")
     projectors = ReaderSerializer(many=True)
     reactors = ReaderSerializer(many=True)
     processes = ProcessSerializer(many=True)
+    webhooks = EndpointSerializer(many=True)
+    relays = RelaySerializer(many=True)
     seals = SealsSerializer()
     dead_letters = serializers.IntegerField()

@@ -14,9 +14,12 @@ from rest_framework.request import Request
 from apps.eventlog import store
 from apps.eventlog.commands import Outcome
 from apps.eventlog.models import IdempotencyRecord
+from apps.eventlog.reservations import keyed_hash
 
 # A command that has not answered after this time is taken for dead with its process.
 ABANDONED = timedelta(seconds=30)
+SCOPE = "idempotency"
+CLEARED = ""  # the digest of a body whose person was erased; any body gets the first answer
 
 
 class KeyReused(APIException):
@@ -69,17 +72,12 @@ def begin(request: Request) -> Once | None:
         return None
     if not (0 < len(key) <= 255 and key.isprintable()):
         raise ValidationError({"Idempotency-Key": ["1 to 255 printable characters"]})
-    principal = request.user.get_username()  # empty for nobody
-    path = request.path.lower()  # an id in capitals is the same id
-    digest = _digest([principal, request.method, path, key])
-    body = _digest(
-        [key, request.data]
-    )  # a body may contain a password; the key is stored nowhere, so it serves as a salt
+    digest, body = _digests(request, key)
     once = Once(digest, uuid4())
     record = _take(once, body)
     if record.attempt == once.attempt or _taken_over(record, once, body):
         return once
-    if record.body_digest != body:
+    if record.body_digest not in (body, CLEARED):
         raise KeyReused
     if record.version is None or record.position is None:
         # A running command ends soon, and one that died with its process is given up when ABANDONED has passed.
@@ -87,6 +85,19 @@ def begin(request: Request) -> Once | None:
         raise StillRunning(1 if running.total_seconds() < 2 else (ABANDONED - running).total_seconds())
     once.answer = Outcome(record.stream, record.version, record.position)
     return once
+
+
+def _digests(request: Request, key: str) -> tuple[str, str]:
+    """The digests of a request and of its body. A body may have a password or a name, so they are keyed.
+
+    Versions before this stored the inner digests themselves; one of theirs is found until it expires.
+    """
+    principal = request.user.get_username()  # empty for nobody
+    path = request.path.lower()  # an id in capitals is the same id
+    digest, body = _digest([principal, request.method, path, key]), _digest([key, request.data])
+    if IdempotencyRecord.objects.filter(digest=digest).exists():
+        return digest, body
+    return keyed_hash(SCOPE, digest), keyed_hash(SCOPE, body)
 
 
 def _take(once: Once, body: str) -> IdempotencyRecord:

@@ -24,6 +24,7 @@ from apps.eventlog.store import WrongExpectedVersion
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}  # for what is answered before Django's middleware has a say
 STATUS = {
     Http404: 404,
     NotFound: 404,
@@ -75,7 +76,8 @@ def problem(status: int, detail: str = "", **more: Any) -> HttpResponse:
     """A problem document. `more` has further members. A long detail is cut short."""
     title = HTTPStatus(status).phrase
     body = {"type": "about:blank", "title": title, "status": status, "detail": shortened(detail), **more}
-    return HttpResponse(msgspec.json.encode(body, enc_hook=str), status=status, content_type=CONTENT_TYPE)
+    content = msgspec.json.encode(body, enc_hook=str)
+    return HttpResponse(content, status=status, content_type=CONTENT_TYPE, headers=NO_SNIFFING)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
@@ -197,11 +199,20 @@ class ProblemMiddleware:
             return problem(400, "the Host header has a name that is not in ALLOWED_HOSTS")
         response = self.get_response(request)
         if f"{request.path}/".startswith("/api/") and response.status_code >= 400 and not _is_problem(response):
-            return problem(response.status_code)
+            return _in_place_of(response)
         return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         return exception_handler(error, {}) if isinstance(error, DatabaseError | InterfaceError) else None
+
+
+def _in_place_of(page: HttpResponse) -> HttpResponse:
+    """A problem in the place of a page, with those of its headers that fit: what a browser may do with it, say."""
+    found = problem(page.status_code)
+    for name, value in page.headers.items():
+        if name != "Content-Length":
+            found.headers.setdefault(name, value)
+    return found
 
 
 def _is_text(query: str) -> bool:

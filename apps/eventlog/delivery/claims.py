@@ -8,9 +8,10 @@ From top to bottom:
 3. `advance` moves the checkpoints and sets their counts to 0. Both commit together with the rows.
 4. If delivery raises, `claim` takes its attempts back: this process is alive, so no event has ended it.
 
-So a count above 1 means that a process died between 1 and 3, and the claim is `suspect`. Events are then delivered
-one at a time, so that each count belongs to one event. A claim is `exhausted` if the same event has ended the process
-`LIMIT` times; that event is set aside without another attempt.
+So a count above 1 means that another process is between 1 and 2, or that one died between 1 and 3. The first soon has
+the lock. Otherwise the claim is `suspect` and `abandoned`. Events are then delivered one at a time, so that each count
+belongs to one event. A claim is `exhausted` if the same event has ended the process `LIMIT` times; that event is set
+aside without another attempt.
 """
 
 import time
@@ -19,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import Error, connections
+from django.db import Error, connections, transaction
 from django.db.models import UUIDField
 from django.utils import timezone
 
@@ -29,20 +30,22 @@ from apps.eventlog.delivery import checkpoints
 from apps.eventlog.delivery import trail as trails
 from apps.eventlog.delivery.checkpoints import Reached
 from apps.eventlog.delivery.trail import Mark
+from apps.eventlog.errors.texts import Impersonal
 from apps.eventlog.events import Place
 
 LIMIT = 3
 GRACE = 0.5  # seconds in which a living process that has counted an attempt advances or releases it
-
+LOCKED_WITHIN = 0.1  # seconds in which a living process that has counted an attempt locks the checkpoint
+TRIES, PAUSE = 3, 0.001  # more tries to lock a claimed checkpoint, which others may lock for a moment as they count
 
 _uuid = UUIDField()
 
 
-class ProcessEnded(Exception):
+class ProcessEnded(Impersonal):
     """Each of several attempts to deliver an event ended the process."""
 
-    def __init__(self) -> None:
-        super().__init__(f"{LIMIT} times")
+    def __init__(self, times: int = LIMIT) -> None:
+        super().__init__(f"{times} times")
 
 
 @dataclass(slots=True)
@@ -68,24 +71,35 @@ class Claim:
     def suspect(self) -> bool:
         return self.attempts > 1 or self.one_at_a_time
 
+    def abandoned(self) -> bool:
+        """Has nobody locked the checkpoint, nor moved it, in the time in which a living process would?"""
+        if not self._free():
+            return False
+        time.sleep(LOCKED_WITHIN)
+        return self._free()
+
+    def _free(self) -> bool:
+        with transaction.atomic(using=self.service):
+            return bool(_unmoved([self]))
+
     def deliver_one_at_a_time(self, until: int) -> None:
         """From here up to the position `until`, the end of the batch that died, count attempts event by event."""
         checkpoint = checkpoints.checkpoint_model(self.service).objects.filter(name=self.name, position=self.position)
         checkpoint.update(attempts=1, singly_until=until)
         self.attempts, self.one_at_a_time_until = 1, until
 
-    def exhausted(self, grace: float) -> bool:
-        """Has the next event ended the process `LIMIT` times?
+    def exhausted(self, grace: float, limit: int = LIMIT) -> bool:
+        """Has the next event ended the process so many times?
 
         Waits `grace` seconds, in which living processes advance or release their claims, so that only the attempts
         of dead ones are counted.
         """
-        if self.attempts <= LIMIT:
+        if self.attempts <= limit:
             return False
         release([self])
         time.sleep(grace)
         checkpoint = checkpoints.checkpoint_model(self.service).objects.filter(name=self.name, position=self.position)
-        return checkpoint.filter(attempts__gte=LIMIT).exists()
+        return checkpoint.filter(attempts__gte=limit).exists()
 
 
 @contextmanager
@@ -135,6 +149,16 @@ def release(claims: Sequence[Claim]) -> None:
 
 def lock(claims: Sequence[Claim]) -> list[Claim]:
     """Lock the checkpoints in the open transaction; returns those that are still where they were, by position."""
+    found = _unmoved(claims)
+    tries = TRIES if claims and _skip_locked(claims[0].service) else 0
+    while len(found) < len(claims) and tries:
+        tries -= 1
+        time.sleep(PAUSE)
+        found = _unmoved(claims)
+    return found
+
+
+def _unmoved(claims: Sequence[Claim]) -> list[Claim]:
     if not claims:
         return []
     service, by_name = claims[0].service, {each.name: each for each in claims}

@@ -12,6 +12,8 @@ from django.db.utils import InterfaceError, OperationalError
 
 from apps.eventlog.database.statements import marks, rows
 from apps.eventlog.delivery import checkpoints
+from apps.eventlog.encryption.personal_fields import erases
+from apps.eventlog.errors.texts import described
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector
@@ -69,7 +71,7 @@ class DeadLetters:
                 event_id=recorded.event_id,
                 status=DeadLetter.Status.FAILED if error else DeadLetter.Status.WAITING,
                 attempts=attempts if error else 0,
-                error=f"{type(error).__name__}: {error}" if error else "",
+                error=described(error) if error else "",
             )
         )
 
@@ -160,21 +162,36 @@ def deliver(events: Sequence[RecordedEvent], dead_letters: DeadLetters, *, isola
     else:
         for recorded in events:
             if recorded.stream in dead_letters.streams:
-                dead_letters.add(recorded)
+                _let_wait(recorded, dead_letters)
         return
     _deliver_one_at_a_time(events, dead_letters)
 
 
+def _let_wait(recorded: RecordedEvent, dead_letters: DeadLetters) -> None:
+    """Set an event aside behind a failed one of its stream. One that erases its person also takes effect at once.
+
+    Otherwise the rows would show the person until somebody has mended the failure. It is delivered again after the
+    events before it, so that the rows end up as they should.
+    """
+    failure = _failure(recorded, dead_letters.projector) if erases(recorded) else None
+    dead_letters.add(recorded, failure)
+
+
+def _failure(recorded: RecordedEvent, projector: Projector) -> Exception | None:
+    """Project one event in a savepoint; returns the error if the event is at fault."""
+    try:
+        with transaction.atomic(using=projector.service):
+            projector.project([recorded])
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        return error
+    return None
+
+
 def _deliver_one_at_a_time(events: Sequence[RecordedEvent], dead_letters: DeadLetters) -> None:
-    projector = dead_letters.projector
     for recorded in events:
         if recorded.stream in dead_letters.streams:
-            dead_letters.add(recorded)
-            continue
-        try:
-            with transaction.atomic(using=projector.service):
-                projector.project([recorded])
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception as error:
-            dead_letters.add(recorded, error)
+            _let_wait(recorded, dead_letters)
+        elif failure := _failure(recorded, dead_letters.projector):
+            dead_letters.add(recorded, failure)

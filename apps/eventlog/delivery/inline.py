@@ -45,7 +45,7 @@ def follow(outcome: Outcome, *, wait: bool) -> None:
 def _work(following: list[str], outcome: Outcome, lock_timeout: float | None, time_limit: float) -> bool:
     """Project and react in each service; False if a limit ended some of it."""
     project = partial(projecting.catch_up, lock_timeout=lock_timeout)
-    work: list[tuple[Callable[..., None], str]] = [(project, service) for service in following]
+    work: list[tuple[Callable[..., object], str]] = [(project, service) for service in following]
     work += [(reacting.catch_up, service) for service in {*following, *reacting.services_taking(outcome.types)}]
     finished = True
     for catch_up, service in work:

@@ -1,20 +1,25 @@
-"""Bring a service's projectors up to the log, exactly once and never past the safe position."""
+"""Bring a service's projectors up to the log, exactly once and never past the safe position.
+
+Projectors that stand at the same place are projected together, from one page. But in a long backlog a worker claims one
+projector at a time, so that another worker can take the others meanwhile.
+"""
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
 from itertools import groupby
 from operator import attrgetter
 from threading import Lock
 from typing import NamedTuple
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 
 from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints, claims, identity
 from apps.eventlog.delivery.checkpoints import Reached
 from apps.eventlog.delivery.claims import Claim, claim
 from apps.eventlog.delivery.dead_letters import dead_letters_of, deliver
+from apps.eventlog.delivery.forgetting import forget_erased
 from apps.eventlog.events import Place, RecordedEvent
 from apps.eventlog.failpoints import failpoint
 from apps.eventlog.log import places
@@ -24,6 +29,8 @@ from apps.eventlog.store import LogWentBack
 BATCH = 500
 PATIENCE = 0.25  # seconds to wait for a writer whose mark hides events that are committed already
 
+taken: Counter[str] = Counter()  # how many events this process has delivered, by the name of the projector
+
 _busy: defaultdict[str, Lock] = defaultdict(Lock)
 
 
@@ -32,28 +39,37 @@ def catch_up(
     batch: int = BATCH,
     stopped: Callable[[], bool] = lambda: False,
     lock_timeout: float | None = None,
-) -> None:
+    *,
+    sharing: bool = False,
+) -> bool:
     """Project everything in the log to this service's rows, or up to the batch in which `stopped` answers true.
 
     If another thread or process is projecting, this returns and leaves the work to it: every process that has
     projected looks at the log again after its own commit, so no event waits for the next command. Given
     `lock_timeout`, in seconds, raises `Locked` if other processes write to a SQLite database for longer, as a rebuild
     may. A projector whose place is not in the log stops and is reported (see `identity`); the others go on.
+
+    With `sharing`, this leaves all projectors but one to others in a long backlog, except on SQLite, where only one can
+    write. Returns False if others had all projectors.
     """
     deadline = time.monotonic() + PATIENCE
     while not stopped() and _busy[service].acquire(blocking=False):
         try:
-            step = _step(service, batch, lock_timeout)
+            step = _step(service, [kind.name for kind in of_service(service)], batch, lock_timeout)
+            if sharing and step and step.events >= batch and connections[service].vendor == "postgresql":
+                while not stopped() and _step_of_one(service, batch):
+                    pass
         finally:
             _busy[service].release()
         if step is None or not _more(service, step.lowest):
-            return
+            return step is not None
         if step.events:
             deadline = time.monotonic() + PATIENCE
         while not step.events and store.safe_position() == step.safe:
             if time.monotonic() > deadline:
-                return
+                return True
             time.sleep(0.001)
+    return True
 
 
 def behind(service: str) -> bool:
@@ -81,15 +97,25 @@ class Step(NamedTuple):
     safe: int
 
 
-def _step(service: str, batch: int, lock_timeout: float | None) -> Step | None:
-    """Project one batch; None if other processes hold all checkpoints."""
+def _step(service: str, names: list[str], batch: int, lock_timeout: float | None) -> Step | None:
+    """Project one batch; None if other processes hold the checkpoints of all these projectors."""
     safe = store.safe_place()
-    with claim(service, [kind.name for kind in of_service(service)], lock_timeout) as claimed:
+    with claim(service, names, lock_timeout) as claimed:
         moved, events = _project_together(service, [each for each in claimed if not each.suspect], safe, batch)
         for suspect in [each for each in claimed if each.suspect]:
-            alone, delivered = _project_one(suspect, safe, batch)
-            moved, events = moved + alone, events + delivered
+            found, delivered = _project_one(suspect, safe, batch)
+            moved, events = moved + found, events + delivered
     return Step(events, min(each.position for each in moved), safe.position) if moved else None
+
+
+def _step_of_one(service: str, batch: int) -> Step | None:
+    """Project one batch for the projector that is furthest behind and that no other has; None if none waits."""
+    known, safe = checkpoints.of_projectors(service), store.safe_position()
+    for kind in sorted(of_service(service), key=lambda kind: known[kind.name].position):
+        waits = store.any_after(known[kind.name].position, until=safe, category=kind.categories)
+        if waits and (step := _step(service, [kind.name], batch, None)):
+            return step
+    return None
 
 
 def _project_together(service: str, claimed: list[Claim], safe: Place, batch: int) -> tuple[list[Claim], int]:
@@ -147,8 +173,11 @@ def _deliver_next(locked: list[Claim], reached: Reached, safe: Place, batch: int
         return 0
     for dead_letters in dead_letters_of(projectors):
         categories = dead_letters.projector.categories
-        deliver([each for each in events if each.category in categories], dead_letters, isolated=isolated)
+        mine = [each for each in events if each.category in categories]
+        deliver(mine, dead_letters, isolated=isolated)
         dead_letters.save()
+        taken[dead_letters.projector.name] += len(mine)
+    forget_erased(projectors[0].service, events)
     claims.advance(locked, events[-1].place if len(events) == batch else safe)
     return len(events)
 
@@ -162,7 +191,10 @@ def _read_on(
 
 
 def _project_one(suspect: Claim, safe: Place, batch: int) -> tuple[list[Claim], int]:
-    """See `_project_suspect`; a projector whose place is not in the log stops and is reported."""
+    """See `_project_suspect`. A claim that is another's is left to it; a projector whose place is gone is reported."""
+    if suspect.attempts > 1 and not suspect.abandoned():
+        claims.release([suspect])  # to the process that has it
+        return [], 0
     try:
         return _project_suspect(suspect, safe, batch)
     except LogWentBack as error:
@@ -190,5 +222,7 @@ def _project_suspect(suspect: Claim, safe: Place, batch: int) -> tuple[list[Clai
             else:
                 deliver(events, dead_letters)
             dead_letters.save()
+            forget_erased(kind.service, events)
             claims.advance(locked, events[-1].place if events else place)
+            taken[kind.name] += len(events)
     return locked, len(events)

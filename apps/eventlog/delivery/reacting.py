@@ -18,6 +18,7 @@ from apps.eventlog.delivery.checkpoints import Reached
 from apps.eventlog.delivery.claims import Claim, claim
 from apps.eventlog.delivery.dead_letters import log_failure, open_dead_letters
 from apps.eventlog.delivery.trail import Mark
+from apps.eventlog.errors.texts import described
 from apps.eventlog.events import DomainEvent, Place, RecordedEvent
 from apps.eventlog.log import places
 from apps.eventlog.models import DeadLetter
@@ -115,7 +116,7 @@ class _Steps:
         self.seen, self.position = places.head_after(self.seen), position
         if self.trail is None:
             self.trail = trail.of(self.kind.service, self.kind.name)
-        self.trail = trail.extended(self.trail, Mark.of(position, self.seen))
+        self.trail = places.thinned(self.trail, Mark.of(position, self.seen))
         claims.leave_mark(self.kind.service, self.kind.name, self.trail)
 
 
@@ -204,7 +205,7 @@ def _set_aside(reactor: Reactor, recorded: RecordedEvent, error: Exception, atte
     failed = {
         "status": DeadLetter.Status.FAILED,
         "attempts": attempts,
-        "error": f"{type(error).__name__}: {error}",
+        "error": described(error),
     }
     found, new = letters.get_or_create(
         projector=reactor.name,

@@ -11,6 +11,7 @@ from django.utils import timezone
 from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints, projecting
 from apps.eventlog.delivery.dead_letters import open_dead_letters
+from apps.eventlog.errors.texts import described, without_values
 from apps.eventlog.events import Place
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector
@@ -23,7 +24,7 @@ def retry(
     *,
     by: str,
     waiting: QuerySet[Any] | None = None,
-    deliver: Callable[[Any, DeadLetter], str] | None = None,
+    deliver: Callable[[Any, DeadLetter], Exception | None] | None = None,
 ) -> tuple[int, str]:
     """Deliver the dead letters of a stream in order, up to the first that fails again.
 
@@ -40,10 +41,9 @@ def retry(
         with _checkpoint_locked(kind):
             if not waiting.filter(pk=dead_letter.pk).exists():
                 continue  # somebody else has settled it meanwhile
-            error = deliver(kind, dead_letter)
-            if error:
-                dead_letter.error = error
-                _record_outcome(dead_letter, error)
+            if failure := deliver(kind, dead_letter):
+                dead_letter.error = described(failure)
+                _record_outcome(dead_letter, without_values(failure))
                 break
             _settle(dead_letter, DeadLetter.Status.RETRIED, by, "")
             _record_outcome(dead_letter, "taken in")
@@ -66,8 +66,8 @@ def skip(kind: Any, position: int, *, by: str, reason: str) -> bool:
     return dead_letter is not None
 
 
-def _deliver(kind: Any, dead_letter: DeadLetter) -> str:
-    """Let the reader have the event; returns its error or ""."""
+def _deliver(kind: Any, dead_letter: DeadLetter) -> Exception | None:
+    """Let the reader have the event; returns the error if it fails."""
     try:
         recorded = store.event_at(dead_letter.position)
         if dead_letter.event_id not in (None, recorded.event_id):
@@ -78,8 +78,8 @@ def _deliver(kind: Any, dead_letter: DeadLetter) -> str:
             with transaction.atomic(using=kind.service):
                 kind().project([recorded])
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
+        return error
+    return None
 
 
 def _act(dead_letter: DeadLetter, by: str, **act: str) -> None:

@@ -5,7 +5,6 @@ at most some hundred marks, and whoever must go back goes back about twice as fa
 """
 
 from collections.abc import Sequence
-from itertools import zip_longest
 from typing import NamedTuple, Self
 from uuid import UUID
 
@@ -54,19 +53,6 @@ def read(written: str | None) -> list[Mark]:
 def written(trail: Sequence[Mark]) -> str:
     """A trail as the column holds it."""
     return msgspec.json.encode(trail).decode()
-
-
-def extended(trail: list[Mark], mark: Mark) -> list[Mark]:
-    """The trail, newest first, with one more mark, and without those that lie too close together for their age.
-
-    A mark goes if the one before it is less than twice as far from the end as the one behind it.
-    """
-    kept, earlier = [mark], [each for each in trail if each.position < mark.position]
-    for each, behind in zip_longest(earlier, earlier[1:]):
-        near = mark.position - kept[-1].position
-        if behind is None or mark.position - behind.position > 2 * near:
-            kept.append(each)
-    return kept
 
 
 def begun(position: int) -> list[Mark]:

@@ -24,29 +24,36 @@ from django.utils import timezone
 from apps.eventlog.aggregates import Erased
 from apps.eventlog.database import statements
 from apps.eventlog.encryption.models import PersonalKey
+from apps.eventlog.errors.texts import Impersonal
 from apps.eventlog.models import Erasure
 
 ALIAS = "keys"
 
 NONCE = 12  # bytes, as NIST SP 800-38D recommends for GCM
 REWRAP = 1000  # keys in a batch
-INSTALLATION = UUID(int=0)
+# Keys of this installation, which belong to no person: of its keyed hashes, and of the secrets of its webhooks.
+INSTALLATION, WEBHOOKS = UUID(int=0), UUID(int=1)
+OWN = (INSTALLATION, WEBHOOKS)
 RECENT, MOMENT = 1000, 5.0  # how many keys this process remembers for further appends, and for how many seconds
+
+_TABLE = PersonalKey._meta.db_table
+COUNT_DESTROYED = f"SELECT count(*) FROM {_TABLE} WHERE wrapped_by = '' AND wrapped IS NULL"  # noqa: S608  (by the index)
+WRAPPED_BY = f"SELECT DISTINCT wrapped_by FROM {_TABLE} WHERE wrapped IS NOT NULL"  # noqa: S608
 
 InUse = Callable[[UUID], bool]
 
 _recent: dict[UUID, tuple[float, bytes]] = {}  # threads share it; each reads and writes it in single steps
 
 
-class WrongKey(Exception):
+class WrongKey(Impersonal):
     """The data keys were wrapped by a key-encryption key that this process does not have."""
 
 
-class MissingKey(Exception):
+class MissingKey(Impersonal):
     """Something is encrypted by a data key that is not there: an older backup was restored, or keys were not moved."""
 
     def __init__(self, subject: UUID) -> None:
-        whose = "this installation" if subject == INSTALLATION else str(subject)
+        whose = "this installation" if subject in OWN else str(subject)
         super().__init__(
             f"the data key of {whose} is missing, and something is encrypted by it: the operators of this service "
             "have to restore it from a backup"
@@ -67,6 +74,16 @@ def is_empty() -> bool:
     """Is there no data key, or not even a table for them yet?"""
     there = PersonalKey._meta.db_table in connections[ALIAS].introspection.table_names()
     return not (there and PersonalKey.objects.exists())
+
+
+def destroyed() -> int:
+    """How many data keys were destroyed. None of them comes back, so the number never falls."""
+    return statements.rows(ALIAS, COUNT_DESTROYED)[0][0]
+
+
+def names() -> set[str]:
+    """The names of the key-encryption keys that this process has."""
+    return set(_wrappers())
 
 
 def require(subjects: Collection[UUID]) -> None:
@@ -136,7 +153,18 @@ def installation_key(in_use: Callable[[], bool]) -> bytes:
 
     It is made if it is missing and `in_use` says that there are no such hashes. Raises `WrongKey` and `MissingKey`.
     """
-    return find_or_make([INSTALLATION], lambda _: in_use())[INSTALLATION]
+    return own_key(INSTALLATION, in_use)
+
+
+def own_key(subject: UUID, in_use: Callable[[], bool]) -> bytes:
+    """One of the `OWN` keys (32 bytes), made if it is missing and nothing was made by it yet, which `in_use` tells.
+
+    Raises `WrongKey` and `MissingKey`.
+    """
+    try:
+        return find_or_make([subject], lambda _: in_use())[subject]
+    except Erased:  # somebody has destroyed it; it is nobody's, so nobody was erased
+        raise MissingKey(subject) from None
 
 
 def destroy(subject: UUID) -> None:

@@ -18,15 +18,16 @@ from apps.eventlog.events import Place
 from apps.eventlog.live import listeners
 from apps.eventlog.live.credentials import Credential
 from apps.eventlog.live.messages import Filter, message_id
+from apps.eventlog.live.slots import Slot
 from apps.eventlog.live.tail import Page, tail
 
 CHUNK = 32 * 1024  # bytes sent at once, about; as much may wait in memory for a slow client
 
 
 async def event_stream(
-    place: Place, filter: Filter, credential: Credential, *, went_back: bool = False
+    place: Place, filter: Filter, credential: Credential, *, went_back: bool = False, slot: Slot | None = None
 ) -> AsyncGenerator[bytes]:
-    """Server-Sent Events after a place, until the credential is no longer valid.
+    """Server-Sent Events after a place, until the credential is no longer valid. At the end it gives the slot back.
 
     The first message, `stream-open`, has the id to resume from if the connection breaks before the first event. A
     heartbeat is a comment. It comes with an id if events have been passed over meanwhile that the filter does not
@@ -58,11 +59,8 @@ async def event_stream(
                 await listener.aevent.wait()
     finally:
         listeners.remove(listener)
-
-
-def open_streams(credential: Credential) -> int:
-    """How many streams the login of this credential has open on this process."""
-    return sum(each.login == credential.login for each in listeners.open_credentials())
+        if slot:
+            slot.give_back()
 
 
 @cache

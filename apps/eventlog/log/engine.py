@@ -10,7 +10,7 @@ from django.db import connections
 
 from apps.eventlog.database.statements import Query
 from apps.eventlog.events import Payload, Place, RecordedEvent
-from apps.eventlog.log.records import Answer, Expected, Row
+from apps.eventlog.log.records import Answer, Expected, MarkHolder, Row
 
 ALIAS = "eventlog"
 
@@ -43,6 +43,9 @@ class Engine(Protocol):
 
     def safe_place(self) -> Place:
         """The last event that every follower may read: at its position, or before it, no event can still appear."""
+
+    def mark_holders(self) -> list[MarkHolder]:
+        """Who holds an in-flight mark at the moment, the one that stops followers first at the head of the list."""
 
     def last_position(self) -> int:
         """The last position that was ever taken, by an append that may have been rolled back."""

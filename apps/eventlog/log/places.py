@@ -1,16 +1,18 @@
 """Places of the log, and whether they are still in it: a reader knows the log by a place, not by a position alone."""
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
+from itertools import zip_longest
+from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from apps.eventlog.database import statements
+from apps.eventlog.errors.texts import Impersonal
 from apps.eventlog.events import Place
 from apps.eventlog.log import queries
 from apps.eventlog.log.engine import ALIAS, engine
 
 
-class LogWentBack(Exception):
+class LogWentBack(Impersonal):
     """A reader's place is not in the log: an older backup was restored, or a standby that was behind took over.
 
     `place` is the reader's, `found` the id of the event that the log has at that position now, None if it has none.
@@ -57,6 +59,29 @@ def earlier_places(position: int) -> list[Place]:
     """Events at about 1, 2, 4, 8 ... positions before one, oldest first."""
     steps = (2**power for power in range(position.bit_length()))
     return sorted(places_at([position - step for step in steps if step < position]).values())
+
+
+class Mark(Protocol):
+    """What lies at a position of the log."""
+
+    @property
+    def position(self) -> int: ...
+
+
+AnyMark = TypeVar("AnyMark", bound=Mark)
+
+
+def thinned(trail: Sequence[AnyMark], mark: AnyMark) -> list[AnyMark]:
+    """The trail, newest first, with one more mark, and without those that lie too close together for their age.
+
+    A mark goes if the one before it is less than twice as far from the end as the one behind it.
+    """
+    kept, earlier = [mark], [each for each in trail if each.position < mark.position]
+    for each, behind in zip_longest(earlier, earlier[1:]):
+        near = mark.position - kept[-1].position
+        if behind is None or mark.position - behind.position > 2 * near:
+            kept.append(each)
+    return kept
 
 
 def head_after(place: Place) -> Place:

@@ -18,7 +18,7 @@ from psycopg.pq import Format
 from apps.eventlog.database.statements import Query
 from apps.eventlog.events import Payload, Place, RecordedEvent
 from apps.eventlog.log import columns
-from apps.eventlog.log.records import Answer, Expected, Row
+from apps.eventlog.log.records import Answer, Expected, MarkHolder, Row
 
 READ = f"SELECT {', '.join(column.postgresql_read for column in columns.READ)} FROM ({{}}) e"  # noqa: S608
 AS_STORED = columns.as_json([column.postgresql_json for column in columns.COLUMNS])
@@ -28,6 +28,29 @@ INSERT = f"""
 INSERT INTO eventlog_event ({", ".join(columns.NAMES)}) OVERRIDING SYSTEM VALUE
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s)
 """  # noqa: S608
+# A mark is an advisory lock; the migrations of the log say how it names its position. Of a session that this role may
+# not see, pg_stat_activity has the process id, the role and the name of the application alone.
+MARK_HOLDERS = """
+WITH held AS (
+  SELECT DISTINCT ((classid::bigint & 65535) << 32) | objid::bigint AS position, pid, virtualtransaction
+  FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND classid::bigint >> 16 = 18501 AND granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND pid IS DISTINCT FROM pg_backend_pid()),
+holders AS (
+  SELECT held.position, held.pid, p.gid, coalesce(a.usename, p.owner)::text AS role,
+         coalesce(a.application_name, '') AS application,
+         CASE WHEN a.client_port = -1 THEN 'a unix socket' ELSE host(a.client_addr) END AS client, a.state,
+         coalesce(a.xact_start, p.prepared, a.state_change, (
+           SELECT recorded_at FROM eventlog_event e WHERE e.position > held.position ORDER BY e.position LIMIT 1)
+         ) AS since
+  FROM held LEFT JOIN pg_stat_activity a USING (pid)
+    LEFT JOIN pg_locks own ON held.pid IS NULL AND own.pid IS NULL AND own.locktype = 'transactionid'
+      AND own.virtualtransaction = held.virtualtransaction
+    LEFT JOIN pg_prepared_xacts p ON p.transaction = own.transactionid)
+SELECT position, pid, gid, role, application, client, state, since,
+       coalesce(extract(epoch FROM clock_timestamp() - since), 0)::float8
+FROM holders ORDER BY position, since
+"""
 
 
 class PostgreSQL:
@@ -67,6 +90,11 @@ class PostgreSQL:
     def safe_place(self) -> Place:
         found = self._row("SELECT position, event_id FROM eventlog_safe_place()")
         return Place(*found) if found else Place()
+
+    def mark_holders(self) -> list[MarkHolder]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(MARK_HOLDERS)
+            return [MarkHolder(*row) for row in cursor.fetchall()]
 
     def last_position(self) -> int:
         return self._row("SELECT last_value FROM eventlog_event_position_seq")[0]

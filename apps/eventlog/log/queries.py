@@ -174,6 +174,21 @@ def count(
     return f"SELECT count(*) FROM eventlog_event{' WHERE ' + where if where else ''}", parameters  # noqa: S608
 
 
+def count_of_streams(starts: Collection[tuple[str, int]], until: int, types: Collection[str]) -> Query:
+    """Of each of these streams, how many events it has from a version on and up to a position, of some types or of all.
+
+    The event at that version counts whatever its type.
+    """
+    where, kinds = "stream = %s AND stream_version >= %s AND position <= %s", list(types)
+    if kinds:
+        where = f"{where} AND (stream_version = %s OR type IN {marks(kinds)})"
+    each = f"SELECT count(*) FROM eventlog_event WHERE {where}"  # noqa: S608
+    values = [
+        value for stream, version in starts for value in (stream, version, until, *((version, *kinds) if kinds else ()))
+    ]
+    return " UNION ALL ".join([each] * len(starts)), values
+
+
 def any_of(queries: Collection[Query]) -> Query:
     """The rows of all of these queries, one or more."""
     return " UNION ALL ".join(query for query, _ in queries), [each for _, values in queries for each in values]
@@ -207,6 +222,11 @@ def ids_at(positions: Collection[int]) -> Query:
 def import_before(position: int) -> Query:
     """The end of the last import that begins at or before a position."""
     return "SELECT last FROM eventlog_imported WHERE first <= %s ORDER BY first DESC LIMIT 1", [position]
+
+
+def streams_begun_after(position: int) -> Query:
+    """The streams whose first event lies beyond a position."""
+    return "SELECT stream FROM eventlog_event WHERE position > %s AND stream_version = 1", [position]
 
 
 def first() -> Query:

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import NamedTuple
 from uuid import UUID
 
+from apps.eventlog.errors.texts import Impersonal
 from apps.eventlog.events import RecordedEvent
 
 
@@ -19,7 +20,7 @@ class Expected(Enum):
     EXISTS = -2
 
 
-class WrongExpectedVersion(Exception):
+class WrongExpectedVersion(Impersonal):
     """The stream is not at the version that the caller saw; `actual` is the version it is at."""
 
     def __init__(self, stream: str, expected: int | Expected, actual: int) -> None:
@@ -28,7 +29,7 @@ class WrongExpectedVersion(Exception):
         self.stream, self.expected, self.actual = stream, expected, actual
 
 
-class EventIdTaken(Exception):
+class EventIdTaken(Impersonal):
     """Another event, or another append, has the id of an event. `event_id` is the id, `whose` says who has it."""
 
     def __init__(self, event_id: UUID, whose: "RecordedEvent | Row | str") -> None:
@@ -60,6 +61,33 @@ class Answer(NamedTuple):
     positions: list[int]
     version: int
     taken: UUID | None = None
+
+
+class MarkHolder(NamedTuple):
+    """Who holds an in-flight mark: no follower passes `position` while that append is open.
+
+    It is a session with the process id `pid`, or a prepared transaction of the name `prepared`. `since` is when its
+    transaction began, `seconds` is how long ago. PostgreSQL shows `state` and `client` only to a role that may see the
+    session (None); then `since` is when the log took the first event that waits behind the mark.
+    """
+
+    position: int
+    pid: int | None
+    prepared: str | None
+    role: str
+    application: str
+    client: str | None
+    state: str | None
+    since: datetime | None
+    seconds: float
+
+    @property
+    def release(self) -> str:
+        """The SQL that ends the append without a commit."""
+        if self.pid is None:
+            quoted = (self.prepared or "").replace("'", "''")
+            return f"ROLLBACK PREPARED '{quoted}'"
+        return f"SELECT pg_terminate_backend({self.pid})"
 
 
 class Row(NamedTuple):

@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from django.conf import settings
 from django.db.models import Model
 
-from apps.eventlog.models import IdempotencyRecord, Job, Reservation
+from apps.eventlog.models import IdempotencyRecord, Job, Relay, Reservation
 
 NAME = 63  # bytes at most in a name
 # What the application's role may do in the log beyond reading it.
 WRITES: dict[type[Model], str] = {
     IdempotencyRecord: "INSERT, UPDATE, DELETE",
     Job: "INSERT, UPDATE",
+    Relay: "INSERT, UPDATE",
     Reservation: "INSERT, DELETE",
 }
+LIMIT = "30s"  # for a transaction: an append that stays open holds back every follower of the log
 CALLS = (
     "eventlog_append_events",
     "eventlog_append_events_alone",
@@ -44,7 +46,10 @@ HEADER = """
 -- 4. Run it again, now and after each later `migrate`, before the new code serves: rights on tables and functions can
 --    be given only when they are there. The application may go on meanwhile, because the rights in a database change in
 --    one transaction.
--- 5. The application runs with the same URLs, but EVENTLOG_DATABASE_URL as {application}.
+-- 5. Nobody may leave a transaction open for longer than {limit}, whoever it is, because an append that stays open
+--    holds back every follower. PostgreSQL 17 and later also ends one at the log that is busy for longer. Somebody who
+--    needs more time there says so: SET transaction_timeout = 0. The commands of manage.py that take long do that.
+-- 6. The application runs with the same URLs, but EVENTLOG_DATABASE_URL as {application}.
 --    Who seals, `seal_events --follow` or run_projectors, has it as {sealer}.
 
 \\set ON_ERROR_STOP on
@@ -85,9 +90,8 @@ class Names:
         self.application = self.databases[settings.EVENTLOG]
         self.owner, self.sealer = f"{self.application}_owner", f"{prefix}_sealer"
         self.owners = self.databases | {settings.EVENTLOG: self.owner}
-        # Whose sessions end if they stop in a transaction. The owner of the log works by hand.
-        self.serving = [*self.databases.values(), self.sealer]
-        if not re.fullmatch("[a-z][a-z0-9_]*", prefix) or max(map(len, [self.owner, *self.serving])) > NAME:
+        self.roles = [self.owner, *self.databases.values(), self.sealer]
+        if not re.fullmatch("[a-z][a-z0-9_]*", prefix) or max(map(len, self.roles)) > NAME:
             raise ValueError(f"{prefix!r} is not a short plain name in lower case")
 
 
@@ -103,16 +107,16 @@ def script(prefix: str) -> str:
 
 def _header(names: Names) -> str:
     owners = [f"--      {alias.upper()}_DATABASE_URL as {owner}" for alias, owner in names.owners.items()]
-    given = {"owner": names.owner, "application": names.application, "sealer": names.sealer}
+    given = {"owner": names.owner, "application": names.application, "sealer": names.sealer, "limit": LIMIT}
     return HEADER.format(owners="\n".join(owners), **given).strip()
 
 
 def _roles(names: Names) -> Iterator[str]:
-    for role in (names.owner, *names.serving):
+    for role in names.roles:
         yield _unless("SELECT FROM pg_roles WHERE rolname", role, f"CREATE ROLE {role} LOGIN")
     yield "BEGIN;"
-    for role in names.serving:
-        yield f"ALTER ROLE {role} SET idle_in_transaction_session_timeout = '30s';"
+    for role in names.roles:
+        yield f"ALTER ROLE {role} SET idle_in_transaction_session_timeout = '{LIMIT}';"
     yield f"GRANT {names.application} TO {names.sealer};"
     yield "COMMIT;"
     for alias, database in names.databases.items():
@@ -125,9 +129,13 @@ def _database(names: Names, alias: str) -> Iterator[str]:
     yield f"\n\\connect {database}"
     yield "BEGIN;"
     yield ANY_DATABASE.format(database, names.owners[alias]).strip()
+    # For every other role too, and for superusers: whoever opens a session at this database.
+    yield f"ALTER DATABASE {database} SET idle_in_transaction_session_timeout = '{LIMIT}';"
     if alias == settings.EVENTLOG:
         given = {"owner": names.owner, "application": names.application, "sealer": names.sealer}
         yield LOG.format(database=database, **given).strip()
+        known = "current_setting('server_version_num')::int >= 170000"
+        yield _if(known, f"ALTER DATABASE {database} SET transaction_timeout = ''{LIMIT}''")
         yield from _rights(names)
     yield "COMMIT;"
 

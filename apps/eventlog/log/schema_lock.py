@@ -34,6 +34,11 @@ def versions(kind: type[DomainEvent]) -> list[tuple[int, Schema]]:
     )
 
 
+def plain_versions(kind: type[DomainEvent]) -> list[tuple[int, Schema]]:
+    """The same without references, titles and descriptions."""
+    return [(version, _plain(kind) if version == kind.schema_version else old) for version, old in versions(kind)]
+
+
 def problems(service: str) -> list[str]:
     """Changes in a service's events after which events that may be in the log could not be read."""
     known, locked = _kinds(service), _read(service)

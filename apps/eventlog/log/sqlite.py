@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from apps.eventlog.database.statements import Query, marks
 from apps.eventlog.events import Payload, Place, RecordedEvent
 from apps.eventlog.log import columns
-from apps.eventlog.log.records import Answer, Expected, Row
+from apps.eventlog.log.records import Answer, Expected, MarkHolder, Row
 
 READ = f"SELECT {', '.join(column.sqlite_read for column in columns.READ)} FROM ({{}}) e"  # noqa: S608
 AS_STORED = columns.as_json([column.sqlite_json for column in columns.COLUMNS])
@@ -98,6 +98,10 @@ class SQLite:
     def safe_place(self) -> Place:
         found = self._row("SELECT position, event_id FROM eventlog_event ORDER BY position DESC LIMIT 1")
         return Place.read(*found) if found else Place()
+
+    def mark_holders(self) -> list[MarkHolder]:
+        """Nobody: there are no marks, because with one writer at a time nobody needs them."""
+        return []
 
     def last_position(self) -> int:
         """The same position: one that was rolled back is taken again."""

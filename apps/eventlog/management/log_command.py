@@ -15,6 +15,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db.utils import OperationalError, ProgrammingError
 
+from apps.eventlog.errors.texts import without_values
+
 logger = logging.getLogger(__name__)
 
 SAY_AGAIN = 60.0  # seconds after which a complaint is logged again that has not changed
@@ -45,7 +47,7 @@ class LogCommand(BaseCommand):
             if not missing and (isinstance(error, ProgrammingError) or sqlite == sqlite3.SQLITE_ERROR):
                 raise  # the statement itself is wrong
             advice = "; run manage.py migrate first" if missing else ""
-            raise CommandError(f"{str(error).splitlines()[0]}{advice}") from error
+            raise CommandError(f"{without_values(error)}{advice}") from error
         return printed
 
 
@@ -58,6 +60,16 @@ UNSEEN = re.compile(
 def visible(text: object) -> str:
     """A text for a terminal, in which a name or a reason from the log cannot do more than be read."""
     return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
+
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt within the block, as Ctrl-C does, so that what was begun is tidied up."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def unguard(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("eventlog", "0016_quicker_appends")]
+    dependencies = [("eventlog", "0017_marks_of_prepared_transactions")]
     operations = [
         migrations.AddField(
             model_name="reservation",

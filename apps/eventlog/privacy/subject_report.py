@@ -1,7 +1,8 @@
-"""Everything that is stored about one person: from the log, from every read model, and from their login."""
+"""Everything that is stored about one person: from the log, the read models, the records of failures, the login."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from hashlib import sha256
 from heapq import merge
 from itertools import groupby, islice
 from operator import attrgetter
@@ -9,12 +10,16 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.apps import apps
-from django.contrib.auth import get_user_model
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth import SESSION_KEY, get_user_model
+from django.contrib.sessions.models import Session
 from django.db.models import Model
+from knox.models import AuthToken
 
 from apps.eventlog import store
 from apps.eventlog.events import DomainEvent, RecordedEvent
-from apps.eventlog.projectors import Projector
+from apps.eventlog.models import DeadLetter, IdempotencyRecord, Job
+from apps.eventlog.privacy.traces import is_about, streams_of
 
 Entry = dict[str, Any]
 Row = tuple[str, list[Entry]]  # a key, and an entry for each field
@@ -39,7 +44,9 @@ def stored_about(
 
     With `after`, the values beyond that location; `backwards`, those before it, the last one first. From the log come
     the events of the person's own streams, and the events that name the person as their `subject`. From a read model
-    come the rows whose `subject_field` is the person. Reads CHUNK rows at a time, so memory stays constant.
+    come the rows whose `subject_field` is the person. Then come dead letters, what jobs have found, records of
+    requests, and the login with its tokens, sessions and lines in the log of the admin. Reads CHUNK rows at a time, so
+    memory stays constant.
     """
     step = -1 if backwards else 1
     for number, source in list(enumerate(_sources(subject)))[::step]:
@@ -69,8 +76,53 @@ def _sources(subject: UUID) -> list[Source]:
         for model in apps.get_models()
         if (column := getattr(model, "subject_field", None))
     ]
-    login = partial(_of_table, get_user_model(), {"username": str(subject)}, ["username", "date_joined", "last_login"])
-    return [partial(_of_log, subject), *tables, login]
+    return [partial(_of_log, subject), *tables, *_traces(subject), *_login(subject)]
+
+
+def _traces(subject: UUID) -> list[Source]:
+    mine = {"stream__in": streams_of(subject)}
+    letters = [model for model in apps.get_models() if issubclass(model, DeadLetter)]
+    fields = ["projector", "stream", "position", "error", "reason", "acts"]
+    return [
+        *[partial(_of_table, model, mine, fields) for model in letters],
+        partial(_of_table, IdempotencyRecord, mine, ["stream", "position", "started_at"]),
+        partial(_of_rows, lambda: _jobs(subject)),
+    ]
+
+
+def _login(subject: UUID) -> list[Source]:
+    fields = ["username", "email", "first_name", "last_name", "date_joined", "last_login"]
+    login = get_user_model()._default_manager.filter(username=str(subject)).values_list("pk", flat=True).first()
+    lines = {"content_type__app_label": "auth", "content_type__model": "user", "object_id": str(login)}
+    return [
+        partial(_of_table, get_user_model(), {"pk": login}, fields),
+        partial(_of_table, AuthToken, {"user": login}, ["created", "expiry"]),
+        partial(_of_rows, lambda: _sessions(login)),
+        partial(_of_table, LogEntry, lines, ["action_time", "object_repr", "change_message"]),
+    ]
+
+
+def _jobs(subject: UUID) -> list[Row]:
+    """What each job has found in the person's rows."""
+    table = Job._meta.db_table
+    jobs = Job.objects.exclude(differences=[]).order_by("pk")
+    found = [(str(job.pk), [each for each in job.differences if is_about(subject, each)]) for job in jobs]
+    return [(key, [_entry(table, key, "differences", mine)]) for key, mine in found if mine]
+
+
+def _sessions(login: Any) -> list[Row]:
+    """The sessions of a login, each by a hash of its key, for the key opens the session."""
+    table = Session._meta.db_table
+    mine = [row for row in Session.objects.iterator() if row.get_decoded().get(SESSION_KEY) == str(login)]
+    named = [(sha256(row.session_key.encode()).hexdigest()[:16], row.expire_date) for row in mine]
+    return [(name, [_entry(table, name, "expire_date", until)]) for name, until in sorted(named)]
+
+
+def _of_rows(read: Callable[[], list[Row]], start: str | None, backwards: bool) -> list[Row]:
+    """A chunk of rows that no query can choose; they are few."""
+    rows = read()[:: -1 if backwards else 1]
+    ahead = [row for row in rows if start is None or (row[0] <= start if backwards else row[0] >= start)]
+    return ahead[:CHUNK]
 
 
 def _of_log(subject: UUID, start: str | None, backwards: bool) -> list[Row]:
@@ -79,8 +131,7 @@ def _of_log(subject: UUID, start: str | None, backwards: bool) -> list[Row]:
     if start is not None:
         after, end = (0, int(start)) if backwards else (int(start) - 1, end)
     read = partial(store.read_page, after=after, end=end, limit=CHUNK, backwards=backwards)
-    categories = {category for projector in Projector.registry.values() for category in projector.categories}
-    histories = [read(stream=f"{category}-{subject}") for category in categories]
+    histories = [read(stream=stream) for stream in streams_of(subject)]
     naming = [kind for kind in DomainEvent.types.values() if kind.subject]
     histories += [read(types=[kind.type], naming=(kind.subject, str(subject))) for kind in naming]
     position = attrgetter("position")

@@ -10,6 +10,7 @@ from django.db import DatabaseError, connections
 
 from apps.eventlog import store
 from apps.eventlog.encryption import data_keys
+from apps.eventlog.errors.texts import Impersonal
 from apps.eventlog.models import Erasure
 from apps.eventlog.reactors import Reactor
 
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 BATCH = 500
 
 
-class Undone(Exception):
+class Undone(Impersonal):
     """Destroyed data keys exist again: somebody has restored a backup of the keys that is older than an erasure."""
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from apps.eventlog import store
 from apps.eventlog.encryption import personal_fields
-from apps.eventlog.encryption.data_keys import INSTALLATION
+from apps.eventlog.encryption.data_keys import INSTALLATION, OWN
 from apps.eventlog.encryption.models import PersonalKey
 from apps.eventlog.models import Erasure, Reservation
 
@@ -33,10 +33,14 @@ class Count:
 
 @dataclass
 class Report:
-    """`missing`: nobody was erased, and yet no key opens what the log has. `unneeded`: the key opens nothing."""
+    """`missing`: nobody was erased, and yet no key opens what the log has. `unneeded`: the key opens nothing.
 
-    missing: Count
-    unneeded: Count
+    `untold`: the key was destroyed, and the log does not tell of an erasure: it is older than the keys.
+    """
+
+    missing: Count = field(default_factory=Count)
+    unneeded: Count = field(default_factory=Count)
+    untold: Count = field(default_factory=Count)
 
 
 def verify_keys(progress: Callable[[int], None]) -> Report:
@@ -47,17 +51,18 @@ def verify_keys(progress: Callable[[int], None]) -> Report:
     """
     with closing(sqlite3.connect("")) as subjects:  # a temporary file, which nobody else can open
         subjects.execute("CREATE TABLE subject (id BLOB PRIMARY KEY, keyed INT, needed INT) WITHOUT ROWID")
-        keys = PersonalKey.objects.filter(wrapped__isnull=False).exclude(subject=INSTALLATION)
+        keys = PersonalKey.objects.filter(wrapped__isnull=False).exclude(subject__in=OWN)
         # The keys come first: a key that is made later belongs to an event that this pass may not read.
         for batch in _batches(keys.values_list("subject", flat=True).iterator()):
             subjects.executemany("INSERT INTO subject VALUES (?, 1, 0)", [(id.bytes,) for id in batch])
         needing = "INSERT INTO subject VALUES (?, 0, 1) ON CONFLICT DO UPDATE SET needed = 1"
         for batch in _batches(_needed(progress)):
             subjects.executemany(needing, [(id.bytes,) for id in batch])
-        report = Report(Count(), Count())
+        report = Report()
         report.unneeded.add(_ids(subjects, "keyed AND NOT needed"))
         for batch in _batches(_ids(subjects, "needed AND NOT keyed")):
             report.missing.add(_without_key(batch))
+            report.untold.add(_without_erasure(batch))
     if Reservation.objects.exists():
         report.missing.add(_without_key([INSTALLATION]))
     return report
@@ -80,6 +85,13 @@ def _without_key(subjects: list[UUID]) -> list[UUID]:
     kept = set(PersonalKey.objects.filter(subject__in=subjects).values_list("subject", flat=True))
     erased = set(Erasure.objects.filter(subject__in=subjects).values_list("subject", flat=True))
     return [subject for subject in subjects if subject not in kept | erased]
+
+
+def _without_erasure(subjects: list[UUID]) -> list[UUID]:
+    """Those whose data key was destroyed, and who are not in the ledger."""
+    destroyed = set(PersonalKey.objects.filter(subject__in=subjects, wrapped=None).values_list("subject", flat=True))
+    told = set(Erasure.objects.filter(subject__in=destroyed).values_list("subject", flat=True))
+    return [subject for subject in subjects if subject in destroyed - told]
 
 
 def _batches(ids: Iterator[UUID]) -> Iterator[list[UUID]]:

@@ -12,14 +12,14 @@ from django.db.models import F
 from apps.eventlog import store
 from apps.eventlog.delivery import claims
 from apps.eventlog.delivery.checkpoints import Reached
-from apps.eventlog.delivery.claims import LIMIT, Claim, ProcessEnded
+from apps.eventlog.delivery.claims import Claim, ProcessEnded
 from apps.eventlog.events import Place
 from apps.eventlog.failpoints import failpoint
 from apps.eventlog.models import Timer
 from apps.eventlog.processes import Process
 from apps.eventlog.processing import tables
 from apps.eventlog.processing.changes import Changes
-from apps.eventlog.processing.taking import set_aside
+from apps.eventlog.processing.taking import LIMIT, set_aside
 
 BATCH = 200
 
@@ -103,7 +103,7 @@ def _still_set(due: list[Timer]) -> list[Timer]:
 def _failure(changes: Changes, timer: Timer) -> Exception | None:
     """Fire a timer; returns what its method raises, or that it has ended the process too often."""
     if timer.attempts > LIMIT:
-        return ProcessEnded()
+        return ProcessEnded(LIMIT)
     try:
         changes.fire(timer.key, timer.name, timer.at, Place(timer.position, timer.event_id))
     except (OperationalError, InterfaceError):

@@ -1,5 +1,6 @@
 """Run the processes: let each take its events, fire what is due, and send what they have to send."""
 
+import time
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -19,29 +20,46 @@ from apps.eventlog.processing.sending import send_waiting
 from apps.eventlog.processing.taking import catch_up
 from apps.eventlog.store import LogWentBack
 
+TURN = 0.5  # seconds for each process, and for sending
 PAGE = 500  # rows whose events are looked for at a time
 
 
-def run(stopped: Callable[[], bool] = lambda: False) -> None:
+def run(stopped: Callable[[], bool] = lambda: False) -> bool:
     """Do what is to be done now, or until `stopped` answers true. Any number of threads and machines may.
+
+    Each process has its turn, which is short, so that a long backlog of one delays no other, and nothing else that the
+    caller does. Returns False if a turn ended before everything was done.
 
     A timer fires when the process has taken every event that was recorded before the timer was due. A process whose
     place is not in the log stops and is reported, and its timers and commands wait.
     """
-    going = [kind.name for kind in tables.kinds() if _run(kind, stopped)]
+    done, going = True, []
+    for kind in tables.kinds():
+        turn = _turn(stopped)
+        if _run(kind, turn):
+            going.append(kind.name)
+        done &= not turn()
+    turn = _turn(stopped)
     try:
-        send_waiting(going, stopped)
+        send_waiting(going, turn)
     except LogWentBack:
         identity.went_back(tables.ALIAS)
+    return done and not turn()
 
 
-def _run(kind: type[Process], stopped: Callable[[], bool]) -> bool:
+def _turn(stopped: Callable[[], bool]) -> Callable[[], bool]:
+    """Is a turn that begins now at its end?"""
+    ends = time.monotonic() + TURN
+    return lambda: stopped() or time.monotonic() > ends
+
+
+def _run(kind: type[Process], late: Callable[[], bool]) -> bool:
     """Let one process go as far as it can; False if it has stopped because the log went back."""
     now = timezone.now()  # before the look at the log, which then has every event that was recorded by now
     try:
-        reached = catch_up(kind, store.safe_place(), stopped)
+        reached = catch_up(kind, store.safe_place(), late)
         if reached is not None:
-            fire_due(kind, now, reached, stopped)
+            fire_due(kind, now, reached, late)
     except LogWentBack:
         identity.went_back(tables.ALIAS)
         return False

@@ -18,6 +18,7 @@ from apps.eventlog.commands import Outcome
 from apps.eventlog.delivery import checkpoints
 from apps.eventlog.delivery.claims import ProcessEnded
 from apps.eventlog.dispatch import command_named, dispatch
+from apps.eventlog.errors.texts import described
 from apps.eventlog.events import Place, RecordedEvent
 from apps.eventlog.failpoints import failpoint
 from apps.eventlog.log import places
@@ -25,7 +26,7 @@ from apps.eventlog.models import OutgoingCommand
 from apps.eventlog.processes import Process
 from apps.eventlog.processing import tables
 from apps.eventlog.processing.changes import read
-from apps.eventlog.processing.taking import said, set_aside
+from apps.eventlog.processing.taking import set_aside
 
 logger = logging.getLogger(__name__)
 
@@ -104,10 +105,10 @@ def _sent(row: OutgoingCommand, outcome: Outcome) -> None:
 def _failed(row: OutgoingCommand, error: Exception) -> None:
     if row.attempts < ATTEMPTS:
         logger.warning("%s %s failed, attempt %s: %s", row.process, row, row.attempts, error)
-        _try_again(row, timedelta(seconds=min(PAUSE * 2**row.attempts, LONGEST_PAUSE)), error=said(error))
+        _try_again(row, timedelta(seconds=min(PAUSE * 2**row.attempts, LONGEST_PAUSE)), error=described(error))
         return
     with transaction.atomic(using=tables.ALIAS):
-        tables.commands().objects.filter(number=row.number).update(status=FAILED, error=said(error))
+        tables.commands().objects.filter(number=row.number).update(status=FAILED, error=described(error))
         kind, cause = Process.registry[row.process], store.event_at(row.position)
         set_aside(kind, cause, error, row.attempts, key=row.key, command_id=row.command_id)
 

@@ -14,7 +14,6 @@ from apps.eventlog.models import DeadLetter, OutgoingCommand
 from apps.eventlog.processes import Process
 from apps.eventlog.processing import tables
 from apps.eventlog.processing.changes import Changes
-from apps.eventlog.processing.taking import said
 from apps.eventlog.projectors import Projector
 from apps.eventlog.reactors import Reactor
 
@@ -47,8 +46,8 @@ def skip(kind: Reader, position: int, *, by: str, reason: str) -> bool:
         return letters.skip(kind, position, by=by, reason=reason)
 
 
-def _deliver(kind: type[Process], letter: DeadLetter) -> str:
-    """Let the process have an event or a timer again, or put a command back; returns the error or ""."""
+def _deliver(kind: type[Process], letter: DeadLetter) -> Exception | None:
+    """Let the process have an event or a timer again, or put a command back; returns the error if that fails."""
     try:
         if letter.command_id:  # type: ignore[attr-defined]
             _put(letter, OutgoingCommand.Status.WAITING)
@@ -56,8 +55,8 @@ def _deliver(kind: type[Process], letter: DeadLetter) -> str:
             with transaction.atomic(using=kind.service):
                 _take_again(kind, letter)
     except Exception as error:
-        return said(error)
-    return ""
+        return error
+    return None
 
 
 def _take_again(kind: type[Process], letter: DeadLetter) -> None:

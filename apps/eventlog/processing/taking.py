@@ -19,6 +19,7 @@ from apps.eventlog.delivery.checkpoints import Reached
 from apps.eventlog.delivery.claims import Claim, claim
 from apps.eventlog.delivery.dead_letters import log_failure
 from apps.eventlog.delivery.trail import Mark
+from apps.eventlog.errors.texts import described
 from apps.eventlog.events import Place, RecordedEvent
 from apps.eventlog.failpoints import failpoint
 from apps.eventlog.log import places
@@ -28,6 +29,9 @@ from apps.eventlog.processing import tables
 from apps.eventlog.processing.changes import LONGEST_KEY, Changes
 
 BATCH = 200
+# How often an event, or a timer, may end the process. More than for a projector: a replay brings back what a projector
+# has set aside by mistake, because something else killed it three times; nothing replays a process.
+LIMIT = 10
 
 
 def catch_up(kind: type[Process], end: Place, stopped: Callable[[], bool] = lambda: False) -> Reached | None:
@@ -68,11 +72,11 @@ def _step(kind: type[Process], end: Place) -> bool:
         if it.suspect and not it.one_at_a_time:
             page = _page(kind, it.position, end, BATCH)
             it.deliver_one_at_a_time(until=page[-1].position if page else it.position)
-        exhausted = it.exhausted(claims.GRACE)
+        exhausted = it.exhausted(claims.GRACE, LIMIT)
         limit = 1 if it.suspect else BATCH
         events = _page(kind, it.position, end, limit)
         if events and exhausted:
-            return _set_aside_alone(it, events[0], claims.ProcessEnded(), claims.LIMIT)
+            return _set_aside_alone(it, events[0], claims.ProcessEnded(LIMIT), LIMIT)
         return _take_together(it, events, events[-1].place if len(events) == limit else end, end)
 
 
@@ -117,8 +121,9 @@ def _set_aside_alone(it: Claim, recorded: RecordedEvent, error: Exception, attem
 
 def move(it: Claim, to: Place, end: Place) -> None:
     """Move a locked checkpoint to a place, and remember the newest place of the log that is known to be in it."""
-    seen = max(it.reached.place, end, key=attrgetter("position"))
-    marks = trail.extended(trail.read(it.trail), Mark.of(to.position, seen))
+    before = Place() if it.reached.place.unknown else it.reached.place
+    seen = max(before, end, key=attrgetter("position"))
+    marks = places.thinned(trail.read(it.trail), Mark.of(to.position, seen))
     claims.leave_mark(it.service, it.name, marks)
     it.reached, it.trail = Reached(to.position, seen), trail.written(marks)
 
@@ -182,11 +187,6 @@ def set_aside(
             "event_id": recorded.event_id,
             "status": DeadLetter.Status.FAILED if error else DeadLetter.Status.WAITING,
             "attempts": attempts if error else 0,
-            "error": said(error) if error else "",
+            "error": described(error) if error else "",
         },
     )
-
-
-def said(error: Exception) -> str:
-    """The kind and the message of an error, in characters that every database takes."""
-    return f"{type(error).__name__}: {error}".replace("\0", "").encode(errors="backslashreplace").decode()

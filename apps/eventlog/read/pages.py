@@ -4,20 +4,21 @@ from django.conf import settings
 from django.contrib.auth import authenticate, login
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST
 
+from apps.eventlog.api.options import page
 from apps.eventlog.projectors import Projector
 
 
+@page("GET", "HEAD")
 def live(request: HttpRequest) -> HttpResponse:
     categories = sorted({category for kind in Projector.registry.values() for category in kind.categories})
-    return render(request, "eventlog/live.html", {"demo": settings.DEBUG, "categories": categories})
+    return render(request, "eventlog/live.html", {"demo": settings.DEMO_LOGIN, "categories": categories})
 
 
-@require_POST
+@page("POST")
 def demo_login(request: HttpRequest) -> HttpResponse:
-    """Log in as the demo's staff user, only if DEBUG is on."""
-    user = authenticate(request, username="admin", password="admin") if settings.DEBUG else None  # noqa: S106
+    """Log in as the demo's staff user, only if the settings say that there is one."""
+    user = authenticate(request, username="admin", password="admin") if settings.DEMO_LOGIN else None  # noqa: S106
     if user is None:
         raise Http404
     login(request, user)

@@ -1,34 +1,49 @@
 """What can be asked about the log as a whole."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints, identity
 from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.log import places
+from apps.eventlog.log.engine import engine
 from apps.eventlog.processes import Process
 from apps.eventlog.processing import tables
 from apps.eventlog.projectors import Projector, services
 from apps.eventlog.reactors import Reactor
+from apps.eventlog.relay.heartbeats import relays
+from apps.eventlog.relay.webhooks import progress
+from apps.eventlog.relay.webhooks.models import Endpoint
 from apps.eventlog.sealing import seals
 
+OLD = 5.0  # seconds; an append that is open for longer is not at work, but stuck
 
-def projectors() -> list[dict[str, Any]]:
-    """Of each projector: name, service, position, lag in events, open dead letters, and whether it stopped."""
+
+def mark_holders(seconds: float | None = None) -> list[dict[str, Any]]:
+    """Who has held an in-flight mark for so many seconds, or for long; no follower passes the first one's position."""
+    least = OLD if seconds is None else seconds
+    return [each._asdict() | {"release": each.release} for each in engine().mark_holders() if each.seconds >= least]
+
+
+def projectors(of: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Of each projector: name, service, position, lag in events, open dead letters, and whether it stopped.
+
+    `of` are services; without it, all.
+    """
     return [
         _reader(name, service, position, checkpoints.lag(Projector.registry[name], position), gone)
-        for service, gone in _gone(services())
+        for service, gone in _gone(services() if of is None else of)
         for name, position in checkpoints.positions(service).items()
     ]
 
 
-def reactors() -> list[dict[str, Any]]:
+def reactors(of: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """What `projectors` says, of each reactor."""
-    return _of_types(Reactor.registry.values())
+    return _of_types(Reactor.registry.values(), of)
 
 
-def processes() -> list[dict[str, Any]]:
+def processes(of: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """What `projectors` says, of each process, with how many timers are set and how many commands are to be sent."""
     return [
         row
@@ -36,13 +51,14 @@ def processes() -> list[dict[str, Any]]:
             "timers": tables.timers().objects.filter(process=row["name"]).count(),
             "commands": tables.commands().objects.filter(process=row["name"], status="waiting").count(),
         }
-        for row in _of_types(Process.registry.values())
+        for row in _of_types(Process.registry.values(), of)
     ]
 
 
-def _of_types(every: Iterable[type[Reactor] | type[Process]]) -> list[dict[str, Any]]:
+def _of_types(every: Iterable[type[Reactor] | type[Process]], of: Sequence[str] | None) -> list[dict[str, Any]]:
     """The readers that follow types of events and not categories."""
     kinds = sorted(every, key=lambda kind: (kind.service, kind.name))
+    kinds = [kind for kind in kinds if of is None or kind.service in of]
     found = []
     for service, gone in _gone(sorted({kind.service for kind in kinds})):
         known = checkpoints.of_readers(service)
@@ -53,7 +69,7 @@ def _of_types(every: Iterable[type[Reactor] | type[Process]]) -> list[dict[str, 
     return found
 
 
-def _gone(services: list[str]) -> list[tuple[str, list[str]]]:
+def _gone(services: Iterable[str]) -> list[tuple[str, list[str]]]:
     """Each service with its readers whose place is not in the log."""
     return [(service, identity.went_back(service)) for service in services]
 
@@ -64,17 +80,27 @@ def _reader(name: str, service: str, position: int, lag: int, gone: list[str]) -
     return known | {"log_went_back": name in gone}
 
 
-def status() -> dict[str, Any]:
-    """Where the log ends and which log it is, how far each reader is, and the dead letters of all."""
+def log() -> dict[str, Any]:
+    """Where the log ends, how far it may be read, which log it is, and how far it is sealed."""
     safe, first = store.safe_place(), places.first_place()
     return {
         "head": store.head(),
         "safe_position": safe.position,
         "safe_event_id": safe.event_id,
         "identity": first.event_id,
+        "seals": {"position": seals.last_position(), "log_went_back": seals.went_back()},
+    }
+
+
+def status() -> dict[str, Any]:
+    """What `log` says, who holds the log back, how far each reader is, and the dead letters of all."""
+    return {
+        **log(),
+        "marks": mark_holders(),
         "projectors": projectors(),
         "reactors": reactors(),
         "processes": processes(),
-        "seals": {"position": seals.last_position(), "log_went_back": seals.went_back()},
+        "relays": relays(),
+        "webhooks": progress.documents(list(Endpoint.objects.all())),
         "dead_letters": sum(open_dead_letters(service).count() for service in (*services(), tables.ALIAS)),
     }

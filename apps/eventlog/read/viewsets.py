@@ -15,18 +15,21 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from apps.eventlog import store
+from apps.eventlog.api import asyncapi
 from apps.eventlog.api.access import DeclaredAccess, open_to
 from apps.eventlog.api.authentication import credential_of, customer_id
 from apps.eventlog.api.conditions import await_position, not_stored
 from apps.eventlog.api.event_serializers import CatalogSerializer, EventReadSerializer, FeedSerializer, StatusSerializer
 from apps.eventlog.api.filters import check_parameters
+from apps.eventlog.api.options import MethodsAlone
 from apps.eventlog.api.pagination import bounded
 from apps.eventlog.api.problems import Unavailable
 from apps.eventlog.events import DomainEvent, RecordedEvent
 from apps.eventlog.live import stream_owners
 from apps.eventlog.live.credentials import SEE_LOG, Credential
 from apps.eventlog.live.messages import Filter
-from apps.eventlog.live.stream import event_stream, open_streams
+from apps.eventlog.live.slots import NoSlotLeft, Slot
+from apps.eventlog.live.stream import event_stream
 from apps.eventlog.log import places, schema_lock
 from apps.eventlog.read import queries, resume
 from apps.eventlog.read.serializers import FeedQuerySerializer, StreamPlaceSerializer, StreamQuerySerializer
@@ -49,7 +52,7 @@ class AnotherEvent(APIException):
     default_detail = "the log went back: it does not have this event at this position"
 
 
-class EventReadViewSet(GenericViewSet[Any]):
+class EventReadViewSet(MethodsAlone, GenericViewSet[Any]):
     """GET only."""
 
     permission_classes = [DeclaredAccess]
@@ -110,6 +113,14 @@ class EventReadViewSet(GenericViewSet[Any]):
         return Response({"results": results, "next": None, "previous": None})
 
     @open_to(SEE_LOG)
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @action(detail=False)
+    def asyncapi(self, request: Request) -> Response:
+        """The catalog as an AsyncAPI 3 document: channels, messages and headers of the events that a relay sends."""
+        check_parameters(request, set())
+        return Response(asyncapi.document())
+
+    @open_to(SEE_LOG)
     @extend_schema(responses=StatusSerializer)
     @action(detail=False)
     def status(self, request: Request) -> Response:
@@ -134,16 +145,23 @@ class EventReadViewSet(GenericViewSet[Any]):
         query.is_valid(raise_exception=True)
         owner, credential = customer_id(request), credential_of(request)
         if owner is not None:
-            _limit(owner, credential, query.validated_data.get("stream"))
+            _require_own(owner, query.validated_data.get("stream"))
         start, filter = _start(request), Filter(owner=owner, **query.validated_data)
-        body = event_stream(start.place, filter, credential, went_back=start.went_back)
+        slot = _slot(credential) if owner is not None else None
+        body = event_stream(start.place, filter, credential, went_back=start.went_back, slot=slot)
         return AsyncResponse(body, content_type="text/event-stream; charset=utf-8", headers=STREAM_HEADERS)
 
 
-def _limit(owner: UUID, credential: Credential, stream: str | None) -> None:
-    """Refuse a customer too many streams, and the stream of another customer. Raises Throttled and NotFound."""
-    if open_streams(credential) >= settings.STREAMS_PER_CUSTOMER:
-        raise Throttled(detail="too many streams of this login are open")
+def _slot(credential: Credential) -> Slot:
+    """The right to one more stream; raises Throttled. Asked for last, so that nothing keeps it from being opened."""
+    try:
+        return Slot(credential.login, settings.STREAMS_PER_CUSTOMER)
+    except NoSlotLeft:
+        raise Throttled(detail="too many streams of this login are open") from None
+
+
+def _require_own(owner: UUID, stream: str | None) -> None:
+    """Refuse a customer the stream of another customer. Raises NotFound."""
     if stream is not None and stream_owners.owner_of(stream) != owner:
         raise NotFound("not found")
 

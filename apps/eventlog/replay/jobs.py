@@ -15,10 +15,11 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from apps.eventlog import store
+from apps.eventlog.errors.texts import ID, without_values
 from apps.eventlog.models import Job
 from apps.eventlog.projectors import Projector
 from apps.eventlog.replay.rebuild import AlreadyRunning, WouldSetAside, rebuild, repair_reactors
-from apps.eventlog.replay.verify_rows import verify
+from apps.eventlog.replay.verify_rows import Difference, verify
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def run(job: Job) -> None:
             job.outcome = f"Not done: {refusal}"
         except Exception as error:
             logger.exception("%s failed", job)
-            job.outcome = f"Failed: {type(error).__name__}: {error}"
+            job.outcome = f"Failed: {without_values(error)}"
     job.finished_at = timezone.now()
     job.save()
 
@@ -80,8 +81,17 @@ def _work(job: Job, kind: type[Projector]) -> None:
         return
     found = verify(kind, progress=advance)
     job.outcome = f"{len(found)} differences" if found else "As the log says"
-    # Not the values: they may be personal, and this record stays when the person is erased.
-    job.differences = [[difference.table, difference.key, difference.field] for difference in found[:KEPT]]
+    about_people = {model._meta.db_table for model in kind.models if hasattr(model, "subject_field")}
+    job.differences = [_kept(difference, about_people) for difference in found[:KEPT]]
+
+
+def _kept(found: Difference, about_people: set[str]) -> list[str]:
+    """A difference without the values, and of a row about a person without a key that is no id.
+
+    They may be personal, and the record of the job stays when the person is erased.
+    """
+    personal = found.table in about_people and not ID.fullmatch(found.key)
+    return [found.table, "…" if personal else found.key, found.field]
 
 
 @contextmanager

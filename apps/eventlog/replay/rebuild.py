@@ -18,9 +18,11 @@ from django.conf import settings
 from django.db import connections, transaction
 
 from apps.eventlog import store
+from apps.eventlog.database.private_files import make_private
 from apps.eventlog.delivery import checkpoints, reacting
 from apps.eventlog.delivery.dead_letters import OPEN, dead_letters_of
 from apps.eventlog.delivery.projecting import catch_up
+from apps.eventlog.errors.texts import Impersonal
 from apps.eventlog.failpoints import failpoint
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector
@@ -32,7 +34,7 @@ PATIENCE = 300.0  # seconds in which a rebuild asks again for live tables that o
 NAMED = 20  # events that a refusal names
 
 
-class AlreadyRunning(Exception):
+class AlreadyRunning(Impersonal):
     """Another process is rebuilding this projector."""
 
 
@@ -122,7 +124,9 @@ def one_rebuild_at_a_time(kind: type[Projector]) -> Iterator[None]:
     connection = connections[kind.service]
     busy = AlreadyRunning(f"{kind.name} is being rebuilt by another process")
     if connection.vendor == "sqlite":
-        with Path(f"{connection.settings_dict['NAME']}.{kind.name}.lock").open("w") as lock:
+        file = Path(f"{connection.settings_dict['NAME']}.{kind.name}.lock")
+        make_private(file)
+        with file.open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -8,6 +8,7 @@ from django.db.models import Model
 from django.db.models.base import ModelBase
 from django.db.utils import OperationalError
 
+from apps.eventlog.errors.texts import Impersonal
 from apps.eventlog.replay.shadow_engine import SUFFIX, ShadowEngine
 from apps.eventlog.replay.shadow_postgresql import PostgreSQL
 from apps.eventlog.replay.shadow_sqlite import SQLite
@@ -15,7 +16,7 @@ from apps.eventlog.replay.shadow_sqlite import SQLite
 LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL's code
 
 
-class TableInUse(Exception):
+class TableInUse(Impersonal):
     """Another transaction has used the live table or the shadow table for too long."""
 
 

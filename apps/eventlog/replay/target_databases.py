@@ -36,7 +36,7 @@ def _in_directory(path: Path) -> Iterator[dict[str, str]]:
         raise CommandError(f"{path} is not empty; name a new directory")
     part = path.with_name(f"{path.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    part.mkdir(mode=0o700, parents=True)
     no_urls = {f"{alias.upper()}_DATABASE_URL": "" for alias in connections}
     yield os.environ | no_urls | {"DATA_DIR": str(part), "DATABASE_SUFFIX": ""}
     if path.exists():

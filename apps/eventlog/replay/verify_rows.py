@@ -17,7 +17,8 @@ from apps.eventlog import store
 from apps.eventlog.database import statements
 from apps.eventlog.delivery import checkpoints, projecting
 from apps.eventlog.events import Place
-from apps.eventlog.projectors import Projector
+from apps.eventlog.projectors import Projector, RowProjector
+from apps.eventlog.replay import one_stream
 from apps.eventlog.replay.fold_streams import BATCH, Progress
 from apps.eventlog.replay.rebuild import building_shadow_tables
 from apps.eventlog.store import LogWentBack
@@ -68,9 +69,31 @@ def verify(kind: type[Projector], *, batch: int = BATCH, progress: Progress = la
                 for (live, shadow), keys in zip(tables, suspects, strict=True)
                 for difference in _compare(kind.name, live, shadow, keys)
             ]
-    if settings.PROJECTIONS == "inline":
-        projecting.catch_up(kind.service)  # requests that met the locked checkpoint have left their events to this
+    _catch_up(kind)
     return found
+
+
+def verify_stream(kind: type[RowProjector], stream: str) -> list[Difference]:
+    """The same for the row of one stream, with the checkpoint locked meanwhile. Raises what projecting raises."""
+    checkpoints.enter(kind.service)
+    with (
+        building_shadow_tables(kind) as (replay, [shadow]),
+        _reading_any_text(kind.service),
+        transaction.atomic(using=kind.service),
+    ):
+        checkpoints.checkpoint_model(kind.service).objects.select_for_update().get(name=kind.name)
+        place, found = _place_of_rows(kind)
+        replay.projector.project(one_stream.history(kind, stream, place))
+        key = kind.model._meta.pk.get_db_prep_value(one_stream.row_id(stream), connections[kind.service])
+        found += _compare(kind.name, kind.model, shadow.name, [key])
+    _catch_up(kind)
+    return found
+
+
+def _catch_up(kind: type[Projector]) -> None:
+    """Requests that met the locked checkpoint have left their events to this process."""
+    if settings.PROJECTIONS == "inline":
+        projecting.catch_up(kind.service)
 
 
 def _place_of_rows(kind: type[Projector]) -> tuple[Place, list[Difference]]:

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from apps.eventlog import store
 from apps.eventlog.database import statements
+from apps.eventlog.errors.texts import Impersonal
 from apps.eventlog.models import Seal
 from apps.eventlog.sealing import canonical_form, leaves, merkle_tree, signatures
 from apps.eventlog.sealing.leaves import Leaf
@@ -45,7 +46,7 @@ GENESIS = Anchor(0, 0, 0, [], 0, "", "0" * 64, datetime.min.replace(tzinfo=UTC),
 _CONTENT = ("number", "after", "until", "gaps", "events", "root", "previous", "sealed_at")
 
 
-class CannotSeal(Exception):
+class CannotSeal(Impersonal):
     """Sealing stops here; `pause` is how many seconds a worker waits until it tries again."""
 
     pause: ClassVar[float] = 60.0

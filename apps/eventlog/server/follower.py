@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from types import FrameType
 
 from django.conf import settings
 from django.db import connections
@@ -48,8 +48,8 @@ class Follower:
         pause, failing = REST, False
         while not self.stopped.is_set():
             try:
-                self.look()
-                pause, failing = PAUSE, False
+                done = self.look()
+                pause, failing = PAUSE if done else 0.0, False
             except Exception as error:
                 if not failing:  # once, and not at each try
                     logger.warning("the log cannot be followed, trying again: %s", error)
@@ -60,14 +60,14 @@ class Follower:
             inline.appended.clear()
         connections.close_all()
 
-    def look(self) -> None:
-        """Project, react and run the processes, as far as there is anything to do."""
+    def look(self) -> bool:
+        """Project, react and run the processes, as far as there is anything to do; False if there is more to do."""
         stopped, safe, now = self.stopped.is_set, store.safe_position(), time.monotonic()
         if safe != self.seen or now - self.looked > LOOK_ANYWAY:
             for service in projectors.services():
                 _catch_up(service, stopped)
             self.seen, self.looked = safe, now
-        running.run(stopped)
+        return running.run(stopped)
 
 
 def _catch_up(service: str, stopped: Callable[[], bool]) -> None:
@@ -84,18 +84,29 @@ def _catch_up(service: str, stopped: Callable[[], bool]) -> None:
 def follow() -> None:
     """Start the follower of this process, if commands have their events projected here. It stops with the process.
 
-    A server that gets SIGTERM ends without the functions of `atexit`, so that signal stops the follower too.
+    A server that gets SIGTERM may end without the functions of `atexit`. So that signal tells the follower to stop, and
+    while the server lets its requests end, the follower ends its step.
     """
     if settings.PROJECTIONS != "inline":
         return
     follower = Follower()
     follower.start()
     atexit.register(follower.stop)
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda number, _: _stop(follower, number))
+    if threading.current_thread() is threading.main_thread():
+        _stop_at_sigterm(follower)
 
 
-def _stop(follower: Follower, number: int) -> Any:
-    follower.stop()
-    signal.signal(number, signal.SIG_DFL)
-    signal.raise_signal(number)
+def _stop_at_sigterm(follower: Follower) -> None:
+    """Before what the server itself does at that signal, or before the process ends by it."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        follower.stopped.set()
+        if callable(before):
+            before(number, frame)
+        elif before is signal.SIG_DFL:
+            follower.stop()
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    signal.signal(signal.SIGTERM, stop)

@@ -5,15 +5,12 @@ PostgreSQL's errors have several lines. Those from `DETAIL` on show values of ro
 
 import logging
 import re
-import traceback
-from collections.abc import Iterator
-from typing import Any
+
+from apps.eventlog.errors.log_lines import cleaned
 
 _DETAIL = re.compile(r"\n(?:DETAIL|CONTEXT): .*", re.DOTALL)
 _LINES = re.compile(r"\s*[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+\s*")
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
-CAUSE = "\nThe above exception was the direct cause of the following exception:\n"
-CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n"
 
 
 class LineFormatter(logging.Formatter):
@@ -23,8 +20,8 @@ class LineFormatter(logging.Formatter):
         record.message = in_one_line(record.message)
         return super().formatMessage(record)
 
-    def formatException(self, ei: Any) -> str:  # noqa: N802
-        return "\n".join(_parts(ei[1], set())).rstrip()
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(cleaned(record))
 
 
 def in_one_line(text: str) -> str:
@@ -36,16 +33,3 @@ def in_one_line(text: str) -> str:
 def without_details(text: str) -> str:
     """The text of an error without the lines in which PostgreSQL shows values of rows."""
     return _DETAIL.sub("", text)
-
-
-def _parts(error: BaseException | None, seen: set[int]) -> Iterator[str]:
-    """What `traceback` prints of an error and those before it, each without its details."""
-    if error is None:
-        return
-    seen.add(id(error))
-    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if before is not None and id(before) not in seen:
-        yield from _parts(before, seen)
-        yield CAUSE if error.__cause__ else CONTEXT
-    yield "".join(["Traceback (most recent call last):\n", *traceback.format_tb(error.__traceback__)]).rstrip()
-    yield without_details("".join(traceback.format_exception_only(error)).rstrip())

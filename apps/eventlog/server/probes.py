@@ -8,13 +8,15 @@ from concurrent.futures import Future, wait
 from functools import cache
 
 from django.conf import settings
-from django.db import Error, connections
+from django.db import DEFAULT_DB_ALIAS, Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
+from apps.eventlog.api.problems import NO_SNIFFING
 from apps.eventlog.database.lock_timeout import Locked, lock_timeout
 from apps.eventlog.delivery import identity
+from apps.eventlog.relay.webhooks import endpoints as webhooks
 from apps.eventlog.sealing import seals
 
 LIVEZ, READYZ = "/livez", "/readyz"
@@ -44,7 +46,7 @@ class ProbeMiddleware:
 
 def livez() -> HttpResponse:
     """200 if the process answers. No database is asked."""
-    return HttpResponse("ok\n", content_type="text/plain")
+    return HttpResponse("ok\n", content_type="text/plain; charset=utf-8", headers=NO_SNIFFING)
 
 
 class Look:
@@ -117,7 +119,8 @@ def _longest(looks: dict[str, Look]) -> float:
 
 def _answer(looks: dict[str, Look]) -> HttpResponse:
     states = {alias: look.state.result() if look.state.done() else AWAY for alias, look in looks.items()}
-    return JsonResponse(states, status=200 if all(state is True for state in states.values()) else 503)
+    status = 200 if all(state is True for state in states.values()) else 503
+    return JsonResponse(states, status=status, headers=NO_SNIFFING)
 
 
 def state_of(alias: str) -> State:
@@ -171,9 +174,11 @@ def _refuses_a_writer(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _log_went_back(connection: BaseDatabaseWrapper) -> bool:
-    """Does a database show events that the log does not have: a service in its rows, or the log itself in its seals?"""
+    """Does a database show, in its rows, seals or endpoints, events that the log does not have?"""
     if connection.alias == settings.EVENTLOG:
         return seals.went_back()
+    if connection.alias == DEFAULT_DB_ALIAS:
+        return bool(webhooks.went_back())
     return connection.alias in READING and _log_answers() and bool(identity.went_back(connection.alias))
 
 

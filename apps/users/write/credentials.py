@@ -14,6 +14,8 @@ from apps.eventlog import reservations
 from apps.users.events import email_key
 from apps.users.write.aggregates import EMAIL
 
+LONGEST_PASSWORD = 128  # characters, all of which count
+
 
 def issue(login: Any) -> tuple[AuthToken, str] | None:
     """A new token and its secret. If the login then has more than TOKENS_PER_LOGIN, the oldest ends.
@@ -43,19 +45,22 @@ def end_sessions(login: Any) -> None:
 
     Reads every session, because only its data says whose it is. They are few: customers use tokens.
     """
-    rows = Session.objects.filter(expire_date__gt=timezone.now()).iterator()
-    mine = [row.pk for row in rows if row.get_decoded().get(SESSION_KEY) == str(login.pk)]
+    mine = [row.pk for row in Session.objects.iterator() if row.get_decoded().get(SESSION_KEY) == str(login.pk)]
     Session.objects.filter(pk__in=mine).delete()
 
 
 class PasswordRule:
     """A password validator for Django. Its forms, its commands and `set_password` call it.
 
-    Refuses a user's own e-mail address as password. Ends the tokens of a login when its password has changed. Sessions
-    end by themselves, because each has a hash of the password.
+    Refuses a user's own e-mail address as password, and a password that is longer than the API takes. Ends the tokens
+    of a login when its password has changed. Sessions end by themselves, because each has a hash of the password.
     """
 
     def validate(self, password: str, user: Any = None) -> None:
+        if len(password) > LONGEST_PASSWORD:
+            raise ValidationError(
+                f"The password has more than {LONGEST_PASSWORD} characters.", code="password_too_long"
+            )
         holder = reservations.reserved_by(EMAIL, email_key(password)) if user and "@" in password else None
         if holder and holder == f"user-{user.get_username()}":
             raise ValidationError("The password is the e-mail address.", code="password_is_address")
@@ -64,4 +69,4 @@ class PasswordRule:
         end_tokens(user)
 
     def get_help_text(self) -> str:
-        return "Your password cannot be your e-mail address."
+        return f"Your password cannot be your e-mail address, and has at most {LONGEST_PASSWORD} characters."

@@ -1,4 +1,7 @@
-"""Failed logins are counted in the shared cache: of an account, of a network address, and of both together."""
+"""Failed logins are counted in the shared cache: of an account, of a network address, and of both together.
+
+Each check of a password is a line in the log.
+"""
 
 import logging
 from collections.abc import Callable
@@ -40,6 +43,7 @@ def counted(name: str, account: str, address: str, check: Callable[[], Any]) -> 
         _log("login failed", name, address, slots)
     else:
         _give_back(slots)
+        _log("login succeeded", name, address, slots, logging.INFO)
     return login
 
 
@@ -48,7 +52,7 @@ def _give_back(slots: list[Slots]) -> None:
         slot.give_back()
 
 
-def _log(what: str, name: str, address: str, slots: list[Slots]) -> None:
+def _log(what: str, name: str, address: str, slots: list[Slots], level: int = logging.WARNING) -> None:
     """Log the name as a keyed hash. If it is the address of a user, the hash is the `key` of its reservation."""
     hashed = reservations.for_log(EMAIL, email_key(name))
-    logger.warning(LINE, what, hashed, address, *(slot.count for slot in slots))
+    logger.log(level, LINE, what, hashed, address, *(slot.count for slot in slots))

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import authenticate as check_password
 from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
@@ -20,6 +21,8 @@ from knox.models import AuthToken
 from rest_framework.exceptions import Throttled
 
 from apps.eventlog.api.throttles import address_of
+from apps.eventlog.events import ERASED
+from apps.users.write.credentials import end_sessions
 from apps.users.write.failed_logins import counted
 from apps.users.write.login_names import meant_by
 
@@ -51,8 +54,13 @@ def set_open(user_id: UUID, open: bool) -> None:
 
 
 def remove(user_id: UUID) -> None:
-    """Delete the login of a user and every token."""
-    get_user_model().objects.filter(username=str(user_id)).delete()
+    """Delete the login of a user, every token and session, and what the log of the admin says of the login."""
+    login = get_user_model().objects.filter(username=str(user_id)).first()
+    if login is not None:
+        end_sessions(login)
+        lines = LogEntry.objects.filter(content_type__app_label="auth", content_type__model="user")
+        lines.filter(object_id=str(login.pk)).update(object_repr=ERASED, change_message="")
+        login.delete()
 
 
 def authenticate(username: str, password: str, address: str) -> AbstractBaseUser | None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as InvalidPassword
@@ -11,6 +12,9 @@ from rest_framework import serializers
 from apps.eventlog.api.command_serializer import CommandSerializer, example
 from apps.users.events import LONGEST_EMAIL, LONGEST_NAME, email_key, is_email
 from apps.users.write.aggregates import is_name
+from apps.users.write.credentials import LONGEST_PASSWORD
+
+REFUSED = "refused are common passwords, digits alone, and any like the address"
 
 
 # "email" would mean ASCII alone (RFC 5321); this is the format of RFC 6531.
@@ -27,6 +31,21 @@ def name_field() -> serializers.CharField:
     return serializers.CharField(max_length=LONGEST_NAME, validators=[_name])
 
 
+def password_field(**more: Any) -> serializers.CharField:
+    return serializers.CharField(max_length=LONGEST_PASSWORD, trim_whitespace=False, write_only=True, **more)
+
+
+def new_password_field(**more: Any) -> serializers.CharField:
+    return password_field(min_length=settings.PASSWORD_LENGTH, **more)
+
+
+def _require_good(field: str, password: str, login: Any) -> None:
+    try:
+        validate_password(password, login)
+    except InvalidPassword as error:
+        raise serializers.ValidationError({field: error.messages}) from None
+
+
 def _email(value: str) -> None:
     if not is_email(value):
         raise serializers.ValidationError("Enter a valid email address.")
@@ -41,24 +60,14 @@ def _name(value: str) -> None:
 class RegisterUserSerializer(CommandSerializer):
     email = email_field()
     name = name_field()
-    password = serializers.CharField(
-        min_length=8,
-        max_length=128,
-        trim_whitespace=False,
-        write_only=True,
-        required=False,
-        help_text="only staff may leave it out; refused are common passwords, digits alone, and any like the address",
-    )
+    password = new_password_field(required=False, help_text=f"only staff may leave it out; {REFUSED}")
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         password = fields.setdefault("password", None)
         if password is None and not self.context["request"].user.is_staff:
             raise serializers.ValidationError({"password": ["This field is required."]})
         if password is not None:
-            try:
-                validate_password(password, get_user_model()(email=fields["email"], first_name=fields["name"]))
-            except InvalidPassword as error:
-                raise serializers.ValidationError({"password": error.messages}) from None
+            _require_good("password", password, get_user_model()(email=fields["email"], first_name=fields["name"]))
         return fields
 
 
@@ -72,9 +81,7 @@ class ChangeEmailSerializer(CommandSerializer):
     """The person gives the password once more, staff do not."""
 
     email = email_field()
-    password = serializers.CharField(
-        max_length=128, trim_whitespace=False, write_only=True, required=False, help_text="of the person"
-    )
+    password = password_field(required=False, help_text="of the person")
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         staff = self.context["request"].user.is_staff
@@ -96,7 +103,7 @@ class DeactivateUserSerializer(CommandSerializer):
 class EraseUserSerializer(CommandSerializer):
     """Staff give a reason; the person gives the password again."""
 
-    password = serializers.CharField(max_length=128, trim_whitespace=False, write_only=True, required=False)
+    password = password_field(required=False)
     reason = serializers.CharField(
         max_length=500, required=False, help_text="from staff only; it stays for ever, so it must say nothing personal"
     )
@@ -113,7 +120,19 @@ class EraseUserSerializer(CommandSerializer):
 @example({"username": "ann@example.org", "password": "correct horse battery"})
 class LoginSerializer(CommandSerializer):
     username = serializers.CharField(max_length=254)
-    password = serializers.CharField(max_length=128, trim_whitespace=False)
+    password = password_field()
+
+
+@example({"password": "correct horse battery", "new_password": "another horse battery"})
+class ChangePasswordSerializer(CommandSerializer):
+    """The password of the login that sends it, and the new one."""
+
+    password = password_field()
+    new_password = new_password_field(help_text=REFUSED)
+
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        _require_good("new_password", fields["new_password"], self.context["request"].user)
+        return fields
 
 
 class TokenSerializer(serializers.Serializer[Any]):

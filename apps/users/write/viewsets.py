@@ -25,6 +25,7 @@ from apps.users.write import credentials, logins
 from apps.users.write.commands import ChangeEmail, DeactivateUser, EraseUser, ReactivateUser, RegisterUser, RenameUser
 from apps.users.write.serializers import (
     ChangeEmailSerializer,
+    ChangePasswordSerializer,
     DeactivateUserSerializer,
     EraseUserSerializer,
     LoginSerializer,
@@ -117,7 +118,7 @@ class LoginViewSet(ViewSet):
     """Bearer tokens, and the end of them and of sessions, by POST only."""
 
     permission_classes = [DeclaredAccess]
-    problems = {"login": (429,)}
+    problems = {"login": (429,), "change_password": (429,)}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -136,6 +137,20 @@ class LoginViewSet(ViewSet):
         token, secret = issued
         headers = {"Cache-Control": "no-store"}
         return Response(TokenSerializer({"token": secret, "expires_at": token.expiry}).data, headers=headers)
+
+    @open_to()
+    @extend_schema(request=ChangePasswordSerializer, responses={204: None})
+    @action(detail=False, methods=["post"], url_path="change-password")
+    def change_password(self, request: Request) -> Response:
+        """Give this login another password. Every token and session of the login ends."""
+        body = ChangePasswordSerializer(data=request.data, context={"request": request})
+        body.is_valid(raise_exception=True)
+        login = authenticated(request, request.user.get_username(), body.validated_data["password"])
+        if login.pk != request.user.pk:  # another login that has the same name
+            raise WrongCredentials
+        login.set_password(body.validated_data["new_password"])
+        login.save(update_fields=["password"])
+        return Response(status=204)
 
     @open_to()
     @extend_schema(request=None, responses={204: None})

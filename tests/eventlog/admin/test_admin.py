@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pytest
@@ -193,6 +194,18 @@ def test_an_event_shows_its_neighbours_and_what_its_request_caused(browser: Clie
     assert page.index("users.UserDeactivated") < page.index("orders.OrderCancelled</b>")
     assert url(type(placed), "change", placed.pk) in page
     assert "the customer was deactivated" in page
+
+
+def test_what_somebody_has_typed_runs_in_no_page(browser: Client) -> None:
+    ann, typed = uuid4(), "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+    dispatch(RegisterUser(ann, "ann@example.org", typed))
+    dispatch(DeactivateUser(ann, typed))
+    paths = ["admin/users/user/", f"admin/users/user/{ann}/change/", f"admin/users/user/?q={quote(typed)}"]
+    paths += [f"admin/eventlog/storedevent/{store.head()}/change/", f"api/users/{ann}/history/", f"api/users/{ann}/"]
+    for path in paths:
+        page = browser.get(f"/{path}", headers={"Accept": "text/html"}).content.decode()
+        assert "alert(1)" in page, path
+        assert not [each for each in ("<script>alert", "<img src=x", "\"'>") if each in page], path
 
 
 def test_orders_are_cancelled_with_a_reason_and_refusals_are_told(browser: Client) -> None:

@@ -21,6 +21,8 @@ from apps.eventlog.commands import Actor
 from apps.eventlog.dispatch import dispatch
 from apps.eventlog.live.credentials import SEE_LOG, Credential, valid
 from apps.eventlog.models import Job
+from apps.eventlog.relay.webhooks import endpoints
+from apps.eventlog.relay.webhooks.models import Endpoint
 from apps.eventlog.replay import jobs
 from apps.eventlog.repository import Forbidden
 from apps.orders.events import OrderLine
@@ -29,7 +31,7 @@ from apps.orders.write.commands import CancelOrder, PlaceOrder
 from apps.users.models import User
 from apps.users.write.commands import EraseUser, RegisterUser
 
-OURS = settings.OWN_DATABASES
+OURS = (*settings.OWN_DATABASES, "webhooks")
 ROLES = ("customer", "plain", "viewer", "changer", "superuser")
 
 # Of every model of ours; 302 is the way to the login page.
@@ -41,6 +43,8 @@ OUR_PAGES = {
     "add": (302, 403, 403, 403, 403),
     "delete": (302, 403, 403, 403, 403),
 }
+# Of endpoints of webhooks, which follow from nothing, so people make and delete them.
+ENDPOINT_PAGES = OUR_PAGES | {"add": (302, 403, 403, 403, 200), "delete": (302, 403, 403, 403, 200)}
 # Of Django's own models Django asks for its own permissions, which none of these has but the superuser.
 OTHER_PAGES = {"changelist": (302, 403, 403, 403, 200)}
 SITE_PAGES = {
@@ -63,6 +67,10 @@ ACTIONS = {
     ("users.DeadLetter", "skip"): "users.change_deadletter",
     ("orders.DeadLetter", "retry"): "orders.change_deadletter",
     ("orders.DeadLetter", "skip"): "orders.change_deadletter",
+    ("webhooks.Endpoint", "new_secret"): "webhooks.change_endpoint",
+    ("webhooks.Endpoint", "send_again"): "webhooks.change_delivery",
+    ("webhooks.Delivery", "send_again"): "webhooks.change_delivery",
+    ("webhooks.Delivery", "skip"): "webhooks.change_delivery",
 }
 DELETE = "delete_selected"  # Django's, which asks for `delete_<model>`, and of our models for nothing that one can have
 
@@ -97,10 +105,11 @@ def roles() -> dict[str, Client]:
 
 @pytest.fixture
 def order() -> Order:
-    """An order of a customer, and a dead letter of each service."""
+    """An order of a customer, and an endpoint of webhooks."""
     ann, id = uuid4(), uuid4()
     dispatch(RegisterUser(ann, "ann@example.org", "Ann"))
     dispatch(PlaceOrder(id, ann, "EUR", (OrderLine("A-1", 1, Decimal("1.00")),)))
+    endpoints.create("https://example.org/hook")
     return Order.objects.get(pk=id)
 
 
@@ -176,7 +185,8 @@ def test_every_page_of_every_model_is_for_those_who_may_see_it(roles: dict[str, 
         label = f"admin:{model._meta.app_label}_{model._meta.model_name}"
         row = model._default_manager.first()
         ours = model._meta.app_label in OURS
-        for page, expected in (OUR_PAGES if ours else OTHER_PAGES).items():
+        pages = ENDPOINT_PAGES if model is Endpoint else OUR_PAGES if ours else OTHER_PAGES
+        for page, expected in pages.items():
             needs_row = page not in ("changelist", "add")
             if row is not None or not needs_row:
                 where = reverse(f"{label}_{page}", args=[row.pk] if needs_row else [])  # type: ignore[union-attr]

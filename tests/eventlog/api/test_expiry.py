@@ -40,10 +40,10 @@ def test_expired_tokens_and_sessions_go_and_living_ones_stay(api: Api) -> None:
     Client().force_login(get_user_model().objects.get())
     old = AuthToken.objects.create(get_user_model().objects.get())[0]
     AuthToken.objects.filter(pk=old.pk).update(expiry=timezone.now() - timedelta(seconds=1))
-    assert expiry.clear() == {"answers": 0, "tokens": 1, "sessions": 0}
+    assert expiry.clear() == {"answers": 0, "tokens": 1, "sessions": 0, "deliveries": 0}
     assert ann.get("orders/").status == 200
     Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
-    assert expiry.clear() == {"answers": 0, "tokens": 0, "sessions": 1}
+    assert expiry.clear() == {"answers": 0, "tokens": 0, "sessions": 1, "deliveries": 0}
 
 
 def test_many_are_cleared_a_batch_at_a_time(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:

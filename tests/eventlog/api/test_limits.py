@@ -2,13 +2,14 @@
 
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from apps.eventlog import store
-from apps.eventlog.api import command_rate
+from apps.eventlog.api import command_rate, idempotency
 from apps.eventlog.api.command_rate import Bucket
 from apps.eventlog.live.messages import Message
 from apps.eventlog.models import IdempotencyRecord
@@ -139,6 +140,29 @@ def test_a_key_leaves_a_record_of_valid_requests_alone(api: Api, monkeypatch: py
     assert IdempotencyRecord.objects.count() == 0
     assert api.post("users/", person, Idempotency_Key="k").status == 201
     assert (written[-1], IdempotencyRecord.objects.count()) == (1, 1)
+
+
+def test_no_digest_of_a_request_can_be_guessed_without_the_key_of_the_installation(api: Api) -> None:
+    person = {"email": "new@example.org", "name": "New", "password": PASSWORD}
+    assert api.post("users/", person, Idempotency_Key="k").status == 201
+    record = IdempotencyRecord.objects.get()
+    guesses = {idempotency._digest(["", "POST", "/api/users/", "k"]), idempotency._digest(["k", person])}
+    assert not guesses & {record.digest, record.body_digest}
+
+
+def test_a_record_that_an_earlier_version_kept_goes_on_answering(api: Api) -> None:
+    ann = api.customer()
+    path = f"/api/users/{ann.user_id}/rename/"
+    digest = idempotency._digest([ann.user_id, "POST", path, "k"])
+    body = idempotency._digest(["k", {"name": "Anna"}])
+    IdempotencyRecord.objects.create(
+        digest=digest, body_digest=body, attempt=uuid4(), started_at=timezone.now(),
+        stream=f"user-{ann.user_id}", version=1, position=1,
+    )  # fmt: skip
+    again = ann.post(f"users/{ann.user_id}/rename/", {"name": "Anna"}, Idempotency_Key="k")
+    assert (again.status, again["position"], store.head()) == (202, 1, 1)
+    assert ann.post(f"users/{ann.user_id}/rename/", {"name": "Anne"}, Idempotency_Key="k").status == 422
+    assert ann.post(f"users/{ann.user_id}/rename/", {"name": "Anne"}, Idempotency_Key="new").status == 202
 
 
 def test_a_customer_reads_no_name_of_staff_in_a_history(api: Api) -> None:

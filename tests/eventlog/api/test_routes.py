@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, path
+from django.utils import timezone
 from knox.models import AuthToken
 from rest_framework.response import Response
 from rest_framework.test import APIRequestFactory, force_authenticate
@@ -20,6 +21,8 @@ from rest_framework.viewsets import ViewSet
 from apps.eventlog.api.access import DeclaredAccess, declared
 from apps.eventlog.dispatch import dispatch
 from apps.eventlog.live.credentials import SEE_LOG
+from apps.eventlog.relay.webhooks import endpoints
+from apps.eventlog.relay.webhooks.models import Delivery
 from apps.orders.events import OrderLine
 from apps.orders.write.commands import PayOrder, PlaceOrder, ShipOrder
 from apps.users.write import logins
@@ -43,7 +46,12 @@ KINDS = {
     "place": ((True, False), (201, 404, 403, 403, 201, 201)),  # for the owner
     "register": ((True, True), (201, 201, 403, 403, 201, 201)),
     "log in": ((False, True), (200, 200, 200, 200, 200, 200)),  # as the owner, whoever sends it
+    "add": ((False, False), (403, 403, 403, 403, 403, 201)),
+    "change": ((False, False), (403, 403, 403, 403, 200, 200)),
+    "act": ((False, False), (403, 403, 403, 403, 202, 202)),
+    "delete": ((False, False), (403, 403, 403, 403, 403, 204)),
     "log out": ((False, False), (204, 204, 204, 204, 204, 204)),
+    "change one's password": ((False, False), (204, 204, 401, 401, 401, 401)),  # these staff have none
 }
 SEE_USERS, CHANGE_USERS, ERASE = "users.view_user", "users.change_user", "users.erase_user"
 SEE_ORDERS, CHANGE_ORDERS = "orders.view_order", "orders.change_order"
@@ -60,6 +68,7 @@ TABLE = {
     "POST api/users/<uuid:pk>/reactivate/": ("send as staff", CHANGE_USERS),
     "POST api/users/<uuid:pk>/erase/": ("erase", ERASE),
     "POST api/auth/login/": ("log in", ""),
+    "POST api/auth/change-password/": ("change one's password", ""),
     "POST api/auth/logout/": ("log out", ""),
     "POST api/auth/logout-all/": ("log out", ""),
     "GET api/orders/": ("list", SEE_ORDERS),
@@ -72,9 +81,20 @@ TABLE = {
     "POST api/orders/<uuid:pk>/deliver/": ("send as staff", CHANGE_ORDERS),
     "POST api/orders/<uuid:pk>/cancel/": ("send", CHANGE_ORDERS),
     "GET api/events/": ("see as staff", SEE_LOG),
+    "GET api/events/asyncapi/": ("see as staff", SEE_LOG),
     "GET api/events/catalog/": ("see as staff", SEE_LOG),
     "GET api/events/status/": ("see as staff", SEE_LOG),
     "GET api/events/stream/": ("stream", SEE_LOG),
+    "GET api/webhooks/": ("see as staff", "webhooks.view_endpoint"),
+    "POST api/webhooks/": ("add", "webhooks.add_endpoint"),
+    "GET api/webhooks/<uuid:pk>/": ("see as staff", "webhooks.view_endpoint"),
+    "POST api/webhooks/<uuid:pk>/change/": ("change", "webhooks.change_endpoint"),
+    "POST api/webhooks/<uuid:pk>/rotate-secret/": ("change", "webhooks.change_endpoint"),
+    "POST api/webhooks/<uuid:pk>/send-from/": ("act", "webhooks.change_endpoint"),
+    "POST api/webhooks/<uuid:pk>/delete/": ("delete", "webhooks.delete_endpoint"),
+    "GET api/webhooks/<uuid:pk>/deliveries/": ("see as staff", "webhooks.view_delivery"),
+    "POST api/webhooks/<uuid:pk>/send-again/": ("act", "webhooks.change_delivery"),
+    "POST api/webhooks/<uuid:pk>/skip/": ("act", "webhooks.change_delivery"),
 }
 PAGES = {
     "GET api/schema/": (200,) * 6,
@@ -93,6 +113,7 @@ OPEN = {
     "GET ": 200,
     "GET demo-login/": 405,
 }
+ENDS_TOKENS = {"logout", "logout-all", "change-password"}
 TAKES_NO_TOKEN = {"POST api/auth/login/", "GET ", "GET demo-login/"}  # elsewhere a token that has ended is 401 too
 
 LINE = {"sku": "A", "quantity": 1, "unit_price": "1.00"}
@@ -102,6 +123,10 @@ BODIES: dict[str, dict[str, Any]] = {
     "pay": {"payment_reference": "p"},
     "ship": {"tracking_number": "t"},
     "cancel": {"reason": "changed my mind"},
+    "change-password": {"password": PASSWORD, "new_password": "another horse battery"},
+    "webhooks": {"url": "https://192.0.9.1/hook"},
+    "send-from": {"after": 0},
+    "skip": {"stream": "order-1", "position": 1, "reason": "a test"},
 }
 
 
@@ -207,12 +232,26 @@ class World:
         if role in STAFF:
             self.prepare(action, owner, order_id)
         sender = owner if role == "owner" else self.people[role]
-        if action.startswith("logout") and role in {"other", *STAFF}:
+        if action in ENDS_TOKENS and role in {"other", *STAFF}:
             sender = self.person(role) if role == "other" else self.staff(role)  # whose token it may end
-        where = re.sub("<.*?>", str(order_id) if "orders" in where else owner.user_id, where)
+        webhook = self.webhook() if "webhooks" in where else None
+        where = re.sub("<.*?>", str(webhook or (order_id if "orders" in where else owner.user_id)), where)
         if method == "POST":
             return sender.post(where.removeprefix("api/"), self.body(where, action, role, owner))
         return Answer(sender.client.get(f"/{where}", headers=sender.headers))
+
+    def webhook(self) -> UUID:
+        """An endpoint that has not taken an event."""
+        endpoint, _ = endpoints.create("https://192.0.9.1/hook")
+        described = {
+            "stream": "order-1",
+            "stream_version": 1,
+            "position": 1,
+            "type": "x",
+            "recorded_at": timezone.now(),
+        }
+        Delivery.objects.create(endpoint=endpoint, event_id=uuid4(), **described)
+        return endpoint.pk
 
     def prepare(self, action: str, owner: Api, order_id: UUID) -> None:
         if action in {"ship", "deliver"}:
@@ -264,7 +303,8 @@ def test_no_route_has_another_method_and_head_is_as_get(api: Api) -> None:
     world = World(api)
     owner, order_id = world.untouched
     for where in {route.partition(" ")[2] for route in TABLE}:
-        url = "/" + re.sub("<.*?>", str(order_id) if "orders" in where else owner.user_id, where)
+        id = world.webhook() if "webhooks" in where else order_id if "orders" in where else owner.user_id
+        url = "/" + re.sub("<.*?>", str(id), where)
         for role in ("nobody", "owner", "superuser"):
             sender = owner if role == "owner" else world.people[role]
             for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
@@ -274,6 +314,40 @@ def test_no_route_has_another_method_and_head_is_as_get(api: Api) -> None:
             if f"GET {where}" in TABLE:
                 get, head = (sender.client.generic(name, url, headers=sender.headers) for name in ("GET", "HEAD"))
                 assert (where, role, head.status_code) == (where, role, get.status_code)
+
+
+def test_every_route_answers_options_and_tells_nothing_of_anybody(api: Api) -> None:
+    world = World(api)
+    owner, order_id = world.untouched
+    found = list(routes(get_resolver()))
+    unknown = {where: str(uuid4()) for _, where, _ in found}
+    for where, stranger in unknown.items():
+        for role in ("nobody", "owner", "other", "plain", "superuser"):
+            sender = owner if role == "owner" else world.people[role]
+            answers = set()
+            for id in (order_id if "orders" in where else owner.user_id, stranger):
+                url = "/" + re.sub("<.*?>", str(id), where)
+                for accept in ("*/*", "text/html", "application/json", "text/event-stream", "nothing/else"):
+                    answer = sender.client.options(url, headers=sender.headers | {"Accept": accept})
+                    assert answer.status_code < 500, (where, role, accept)
+                    if accept == "application/json":
+                        answers.add((answer.status_code, answer.content))
+            assert len(answers) == 1, (where, role)  # the same whether there is such a thing or not
+            [(status, content)] = answers
+            assert status in {200, 204, *({401} if role == "nobody" else ())}, (where, role)
+            assert str(owner.user_id).encode() not in content
+    assert api.client.options("/api/auth/login/").status_code == 200
+    assert api.client.options("/").headers["Allow"] == "GET, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize("url", ["/", "/admin/login/", "/admin/orders/order/", "/api/orders/", "/api/schema/"])
+def test_too_many_parameters_are_refused_at_once_and_said(api: Api, settings: Any, url: str) -> None:
+    for settings.DEBUG in (False, True):
+        for method in ("GET", "POST", "OPTIONS"):
+            answer = api.client.generic(method, f"{url}?{'a&' * 1000}a=1")
+            assert answer.status_code == 400
+            assert b"more than 1000 query parameters" in answer.content
+        assert api.client.get(f"{url}?{'a=1&' * 99}a=1").status_code < 500
 
 
 def admin_paths(resolver: Any, prefix: str) -> Iterator[str]:

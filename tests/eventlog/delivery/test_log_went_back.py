@@ -22,6 +22,7 @@ from apps.eventlog.delivery import checkpoints, identity, projecting, reacting, 
 from apps.eventlog.delivery.trail import Mark
 from apps.eventlog.dispatch import dispatch
 from apps.eventlog.events import Place
+from apps.eventlog.log import places
 from apps.eventlog.models import DeadLetter, IdempotencyRecord
 from apps.eventlog.projectors import Projector, services
 from apps.eventlog.reactors import Reactor
@@ -289,7 +290,7 @@ def test_a_reactor_goes_back_along_its_trail_and_not_to_the_beginning(saved: lis
 def test_a_trail_is_short_and_reaches_far() -> None:
     marks: list[Mark] = []
     for position in range(1, 20_001):
-        marks = trail.extended(marks, Mark.of(position, Place(position, UUID(int=position))))
+        marks = places.thinned(marks, Mark.of(position, Place(position, UUID(int=position))))
     distances = [20_000 - mark.position for mark in marks]
     assert len(marks) <= 40
     assert distances[:3] == [0, 1, 2]

@@ -186,7 +186,9 @@ def test_a_failing_handler_parks_in_live_delivery_and_in_replay(monkeypatch: pyt
     rebuild.rebuild(UserProjector, batch=2)
     assert list(UsersDeadLetter.objects.values("projector", "stream", "position", "status", "error")) == live
     assert projected()["users"] == rows
-    assert [letter["error"] for letter in live] == ["ZeroDivisionError: poisoned"]
+    [error] = [letter["error"] for letter in live]
+    assert error.startswith("ZeroDivisionError: poisoned (tests/eventlog/delivery/test_projecting.py, line ")
+    assert error.endswith(', in poisoned: raise ZeroDivisionError("poisoned"))')
     assert sorted(User.objects.values_list("name", flat=True)) == ["Renamed", "Renamed", "User 1"]
 
     monkeypatch.setattr(UserProjector, "renamed", good)

@@ -8,10 +8,13 @@ import sqlite3
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from django.db.backends.sqlite3 import base
 from django.db.backends.sqlite3.operations import DatabaseOperations
+
+from apps.eventlog.database.private_files import make_private
 
 PAUSE = 0.002  # seconds
 # SQLITE_BUSY_SNAPSHOT is not among them: a transaction that has read old data can never write.
@@ -64,6 +67,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     lock_timeout: float | None = None
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> sqlite3.Connection:
+        if not str(conn_params["database"]).startswith((":", "file:")):
+            make_private(Path(conn_params["database"]))  # SQLite gives its other files the rights of this one
         connection = super().get_new_connection(conn_params)
         connection.execute(f"PRAGMA busy_timeout = {1000 * PAUSE:.0f}")
         return connection

@@ -8,7 +8,8 @@ from apps.eventlog.management.log_command import LogCommand
 
 class Command(LogCommand):
     help = (
-        "Deletes expired tokens and sessions, and answers kept for Idempotency-Keys for longer than IDEMPOTENCY_HOURS. "
+        "Deletes expired tokens and sessions, answers kept for Idempotency-Keys for longer than IDEMPOTENCY_HOURS, and "
+        "tables that a killed rebuild has left. "
         "run_projectors does the same once an hour."
     )
 

@@ -1,5 +1,6 @@
 """`manage.py migrate` for all databases in one call."""
 
+from pathlib import Path
 from typing import Any
 
 from django.core.management import call_command
@@ -10,6 +11,7 @@ from django.db.migrations.exceptions import AmbiguityError
 from django.db.migrations.executor import MigrationExecutor
 
 from apps.eventlog import reservations
+from apps.eventlog.database.private_files import close_to_others
 from apps.eventlog.management import irreplaceable
 
 
@@ -38,6 +40,7 @@ class Command(migrate.Command):
                 call_command("createcachetable", database=alias, verbosity=0)
             if changes:
                 _truncate_write_ahead_log(alias)
+                self._close_files(alias)
         if changes and not (options["database"] or options["app_label"]) and reservations.outdated():
             self._rebuild_reservations()
 
@@ -48,6 +51,14 @@ class Command(migrate.Command):
         except CommandError as error:
             later = "nobody can reserve anything (register, for example) until rebuild_reservations has succeeded"
             self.stderr.write(f"{error}; {later}")
+
+    def _close_files(self, alias: str) -> None:
+        """On SQLite, take the rights of others from files that earlier versions made."""
+        if connections[alias].vendor == "sqlite":
+            name = connections[alias].settings_dict["NAME"]
+            for file in (Path(f"{name}{ending}") for ending in ("", "-wal", "-shm")):
+                if close_to_others(file):
+                    self.stderr.write(f"{file} is now readable by its owner alone")
 
     def _aliases(self, options: dict[str, Any]) -> list[str]:
         if options["database"]:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from django.conf import settings
 from django.core.management.base import CommandError
+from django.db.utils import InterfaceError, OperationalError
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
@@ -21,12 +22,14 @@ from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.processing import running
 from apps.eventlog.projectors import Projector
 from apps.eventlog.reactors import Reactor
+from apps.eventlog.relay.webhooks import endpoints
 from apps.eventlog.replay.fold_streams import BATCH, Progress
+from apps.eventlog.replay.one_stream import NoSuchRow, history, rebuild_stream, with_a_row_of
 from apps.eventlog.replay.past_databases import build_past
 from apps.eventlog.replay.rebuild import AlreadyRunning, WouldSetAside, rebuild, repair_reactors
 from apps.eventlog.replay.shadow_table import TableInUse
 from apps.eventlog.replay.target_databases import is_suffix
-from apps.eventlog.replay.verify_rows import Difference, verify
+from apps.eventlog.replay.verify_rows import Difference, verify, verify_stream
 
 INTO = (
     "build other databases and leave the live ones alone. A plain name in lower case that no file or directory has "
@@ -34,6 +37,7 @@ INTO = (
     "same directory; missing ones are made, one that is not empty is refused. Anything else (./then, then/) is a new "
     "directory for SQLite databases"
 )
+STREAM = "only the row of this stream, as in order-<uuid>, in place; with --list, only its events"
 
 
 class Command(LogCommand):
@@ -48,6 +52,7 @@ class Command(LogCommand):
         add = parser.add_argument
         add("--service", choices=settings.SERVICES, help="only the projectors of this service")
         add("--projector", metavar="NAME", help="only this projector, as in OrderProjector")
+        add("--stream", type=stream_named, metavar="NAME", help=STREAM)
         add("--until", type=instant, metavar="WHEN", help="as of this instant (ISO 8601) or position; needs --into")
         add("--into", metavar="DIR|SUFFIX", help=INTO)
         add("--verify", action="store_true", help="change nothing; compare rows and log, and exit 1 if they differ")
@@ -69,7 +74,6 @@ class Command(LogCommand):
         listing = parser.add_argument_group("print events instead")
         listing.add_argument("--list", action="store_true", help="print events, oldest first, up to --until")
         listing.add_argument("--type", help="only events of this type, as in orders.OrderPlaced")
-        listing.add_argument("--stream", type=stream_named, help="only events of this stream, as in order-<uuid>")
         listing.add_argument("--since", type=instant, help="only events recorded at or after this instant (ISO 8601)")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -78,7 +82,9 @@ class Command(LogCommand):
             return
         _check(options)
         kinds = _chosen(options)
-        if options["dry_run"]:
+        if options["stream"] is not None:
+            self._one_stream(options["stream"], kinds, options)
+        elif options["dry_run"]:
             self._describe(kinds, options)
         elif options["into"] is not None:
             self._build_past(kinds, options)
@@ -89,8 +95,27 @@ class Command(LogCommand):
                 self._rebuild(kind, options)
             for service in sorted(_services(kinds, options)):
                 repair_reactors(service)
-            if options["projector"] is None and options["service"] is None:
+            if not (options["service"] or options["projector"]):
                 running.repair()
+                self._rewind_webhooks()
+
+    def _one_stream(self, stream: str, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
+        try:
+            of_rows = with_a_row_of(stream, kinds)
+        except NoSuchRow as error:
+            raise CommandError(str(error)) from error
+        found = 0
+        for kind in of_rows:
+            with _explained(kind):
+                if options["dry_run"]:
+                    total = len(history(kind, stream, store.safe_place()))
+                    self.stdout.write(f"{kind.name}: would replay {total} events into one row of {_tables(kind)}")
+                elif options["verify"]:
+                    found += self._report(kind, verify_stream(kind, stream), options)
+                else:
+                    done = rebuild_stream(kind, stream)
+                    self.stdout.write(self.style.SUCCESS(f"{kind.name}: {done} events replayed into {_tables(kind)}"))
+        _require_none(found)
 
     def _describe(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         until = _end(options["until"])
@@ -117,20 +142,26 @@ class Command(LogCommand):
         note = f", {set_aside} set aside: see dead_letters list" if set_aside else ""
         self.stdout.write(self.style.SUCCESS(f"{kind.name}: {done} events replayed into {_tables(kind)}{note}"))
 
+    def _rewind_webhooks(self) -> None:
+        for endpoint, place in endpoints.rewind():
+            self.stdout.write(f"webhook {endpoint.pk}: goes on after position {place.position}")
+
     def _verify(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         found = 0
         for kind in kinds:
             with self._progress(kind, options) as advance:
                 differences = verify(kind, batch=options["batch"], progress=advance)
-            for difference in differences:
-                self.stdout.write(_json(difference) if options["format"] == "json" else _line(difference))
-            found += len(differences)
-            if options["format"] == "text":
-                rows = len({(difference.table, difference.key) for difference in differences})
-                result = f"{len(differences)} differences in {rows} rows" if differences else "as the log says"
-                self.stdout.write(f"{kind.name}: {result}")
-        if found:
-            raise CommandError(f"{found} differences between the rows and the log; replay_events rebuilds the rows")
+            found += self._report(kind, differences, options)
+        _require_none(found)
+
+    def _report(self, kind: type[Projector], differences: list[Difference], options: dict[str, Any]) -> int:
+        for difference in differences:
+            self.stdout.write(_json(difference) if options["format"] == "json" else _line(difference))
+        if options["format"] == "text":
+            rows = len({(difference.table, difference.key) for difference in differences})
+            result = f"{len(differences)} differences in {rows} rows" if differences else "as the log says"
+            self.stdout.write(f"{kind.name}: {result}")
+        return len(differences)
 
     def _build_past(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         until = _end(options["until"])
@@ -165,7 +196,10 @@ class Command(LogCommand):
 
 
 def _check(options: dict[str, Any]) -> None:
-    for name in ("type", "stream", "since"):
+    for name in ("until", "into"):
+        if options["stream"] is not None and options[name] is not None:
+            raise CommandError(f"--stream rebuilds a live row, so it does not go with --{name}")
+    for name in ("type", "since"):
         if options[name] is not None:
             raise CommandError(f"--{name} goes with --list")
     for name in ("batch", "workers"):
@@ -173,6 +207,25 @@ def _check(options: dict[str, Any]) -> None:
             raise CommandError(f"--{name} must be 1 or more")
     if options["until"] is not None and options["into"] is None:
         raise CommandError("--until needs --into: the live rows are always as of now")
+
+
+@contextmanager
+def _explained(kind: type[Projector]) -> Iterator[None]:
+    """Say what keeps the row of one stream as it is."""
+    try:
+        yield
+    except (AlreadyRunning, TableInUse, store.LogWentBack) as error:
+        raise CommandError(str(error)) from error
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:  # a projector may raise anything
+        why = f"{type(error).__name__}: {error}"
+        raise CommandError(f"{kind.name} cannot take the stream, so its row stays as it is: {why}") from error
+
+
+def _require_none(found: int) -> None:
+    if found:
+        raise CommandError(f"{found} differences between the rows and the log; replay_events rebuilds the rows")
 
 
 def _chosen(options: dict[str, Any]) -> list[type[Projector]]:

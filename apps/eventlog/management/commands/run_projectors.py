@@ -14,27 +14,31 @@ from django.utils import timezone
 
 from apps.eventlog import projectors, store
 from apps.eventlog.api import expiry
+from apps.eventlog.backup import unfinished
 from apps.eventlog.delivery import checkpoints, identity, projecting, reacting
 from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.management.log_command import Complaints, LogCommand, stopped_by_signals
 from apps.eventlog.processing import running
 from apps.eventlog.projectors import Projector
+from apps.eventlog.read import queries
+from apps.eventlog.relay.webhooks import courier, endpoints
+from apps.eventlog.relay.webhooks.background import Background
 from apps.eventlog.sealing import seals
 
 logger = logging.getLogger(__name__)
 
 PAUSE = (0.001, 0.02)  # seconds between two looks at the end of the log: after an event, after a long idle time
 CLEAR = 3600.0  # seconds between two deletions of what has expired
+TAKEN = 0.05  # seconds until a worker looks again that found all projectors taken by others
 LOOK_ANYWAY = 1.0  # seconds; another worker may have left events undone, and no new position shows that
 TIMERS = 0.5  # seconds; the same if there may be timers, which fire without an event
 
 
 class Command(LogCommand):
     help = (
-        "Projects events into the read models, runs the reactors and the processes, and seals the log, as events "
-        "come. Any number of "
-        "these processes may run, on any number of machines. Stop it with SIGTERM or Ctrl-C. Exit status 1: the log "
-        "went back, and readers have stopped; replay_events repairs that."
+        "Projects events into the read models, runs the reactors and the processes, seals the log and sends webhooks, "
+        "as events come. Any number of these processes may run, on any number of machines. Stop it with SIGTERM or "
+        "Ctrl-C. Exit status 1: the log went back, and readers have stopped; replay_events repairs that."
     )
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -60,38 +64,50 @@ class Command(LogCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        unfinished.refuse_to_serve()
         services = options["service"] or [*projectors.services(), settings.PROCESSES]
         sealer = seals.Sealer()
         if options["once"]:
             passes = 1 + len(services)  # a reaction may append events, and these may cause the next reaction
             for service in services * passes:
-                _catch_up(service)
+                while not _catch_up(service) and service == settings.PROCESSES:
+                    pass
             while self._seal(sealer):
                 pass
+            courier.drain()
             _require_same_log(services)
             return
         with stopped_by_signals() as stop:
             self.stdout.write(f"Projecting {', '.join(services)}")
-            self._follow(services, sealer, stop, options["report"])
+            webhooks = Background().start()
+            try:
+                self._follow(services, sealer, stop, options["report"])
+            finally:
+                webhooks.stop()
 
     def _follow(self, services: list[str], sealer: seals.Sealer, stop: threading.Event, report: float) -> None:
         seen, looked, pause = -1, 0.0, PAUSE[0]
-        reported = cleared = time.monotonic()
+        self.reported = cleared = time.monotonic()
+
+        def ended() -> bool:
+            """Asked between two batches: a long backlog must not keep the report back."""
+            self._report(services, report)
+            return stop.is_set()
+
         while not stop.wait(pause):
             now = time.monotonic()
             try:
                 safe = store.safe_position()
-                if safe == seen and now - looked < (TIMERS if settings.PROCESSES in services else LOOK_ANYWAY):
+                patience = TIMERS if settings.PROCESSES in services else LOOK_ANYWAY
+                if safe == seen and now - looked < patience:
                     pause = min(PAUSE[1], 1.5 * pause)
                 else:
-                    failed = [service for service in services if not self._try(service, stop.is_set)]
+                    waits = max(self._try(service, ended) for service in services)
                     _require_same_log(services)
-                    pause = 1.0 if failed else PAUSE[0] if safe != seen else pause
-                    seen, looked = safe, now
+                    pause = waits or (PAUSE[0] if safe != seen else pause)
+                    seen, looked = -1 if waits else safe, now
                 pause = PAUSE[0] if self._seal(sealer) else pause
-                if now - reported >= report:
-                    self.stdout.write(f"{timezone.now():%Y-%m-%dT%H:%M:%SZ} {_progress(services)}")
-                    reported = now
+                self._report(services, report)
                 if now - cleared >= CLEAR:
                     cleared = now
                     expiry.clear()
@@ -99,14 +115,21 @@ class Command(LogCommand):
                 self._report_error("a database", error)
                 pause = 1.0
 
-    def _try(self, service: str, stopped: Callable[[], bool]) -> bool:
-        """Bring one service up to the log; False if that fails, so that the others go on."""
+    def _report(self, services: list[str], every: float) -> None:
+        """Print how far each projector is, if it is time for it."""
+        if time.monotonic() - self.reported >= every:
+            self.reported = time.monotonic()
+            self.stdout.write(f"{timezone.now():%Y-%m-%dT%H:%M:%SZ} {_progress(services)}")
+
+    def _try(self, service: str, stopped: Callable[[], bool]) -> float:
+        """Bring one service up to the log; returns in how many seconds to try again if that fails, so others go on."""
         try:
-            _catch_up(service, stopped)
+            if _catch_up(service, stopped):
+                return 0.0
+            return PAUSE[0] if service == settings.PROCESSES else TAKEN
         except Error as error:
             self._report_error(service, error)
-            return False
-        return True
+            return 1.0
 
     def _seal(self, sealer: seals.Sealer) -> bool:
         try:
@@ -120,27 +143,36 @@ class Command(LogCommand):
         close_old_connections()
 
 
-def _catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> None:
+def _catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> bool:
+    """Bring one service, or the processes, up to the log.
+
+    False if others had all projectors of the service, or if the processes have more to do.
+    """
     if service == settings.PROCESSES:
-        running.run(stopped)
-        return
-    if projecting.behind(service):
-        projecting.catch_up(service, stopped=stopped)
+        return running.run(stopped)
+    done = not projecting.behind(service) or projecting.catch_up(service, stopped=stopped, sharing=True)
     reacting.catch_up(service, stopped)
+    return done
 
 
 def _require_same_log(services: list[str]) -> None:
     """End with an error, which a supervisor reports, if readers have found that the log went back."""
-    if stopped := [f"{name} of {service}" for service in services for name in identity.stopped(service)]:
+    stopped = [f"{name} of {service}" for service in services for name in identity.stopped(service)]
+    stopped += [f"webhook {endpoint.pk}" for endpoint in endpoints.went_back()]
+    if stopped:
         raise CommandError(f"the log went back: {', '.join(stopped)} stopped; run replay_events, then start this again")
 
 
 def _progress(services: list[str]) -> str:
-    """One line: the position of each projector of these services, its lag, and its open dead letters."""
+    """One line: the position of each reader, its lag and dead letters, and what a projector had from this process."""
     parts = []
     for service in [service for service in services if service != settings.PROCESSES]:
         for name, position in checkpoints.positions(service).items():
             lag = checkpoints.lag(Projector.registry[name], position)
             set_aside = open_dead_letters(service).filter(projector=name).count()
-            parts.append(f"{name} at {position}, {lag} behind, {set_aside} set aside")
+            parts.append(
+                f"{name} at {position}, {lag} behind, {set_aside} set aside, {projecting.taken[name]} from here"
+            )
+    processes = queries.processes() if settings.PROCESSES in services else []
+    parts += ["{name} at {position}, {lag} behind, {dead_letters} set aside".format(**row) for row in processes]
     return "; ".join(parts)

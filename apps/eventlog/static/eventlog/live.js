@@ -93,17 +93,34 @@ function projector(each) {
   return line;
 }
 
+// Appends that have been open for long: every reader waits for them. A screen reader says them when they change.
+function showMarks(marks) {
+  const said = JSON.stringify(marks.map((mark) => [mark.position, mark.release]));
+  if (said === byId("marks").dataset.said) return;
+  byId("marks").dataset.said = said;
+  byId("marks").hidden = !marks.length;
+  byId("marks").replaceChildren();
+  for (const mark of marks) {
+    const who = mark.pid ? `pid ${mark.pid}` : `the prepared transaction ${mark.prepared}`;
+    const where = [mark.role, mark.application, mark.client].filter(Boolean).join(", ");
+    const since = new Date(mark.since).toLocaleTimeString([], { hour12: false });
+    const text = `Since ${since}, every reader waits at position ${mark.position} for an open append: ${who}, ${where}. `;
+    element(element(byId("marks"), "li", "", `${text}To end it: `), "code", "", mark.release);
+  }
+}
+
 async function status() {
   const answer = await fetch(page.dataset.status, { headers: { Accept: "application/json" } }).catch(() => null);
   if (!answer || !answer.ok) return null;
   const clock = Date.parse(answer.headers.get("Date"));
   if (Math.abs(clock - serverNow()) > 2000) skew = clock - Date.now(); // the Date header has whole seconds only
-  const { head, projectors, reactors, dead_letters } = await answer.json();
+  const { head, projectors, reactors, processes, dead_letters, marks } = await answer.json();
+  showMarks(marks);
   byId("head").textContent = head;
   byId("lag").textContent = projectors.reduce((sum, each) => sum + each.lag, 0);
   byId("dead-letters").textContent = dead_letters;
   byId("dead-letters").classList.toggle("bad", dead_letters > 0);
-  const stopped = reactors.filter((each) => each.log_went_back);
+  const stopped = [...reactors, ...processes].filter((each) => each.log_went_back);
   byId("projectors").replaceChildren(...[...projectors, ...stopped].map(projector));
   return head;
 }
@@ -126,6 +143,7 @@ async function closed(last) {
     return setTimeout(() => listen(last), 2000);
   }
   say("closed");
+  reset(0); // who comes to this screen next may not read what was for the last one
   element(byId("state"), "a", "", " Log in again").href = page.dataset.login;
 }
 

@@ -1,0 +1,46 @@
+"""One real NATS server a session; each test has a stream of its own."""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.support.exported import run
+from tools import nats_server
+
+_numbers = count(1)
+
+
+class Bench:
+    """A server and the name of a stream that no other test uses; `relay` sends events there."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.stream = url, f"test-{next(_numbers)}"
+
+    def relay(self, *options: str, stream: str = "") -> str:
+        """Run `relay_events --once`; returns what it printed."""
+        return run("relay_events", self.url, "--once", "--stream", stream or self.stream, *options)
+
+
+@pytest.fixture(scope="session")
+def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    # Nobody cuts its power, so it need not wait for the disk.
+    server = nats_server.Server(tmp_path_factory.mktemp("nats"), sync="10s")
+    server.start()
+    yield server.url
+    server.kill()
+
+
+@pytest.fixture
+def bench(nats_url: str) -> Bench:
+    return Bench(nats_url)
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[nats_server.Server]:
+    """A server to be killed."""
+    server = nats_server.Server(tmp_path / "nats")
+    server.start()
+    yield server
+    server.kill()

@@ -37,6 +37,7 @@ class Aggregate:
 
     registry: ClassVar[Registry[type["Aggregate"]]] = Registry("categories of aggregates")
     category: ClassVar[str]
+    holds_form: ClassVar[int] = 1
     erased = False
     _appliers: ClassVar[dict[type[DomainEvent], str]] = {}
 
@@ -62,7 +63,11 @@ class Aggregate:
         return None
 
     def holds(self) -> set[tuple[str, str]]:
-        """The values that this aggregate holds now and no other may hold: pairs of a scope and the value."""
+        """The values that this aggregate holds now and no other may hold: pairs of a scope and the value.
+
+        If another version of the code gives another value for what is held already, it needs a higher `holds_form`.
+        Then code of both versions cannot reserve side by side: see `reservations`.
+        """
         return set()
 
     def apply(self, event: DomainEvent) -> None:

@@ -74,10 +74,16 @@ class Reservation(models.Model):
     scope = models.CharField(max_length=50)
     key = models.CharField(max_length=64, help_text="a keyed hash of the value")
     stream = models.CharField(max_length=200)
+    form = models.PositiveSmallIntegerField(
+        db_default=0, help_text="the version of the form of the value; 0 is that of code from before this column"
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["scope", "key"], name="eventlog_reservation_once")]
-        indexes = [models.Index(fields=["stream"], name="eventlog_reservation_stream")]
+        indexes = [
+            models.Index(fields=["stream"], name="eventlog_reservation_stream"),
+            models.Index(fields=["scope", "form"], name="eventlog_reservation_form"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.scope} {self.key}"
@@ -166,8 +172,8 @@ class Checkpoint(models.Model):
 
     The log is the reader's own while it has the event `event_id` at the position `event_position`. A projector's is the
     event at its `position`. A reactor's is the last that the log had when it had reacted, for the events of its
-    reaction must be there too. If the two positions do not fit, an older version of this code has moved the checkpoint,
-    and the event is not known.
+    reaction must be there too. If the two positions do not fit, the checkpoint is from before this column, and the
+    event is not known. The database refuses to move a position forward without its event, as older code does.
     """
 
     objects: ClassVar[models.Manager[Self]]

@@ -109,7 +109,7 @@ def _append(aggregate: Aggregate, held: set[tuple[str, str]]) -> None:
         for scope, value in held - holds:
             reservations.release(scope, value, aggregate.stream)
         for scope, value in holds - held:
-            reservations.reserve(scope, value, aggregate.stream)
+            reservations.reserve(scope, value, aggregate.stream, aggregate.holds_form)
         _append_events(aggregate)
 
 

@@ -16,7 +16,7 @@ from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints, claims, identity, trail
 from apps.eventlog.delivery.checkpoints import Reached
 from apps.eventlog.delivery.claims import Claim, claim
-from apps.eventlog.delivery.dead_letters import open_dead_letters
+from apps.eventlog.delivery.dead_letters import log_failure, open_dead_letters
 from apps.eventlog.delivery.trail import Mark
 from apps.eventlog.events import DomainEvent, Place, RecordedEvent
 from apps.eventlog.log import places
@@ -191,25 +191,27 @@ def _react(reactor: Reactor, recorded: RecordedEvent) -> Claim | None:
         except (OperationalError, InterfaceError, LogWentBack):
             raise
         except Exception as error:
-            logger.exception("%s failed on event %s", reactor.name, recorded.position)
             _set_aside(reactor, recorded, error, claimed[0].attempts if claimed else 1)
     return claimed[0] if claimed else None
 
 
 def _set_aside(reactor: Reactor, recorded: RecordedEvent, error: Exception, attempts: int) -> None:
-    letters = checkpoints.dead_letter_model(reactor.service).objects
+    letters = checkpoints.dead_letter_model(reactor.service).objects.filter(
+        projector=reactor.name, position=recorded.position
+    )
     # What was there of an event that is gone, because the log went back, does not stand for this one.
-    letters.filter(projector=reactor.name, position=recorded.position).exclude(
-        Q(event_id=recorded.event_id) | Q(event_id=None)
-    ).delete()
-    letters.get_or_create(
+    letters.exclude(Q(event_id=recorded.event_id) | Q(event_id=None)).delete()
+    failed = {
+        "status": DeadLetter.Status.FAILED,
+        "attempts": attempts,
+        "error": f"{type(error).__name__}: {error}",
+    }
+    found, new = letters.get_or_create(
         projector=reactor.name,
         position=recorded.position,
-        defaults={
-            "stream": recorded.stream,
-            "event_id": recorded.event_id,
-            "status": DeadLetter.Status.FAILED,
-            "attempts": attempts,
-            "error": f"{type(error).__name__}: {error}",
-        },
+        defaults={"stream": recorded.stream, "event_id": recorded.event_id, **failed},
     )
+    if not new and found.status == DeadLetter.Status.RETRIED:  # which succeeded then
+        new = bool(letters.update(**failed, settled_at=None, settled_by=""))
+    if new:  # otherwise a worker that was at the same event has said so
+        log_failure(reactor.name, recorded, error)

@@ -76,5 +76,5 @@ def replace(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("eventlog", "0016_quicker_appends")]
+    dependencies = [("eventlog", "0018_form_of_reservations")]
     operations = [migrations.RunPython(replace, migrations.RunPython.noop)]

@@ -5,7 +5,6 @@ the timers, the commands to send, and the checkpoint. As a reactor, it passes ov
 has a trail, because it cannot begin anew.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -17,6 +16,7 @@ from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints, claims, trail
 from apps.eventlog.delivery.checkpoints import Reached
 from apps.eventlog.delivery.claims import Claim, claim
+from apps.eventlog.delivery.dead_letters import log_failure
 from apps.eventlog.delivery.trail import Mark
 from apps.eventlog.events import Place, RecordedEvent
 from apps.eventlog.failpoints import failpoint
@@ -25,8 +25,6 @@ from apps.eventlog.models import DeadLetter, Import
 from apps.eventlog.processes import Process
 from apps.eventlog.processing import tables
 from apps.eventlog.processing.changes import LONGEST_KEY, Changes
-
-logger = logging.getLogger(__name__)
 
 BATCH = 200
 # How often an event, or a timer, may end the process. More than for a projector: a replay brings back what a projector
@@ -176,7 +174,7 @@ def set_aside(
     Without an error, it waits behind another one of its key.
     """
     if error:
-        logger.error("%s failed on event %s", kind.name, recorded.position, exc_info=error)
+        log_failure(kind.name, recorded, error)
     which: dict[str, Any] = {"key": kind.key_of(recorded)[:LONGEST_KEY], "timer": "", "command_id": None} | about
     tables.dead_letters().objects.update_or_create(
         projector=kind.name,
@@ -188,6 +186,8 @@ def set_aside(
             "status": DeadLetter.Status.FAILED if error else DeadLetter.Status.WAITING,
             "attempts": attempts if error else 0,
             "error": said(error) if error else "",
+            "settled_at": None,
+            "settled_by": "",
         },
     )
 

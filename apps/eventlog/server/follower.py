@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import connections
 
 from apps.eventlog import projectors, store
+from apps.eventlog.database.lock_timeout import Locked
 from apps.eventlog.delivery import inline, projecting, reacting
 from apps.eventlog.processing import running
 
@@ -64,21 +65,27 @@ class Follower:
         """Project, react and run the processes, as far as there is anything to do; False if there is more to do."""
         stopped, safe, now = self.stopped.is_set, store.safe_position(), time.monotonic()
         if safe != self.seen or now - self.looked > LOOK_ANYWAY:
-            for service in projectors.services():
-                _catch_up(service, stopped)
-            self.seen, self.looked = safe, now
-        return running.run(stopped)
+            done = [_catch_up(service, running.turn_of(stopped)) for service in projectors.services()]
+            self.seen, self.looked = safe if all(done) else -1, now
+        return running.run(stopped) and self.seen == safe
 
 
-def _catch_up(service: str, stopped: Callable[[], bool]) -> None:
-    """Bring one service up to the log. A failure of its own does not hold the others up."""
+def _catch_up(service: str, late: Callable[[], bool]) -> bool:
+    """Bring one service up to the log; False if it is late before that is done.
+
+    What goes on there does not hold the others up: neither a long backlog, nor a rebuild that writes, nor a failure.
+    """
     try:
         if projecting.behind(service):
-            projecting.catch_up(service, stopped=stopped)
-        reacting.catch_up(service, stopped)
+            projecting.catch_up(service, stopped=late, lock_timeout=inline.LOCK_TIMEOUT)
+        reacting.catch_up(service, late)
+        return not late()
+    except Locked:
+        return True  # the next look comes soon enough
     except Exception as error:
         logger.warning("%s cannot follow the log, trying again: %s", service, error)
         connections[service].close()
+        return True
 
 
 def follow() -> None:

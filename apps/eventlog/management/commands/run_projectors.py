@@ -1,5 +1,6 @@
 """`manage.py run_projectors`: project events as they come and run the processes, for PROJECTIONS=worker."""
 
+import logging
 import threading
 import time
 from argparse import ArgumentParser
@@ -15,11 +16,13 @@ from apps.eventlog import projectors, store
 from apps.eventlog.api import expiry
 from apps.eventlog.delivery import checkpoints, identity, projecting, reacting
 from apps.eventlog.delivery.dead_letters import open_dead_letters
-from apps.eventlog.management.log_command import LogCommand, stopped_by_signals
+from apps.eventlog.management.log_command import Complaints, LogCommand, stopped_by_signals
 from apps.eventlog.processing import running
 from apps.eventlog.projectors import Projector
 from apps.eventlog.read import queries
 from apps.eventlog.sealing import seals
+
+logger = logging.getLogger(__name__)
 
 PAUSE = (0.001, 0.02)  # seconds between two looks at the end of the log: after an event, after a long idle time
 CLEAR = 3600.0  # seconds between two deletions of what has expired
@@ -34,7 +37,10 @@ class Command(LogCommand):
         "status 1: the log went back, and readers have stopped; replay_events repairs that."
     )
 
-    more = False  # have the business processes more to do at once?
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.complaints = Complaints()
+        self.more = False  # did a turn end before everything was done?
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -110,22 +116,23 @@ class Command(LogCommand):
         try:
             return sealer.tick()
         except seals.CannotSeal as error:
-            self.stderr.write(f"This worker seals nothing: {error}")
+            logger.error("This worker seals nothing: %s", error)
             return False
 
     def _report_error(self, what: str, error: Exception) -> None:
-        self.stderr.write(f"{what} cannot be followed, trying again: {error}")
+        self.complaints.say(what, error)
         close_old_connections()
 
 
 def _catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> bool:
-    """Bring one service, or the processes, up to the log; False if the processes have more to do."""
+    """Bring one service, or the processes, up to the log; False if their turn ended before that was done."""
     if service == settings.PROCESSES:
         return running.run(stopped)
+    late = running.turn_of(stopped)
     if projecting.behind(service):
-        projecting.catch_up(service, stopped=stopped)
-    reacting.catch_up(service, stopped)
-    return True
+        projecting.catch_up(service, stopped=late)
+    reacting.catch_up(service, late)
+    return not late()
 
 
 def _require_same_log(services: list[str]) -> None:

@@ -16,11 +16,12 @@ from apps.eventlog import projectors, store
 from apps.eventlog.api import expiry
 from apps.eventlog.delivery import checkpoints, identity, projecting, reacting
 from apps.eventlog.delivery.dead_letters import open_dead_letters
-from apps.eventlog.management.log_command import Complaints, LogCommand, stopped_by_signals
+from apps.eventlog.management.log_command import LogCommand, stopped_by_signals
 from apps.eventlog.processing import running
 from apps.eventlog.projectors import Projector
 from apps.eventlog.read import queries
 from apps.eventlog.sealing import seals
+from apps.eventlog.server.complaints import Complaints
 
 logger = logging.getLogger(__name__)
 

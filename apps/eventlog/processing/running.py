@@ -35,11 +35,11 @@ def run(stopped: Callable[[], bool] = lambda: False) -> bool:
     """
     done, going = True, []
     for kind in tables.kinds():
-        turn = _turn(stopped)
+        turn = turn_of(stopped)
         if _run(kind, turn):
             going.append(kind.name)
         done &= not turn()
-    turn = _turn(stopped)
+    turn = turn_of(stopped)
     try:
         send_waiting(going, turn)
     except LogWentBack:
@@ -47,7 +47,7 @@ def run(stopped: Callable[[], bool] = lambda: False) -> bool:
     return done and not turn()
 
 
-def _turn(stopped: Callable[[], bool]) -> Callable[[], bool]:
+def turn_of(stopped: Callable[[], bool]) -> Callable[[], bool]:
     """Is a turn that begins now at its end?"""
     ends = time.monotonic() + TURN
     return lambda: stopped() or time.monotonic() > ends

@@ -188,5 +188,7 @@ def set_aside(
             "status": DeadLetter.Status.FAILED if error else DeadLetter.Status.WAITING,
             "attempts": attempts if error else 0,
             "error": described(error) if error else "",
+            "settled_at": None,
+            "settled_by": "",
         },
     )

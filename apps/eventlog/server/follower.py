@@ -5,7 +5,6 @@ killed process has left behind must not wait for the next command. With PROJECTI
 """
 
 import atexit
-import logging
 import signal
 import threading
 import time
@@ -16,10 +15,10 @@ from django.conf import settings
 from django.db import connections
 
 from apps.eventlog import projectors, store
+from apps.eventlog.database.lock_timeout import Locked
 from apps.eventlog.delivery import inline, projecting, reacting
 from apps.eventlog.processing import running
-
-logger = logging.getLogger(__name__)
+from apps.eventlog.server.complaints import Complaints
 
 REST = 0.05  # seconds between two looks, so that many commands are followed by one
 PAUSE = 0.5  # seconds until the next look if no command of this process comes before
@@ -33,7 +32,7 @@ class Follower:
     def __init__(self) -> None:
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._follow, name="follower", daemon=True)
-        self.seen, self.looked = -1, 0.0
+        self.seen, self.looked, self.complaints = -1, 0.0, Complaints()
 
     def start(self) -> None:
         self.thread.start()
@@ -45,15 +44,12 @@ class Follower:
             self.thread.join(PATIENCE)
 
     def _follow(self) -> None:
-        pause, failing = REST, False
         while not self.stopped.is_set():
             try:
-                done = self.look()
-                pause, failing = PAUSE if done else 0.0, False
+                pause = PAUSE if self.look() else 0.0
             except Exception as error:
-                if not failing:  # once, and not at each try
-                    logger.warning("the log cannot be followed, trying again: %s", error)
-                pause, failing = 1.0, True
+                self.complaints.say("the log, or a process,", error)
+                pause = 1.0
                 connections.close_all()
             self.stopped.wait(REST)
             inline.appended.wait(pause)
@@ -64,21 +60,27 @@ class Follower:
         """Project, react and run the processes, as far as there is anything to do; False if there is more to do."""
         stopped, safe, now = self.stopped.is_set, store.safe_position(), time.monotonic()
         if safe != self.seen or now - self.looked > LOOK_ANYWAY:
-            for service in projectors.services():
-                _catch_up(service, stopped)
-            self.seen, self.looked = safe, now
-        return running.run(stopped)
+            done = [self._catch_up(service, running.turn_of(stopped)) for service in projectors.services()]
+            self.seen, self.looked = safe if all(done) else -1, now
+        return running.run(stopped) and self.seen == safe
 
+    def _catch_up(self, service: str, late: Callable[[], bool]) -> bool:
+        """Bring one service up to the log; False if it is late before that is done.
 
-def _catch_up(service: str, stopped: Callable[[], bool]) -> None:
-    """Bring one service up to the log. A failure of its own does not hold the others up."""
-    try:
-        if projecting.behind(service):
-            projecting.catch_up(service, stopped=stopped)
-        reacting.catch_up(service, stopped)
-    except Exception as error:
-        logger.warning("%s cannot follow the log, trying again: %s", service, error)
-        connections[service].close()
+        What goes on there does not hold the others up: neither a long backlog, nor a rebuild that writes, nor a
+        failure.
+        """
+        try:
+            if projecting.behind(service):
+                projecting.catch_up(service, stopped=late, lock_timeout=inline.LOCK_TIMEOUT)
+            reacting.catch_up(service, late)
+        except Locked:
+            return True  # the next look comes soon enough
+        except Exception as error:
+            self.complaints.say(service, error)
+            connections[service].close()
+            return True
+        return not late()
 
 
 def follow() -> None:

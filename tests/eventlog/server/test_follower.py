@@ -50,7 +50,7 @@ def test_the_thread_follows_and_stops_and_bears_a_database_that_is_away(
     finally:
         thread.stop()
     assert not thread.thread.is_alive()
-    assert "users cannot follow the log, trying again: away" in caplog.text
+    assert "users cannot be followed, trying again: away" in caplog.text
 
 
 def test_with_workers_a_server_follows_nothing(worker_mode: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from django.db import Error, connections
 
-from apps.eventlog.management.log_command import SAY_AGAIN, Complaints
+from apps.eventlog.server.complaints import SAY_AGAIN, Complaints
 from apps.eventlog.server.log_lines import LineFormatter
 from apps.users.models import User
 from tests.support.history import make_history

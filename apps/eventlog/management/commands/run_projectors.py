@@ -17,13 +17,14 @@ from apps.eventlog.api import expiry
 from apps.eventlog.backup import unfinished
 from apps.eventlog.delivery import checkpoints, identity, projecting, reacting
 from apps.eventlog.delivery.dead_letters import open_dead_letters
-from apps.eventlog.management.log_command import Complaints, LogCommand, stopped_by_signals
+from apps.eventlog.management.log_command import LogCommand, stopped_by_signals
 from apps.eventlog.processing import running
 from apps.eventlog.projectors import Projector
 from apps.eventlog.read import queries
 from apps.eventlog.relay.webhooks import courier, endpoints
 from apps.eventlog.relay.webhooks.background import Background
 from apps.eventlog.sealing import seals
+from apps.eventlog.server.complaints import Complaints
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Command(LogCommand):
         if options["once"]:
             passes = 1 + len(services)  # a reaction may append events, and these may cause the next reaction
             for service in services * passes:
-                while not _catch_up(service) and service == settings.PROCESSES:
+                while not _catch_up(service, turn=False) and service == settings.PROCESSES:
                     pass
             while self._seal(sealer):
                 pass
@@ -143,16 +144,18 @@ class Command(LogCommand):
         close_old_connections()
 
 
-def _catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> bool:
+def _catch_up(service: str, stopped: Callable[[], bool] = lambda: False, *, turn: bool = True) -> bool:
     """Bring one service, or the processes, up to the log.
 
-    False if others had all projectors of the service, or if the processes have more to do.
+    False if others had all projectors of the service, or if there is more to do at the end of its turn. Without a
+    `turn`, it goes on until everything is done.
     """
     if service == settings.PROCESSES:
         return running.run(stopped)
-    done = not projecting.behind(service) or projecting.catch_up(service, stopped=stopped, sharing=True)
-    reacting.catch_up(service, stopped)
-    return done
+    late = running.turn_of(stopped) if turn else stopped
+    done = not projecting.behind(service) or projecting.catch_up(service, stopped=late, sharing=True)
+    reacting.catch_up(service, late)
+    return done and not late()
 
 
 def _require_same_log(services: list[str]) -> None:

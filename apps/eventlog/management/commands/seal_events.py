@@ -9,11 +9,12 @@ import msgspec
 from django.core.management.base import CommandError
 from django.db import Error, close_old_connections
 
-from apps.eventlog.management.log_command import Complaints, LogCommand, stopped_by_signals
+from apps.eventlog.management.log_command import LogCommand, stopped_by_signals
 from apps.eventlog.management.output_file import STDOUT, output_file
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.models import Seal
 from apps.eventlog.sealing import seals, signatures
+from apps.eventlog.server.complaints import Complaints
 
 LONGEST_REASON = 500  # characters
 

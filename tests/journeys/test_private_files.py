@@ -26,6 +26,8 @@ def readable_by_others(folder: Path) -> list[str]:
 
 
 def test_databases_exports_seals_and_copies_are_their_owners_alone(tmp_path: Path) -> None:
+    if engine.POSTGRES:
+        (tmp_path / "var").mkdir(mode=0o700)  # nothing else makes it
     deployment = Deployment.make(tmp_path / "var")
     with deployment.server() as server:
         server.register(1)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-from apps.eventlog.errors.texts import without_values
+from apps.eventlog.errors.texts import Impersonal, without_values
 
 
 def cleaned(record: logging.LogRecord) -> logging.LogRecord:
@@ -24,6 +24,8 @@ def cleaned(record: logging.LogRecord) -> logging.LogRecord:
 
 
 def _stated(value: Any) -> Any:
+    if isinstance(value, Impersonal):
+        return str(value)
     return without_values(value) if isinstance(value, BaseException) else value
 
 

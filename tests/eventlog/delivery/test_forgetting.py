@@ -30,7 +30,7 @@ from apps.users.write.commands import DeactivateUser, EraseUser, RegisterUser, R
 from tests.eventlog.events import ParcelSent
 from tests.support.fold import folded, projected
 
-NAME = "Xanthippe"
+NAME = "Hipparchia"
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ import sys
 import pytest
 from django.conf import settings
 
+from apps.eventlog.replay.rebuild import AlreadyRunning
 from tests.journeys.deployment import ROOT
 
-NAME = "Xanthippe"
+NAME = "Hipparchia"
 
 
 @pytest.fixture
@@ -34,11 +35,12 @@ def fail(name: str) -> None:
 
 
 def test_a_traceback_and_those_before_it_have_no_values(lines: io.StringIO) -> None:
-    log_failure("Xanth" + "ippe")
+    log_failure("Hippar" + "chia")
     written = lines.getvalue()
     assert NAME not in written
     assert "failed on event 7" in written
     assert written.count("LookupError: no number for …") == 3
+    assert "it cannot: UserProjector is being rebuilt" in written
     assert "ValueError: invalid literal for int() with base 10: '…'" in written
     assert 'raise LookupError(f"no number for {name}") from error' in written
 
@@ -50,10 +52,11 @@ def log_failure(name: str) -> None:
         logging.getLogger("planted").exception("failed on event %s", 7)
         logging.getLogger("planted").warning("trying again: %s", error)
         logging.getLogger("planted").error(error)
+        logging.getLogger("planted").error("it cannot: %s", AlreadyRunning("UserProjector is being rebuilt"))
 
 
 def test_a_record_that_another_handler_has_written_already_is_written_anew(lines: io.StringIO) -> None:
-    written = written_twice("Xanth" + "ippe")
+    written = written_twice("Hippar" + "chia")
     assert NAME in written
     assert NAME not in lines.getvalue()
 

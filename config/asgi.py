@@ -12,9 +12,11 @@ django.setup()
 from apps.eventlog.privacy.undone_erasures import refuse_to_serve  # noqa: E402  (needs the settings)
 from apps.eventlog.server.asgi import Bridge  # noqa: E402
 from apps.eventlog.server.connection import guard_connections  # noqa: E402
+from apps.eventlog.server.follower import follow  # noqa: E402
 
 refuse_to_serve()
 guard_connections()
+follow()
 
 application = Bridge(
     queries=settings.WEB_THREADS,

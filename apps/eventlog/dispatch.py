@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from contextvars import copy_context
 from typing import Any, TypeVar
+from uuid import UUID
 
 import uuid_utils.compat as uuids
 from django.db import transaction
@@ -13,7 +14,9 @@ from apps.eventlog.commands import SYSTEM, Actor, Command, Outcome, Request
 from apps.eventlog.delivery import inline
 from apps.eventlog.events import Payload, RecordedEvent
 from apps.eventlog.failpoints import failpoint
-from apps.eventlog.repository import Forbidden, PreconditionFailed
+from apps.eventlog.log import queries
+from apps.eventlog.log.engine import engine
+from apps.eventlog.repository import Forbidden, PreconditionFailed, event_id
 
 C = TypeVar("C", bound=Command)
 Handler = Callable[[C], None]
@@ -22,6 +25,7 @@ Handler = Callable[[C], None]
 TRIES = 5
 
 _handlers: dict[type[Command], Handler[Any]] = {}
+_named: dict[str, type[Command]] = {}
 
 
 def handles(command_type: type[C]) -> Callable[[Handler[C]], Handler[C]]:
@@ -33,9 +37,23 @@ def handles(command_type: type[C]) -> Callable[[Handler[C]], Handler[C]]:
         if not command_type.permission:
             raise TypeError(f"{command_type.__name__} declares no permission")
         _handlers[command_type] = handler
+        _named[name_of(command_type)] = command_type
         return handler
 
     return register
+
+
+def name_of(command_type: type[Command]) -> str:
+    """The name of a command across services, `orders.PayOrder`, like the type of an event."""
+    service = command_type.__module__.removesuffix(".write.commands").rpartition(".")[2]
+    return f"{service}.{command_type.__name__}"
+
+
+def command_named(name: str) -> type[Command]:
+    """The command with this name that has a handler. Raises LookupError if there is none."""
+    if name not in _named:
+        raise LookupError(f"no handler takes a command {name}")
+    return _named[name]
 
 
 def dispatch(
@@ -45,6 +63,7 @@ def dispatch(
     expected_version: int | None = None,
     cause: RecordedEvent | None = None,
     complete: Callable[[Outcome], None] | None = None,
+    command_id: UUID | None = None,
     correlation_id: str | None = None,
     metadata: Payload | None = None,
     wait: bool = True,
@@ -58,10 +77,16 @@ def dispatch(
     is run again a few times, and then raises `store.WrongExpectedVersion`. `cause` is the event that led to the
     command. `complete` is called with the outcome in the transaction of the append. Raises what the handler raises:
     `RuleBroken`, `NotFound`, `Forbidden`, `reservations.Reserved`; `Forbidden` also for staff without its permission.
+
+    A command with a `command_id` takes effect once, all of it or nothing, however often it is sent; sent again, it has
+    the outcome of its first event. With a `cause`, such an id is derived (see `Reactor`).
     """
     if actor.is_staff and not actor.may(command.permission):
         raise Forbidden(f"this needs the permission {command.permission}")
-    request = Request(actor, (metadata or {}) | _metadata(command, actor, cause, correlation_id), expected_version)
+    if command_id is None and cause is not None:
+        command_id = commands.id_in_reaction(command, cause.event_id)
+    metadata = (metadata or {}) | _metadata(command, actor, cause, correlation_id)
+    request = Request(actor, metadata, expected_version, command_id)
     outcome = copy_context().run(_handle, command, request, complete)
     failpoint("appended")
     # Nothing waits inside a reaction: the caller who has its cause delivered waits for what follows from it.
@@ -75,9 +100,10 @@ def _handle(command: Command, request: Request, complete: Callable[[Outcome], No
     for attempt in range(1, TRIES + 1):
         commands.outcome.set(Outcome())
         try:
-            # One transaction for the append and what `complete` writes.
-            with store.unit() if complete else nullcontext():
-                _handlers[type(command)](command)
+            # One transaction for all appends of a command that may come again, and for what `complete` writes.
+            with store.unit() if complete or request.id else nullcontext():
+                if not (request.id and _has_taken_effect(request.id)):
+                    _handlers[type(command)](command)
                 outcome = commands.outcome.get()
                 if complete:
                     complete(outcome)
@@ -87,7 +113,20 @@ def _handle(command: Command, request: Request, complete: Callable[[Outcome], No
                 raise PreconditionFailed(str(lost)) from lost
             if attempt == TRIES:
                 raise
+        except Exception:
+            # The same command, sent by somebody else meanwhile, may be why this one is refused.
+            if not (request.id and _has_taken_effect(request.id)):
+                raise
+            return commands.outcome.get()
     raise AssertionError("the last try returns or raises")
+
+
+def _has_taken_effect(command_id: UUID) -> bool:
+    """Is the first event of the command in the log? Then that is the outcome."""
+    for first in engine().read(queries.with_ids([event_id(command_id, 1)])):
+        commands.outcome.set(Outcome(first.stream, first.stream_version, first.position))
+        return True
+    return False
 
 
 def _metadata(command: Command, actor: Actor, cause: RecordedEvent | None, correlation_id: str | None) -> Payload:

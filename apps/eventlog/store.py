@@ -1,10 +1,8 @@
 """The log: append events to streams, read them back. Everybody but the admin reaches the event table through here."""
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Unpack
 from uuid import UUID
@@ -21,7 +19,7 @@ from apps.eventlog.log import admission, importing, instants, places, queries
 from apps.eventlog.log.engine import ALIAS, engine
 from apps.eventlog.log.importing import ExportedEvent
 from apps.eventlog.log.queries import Conditions
-from apps.eventlog.log.records import Answer, EventIdTaken, Expected
+from apps.eventlog.log.records import Answer, Appended, EventIdTaken, Expected, WrongExpectedVersion
 from apps.eventlog.models import Import
 
 PAGE = 1000  # events that an iterator holds at a time
@@ -32,24 +30,6 @@ ANY, EXISTS = Expected.ANY, Expected.EXISTS
 Events = Iterator[RecordedEvent]
 LogWentBack = places.LogWentBack
 Until = int | datetime | None
-
-
-class WrongExpectedVersion(Exception):
-    """The stream is not at the version that the caller saw; `actual` is the version it is at."""
-
-    def __init__(self, stream: str, expected: int | Expected, actual: int) -> None:
-        wanted = "1 or more" if expected is EXISTS else expected
-        super().__init__(f"{stream} is at version {actual}, not {wanted}")
-        self.stream, self.expected, self.actual = stream, expected, actual
-
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """Where an append ended: the position and the stream version of its last event, and the positions of all."""
-
-    position: int
-    version: int
-    positions: tuple[int, ...]
 
 
 def append(
@@ -80,7 +60,9 @@ def append(
     documents = _documents(events, payloads, event_ids, (metadata or {}).get("correlation_id"))
     personal_fields.conceal(stream, documents, lambda subject: has_encrypted(subject, stream))
     for document in documents:
-        admission.check_size(len(msgspec.json.encode(document["data"])) + len(about), document["type"])
+        text = msgspec.json.encode(document["data"])
+        admission.check_size(len(text) + len(about), document["type"])
+        document["data"] = msgspec.Raw(text)  # the engine writes the text
     answer = _append(stream, expected_version, documents, about)
     if answer.outcome == "conflict":
         raise WrongExpectedVersion(stream, expected_version, answer.version)
@@ -93,10 +75,9 @@ def append(
 def _documents(
     events: Sequence[DomainEvent], payloads: list[Payload], ids: Sequence[UUID] | None, correlation_id: str | None
 ) -> list[Payload]:
-    ids = [uuids.uuid7() for _ in events] if ids is None else list(ids)
-    admission.check_ids(ids)
-    if twice := [id for id, times in Counter(ids).items() if times > 1]:
-        raise EventIdTaken(twice[0], "another event of this append")
+    ids = [uuids.uuid7() for _ in events] if ids is None else admission.checked_ids(ids)
+    if len(set(ids)) < len(ids):
+        raise EventIdTaken(next(id for id in ids if ids.count(id) > 1), "another event of this append")
     return [
         {
             "event_id": id,
@@ -123,6 +104,18 @@ def _append(stream: str, expected: int | Expected, documents: list[Payload], met
 def unit() -> AbstractContextManager[None]:
     """Several appends and reservations together: all of them or none."""
     return transaction.atomic(using=ALIAS)
+
+
+def require(stream: str, version: int) -> None:
+    """Inside `unit()`: what is appended there depends on another stream, which is at this version; 0 for no event.
+
+    Nobody appends to that stream before the unit ends, so none of its events lies between what was seen and what is
+    appended. Raises `WrongExpectedVersion` if the stream is at another version, and RuntimeError outside of `unit()`.
+    """
+    if not connections[ALIAS].in_atomic_block:
+        raise RuntimeError("store.require belongs into store.unit()")
+    if (actual := engine().held_version(stream)) != version:
+        raise WrongExpectedVersion(stream, version, actual)
 
 
 def safe_position() -> int:

@@ -68,6 +68,11 @@ class RelaySerializer(serializers.Serializer[None]):
     error = serializers.CharField(help_text="what keeps it from sending; empty if nothing does")
 
 
+class ProcessSerializer(ReaderSerializer):
+    timers = serializers.IntegerField(help_text="how many are set")
+    commands = serializers.IntegerField(help_text="how many are still to be sent")
+
+
 class SealsSerializer(serializers.Serializer[None]):
     position = serializers.IntegerField()
     log_went_back = serializers.BooleanField(help_text="they are over events that are not in the log")
@@ -80,6 +85,7 @@ class StatusSerializer(serializers.Serializer[None]):
     identity = serializers.UUIDField(allow_null=True, help_text="the first event of the log; null in an empty log")
     projectors = ReaderSerializer(many=True)
     reactors = ReaderSerializer(many=True)
+    processes = ProcessSerializer(many=True)
     relays = RelaySerializer(many=True)
     seals = SealsSerializer()
     dead_letters = serializers.IntegerField()

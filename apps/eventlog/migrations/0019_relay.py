@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("eventlog", "0015_new_chain_of_seals"),
+        ("eventlog", "0018_form_of_reservations"),
     ]
 
     operations = [

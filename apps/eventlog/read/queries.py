@@ -1,11 +1,14 @@
 """What can be asked about the log as a whole."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints, identity
 from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.log import places
+from apps.eventlog.processes import Process
+from apps.eventlog.processing import tables
 from apps.eventlog.projectors import Projector, services
 from apps.eventlog.reactors import Reactor
 from apps.eventlog.relay.heartbeats import relays
@@ -23,7 +26,24 @@ def projectors() -> list[dict[str, Any]]:
 
 def reactors() -> list[dict[str, Any]]:
     """What `projectors` says, of each reactor."""
-    kinds = sorted(Reactor.registry.values(), key=lambda kind: (kind.service, kind.name))
+    return _of_types(Reactor.registry.values())
+
+
+def processes() -> list[dict[str, Any]]:
+    """What `projectors` says, of each process, with how many timers are set and how many commands are to be sent."""
+    return [
+        row
+        | {
+            "timers": tables.timers().objects.filter(process=row["name"]).count(),
+            "commands": tables.commands().objects.filter(process=row["name"], status="waiting").count(),
+        }
+        for row in _of_types(Process.registry.values())
+    ]
+
+
+def _of_types(every: Iterable[type[Reactor] | type[Process]]) -> list[dict[str, Any]]:
+    """The readers that follow types of events and not categories."""
+    kinds = sorted(every, key=lambda kind: (kind.service, kind.name))
     found = []
     for service, gone in _gone(sorted({kind.service for kind in kinds})):
         known = checkpoints.of_readers(service)
@@ -55,7 +75,8 @@ def status() -> dict[str, Any]:
         "identity": first.event_id,
         "projectors": projectors(),
         "reactors": reactors(),
+        "processes": processes(),
         "relays": relays(),
         "seals": {"position": seals.last_position(), "log_went_back": seals.went_back()},
-        "dead_letters": sum(open_dead_letters(service).count() for service in services()),
+        "dead_letters": sum(open_dead_letters(service).count() for service in (*services(), tables.ALIAS)),
     }

@@ -149,7 +149,8 @@ class Target:
 
     async def _note(self, error: Exception) -> None:
         """Some errors, such as a missing permission to publish, come by themselves and answer nothing."""
-        self._noted = f"; it has also said {error}"
+        if not isinstance(error, APIError):
+            self._noted = f"; it has also said {error}"
 
     async def _lost(self) -> None:
         """The connection is gone, so no answer will come any more."""

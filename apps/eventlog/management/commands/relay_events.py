@@ -63,8 +63,8 @@ class Command(LogCommand):
                 raise CommandError(WENT_BACK.format(error=error, target=target)) from error
             except (CannotRelay, Away, Error) as error:
                 raise CommandError(f"{target}: {error}") from error
-        place = f" It ends at position {relay.place.position}." if relay.place else ""
-        self._say(f"{relay.sent} events sent to {target}.{place}")
+        place = f", which has everything up to position {relay.place.position}" if relay.place else ""
+        self._say(f"{relay.sent} events sent to {target}{place}")
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)

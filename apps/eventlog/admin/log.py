@@ -16,7 +16,7 @@ from apps.eventlog.admin.filters import CategoryFilter, CorrelationFilter, TimeF
 from apps.eventlog.admin.html import pretty
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.eventlog.events import stream_named
-from apps.eventlog.models import IdempotencyRecord, Import, Reservation, Seal, StoredEvent
+from apps.eventlog.models import IdempotencyRecord, Import, Relay, Reservation, Seal, StoredEvent
 
 RELATED = 500  # events of one correlation on one page
 
@@ -135,3 +135,10 @@ def _uuid(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
+
+
+@admin.register(Relay)
+class RelayAdmin(ReadOnlyAdmin):
+    list_display = ("target", "position", "beat_at", "error")
+    search_fields = ("target",)
+    actions = None

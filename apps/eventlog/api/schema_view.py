@@ -29,7 +29,9 @@ class SchemaView(MethodsAlone, SpectacularAPIView):
         headers = {
             "Content-Disposition": f'inline; filename="{settings.SPECTACULAR_SETTINGS["TITLE"]}.{renderer.format}"'
         }
-        return HttpResponse(_document(type(renderer)), content_type=renderer.media_type, headers=headers)
+        return HttpResponse(
+            _document(type(renderer)), content_type=f"{renderer.media_type}; charset=utf-8", headers=headers
+        )
 
 
 def _document(renderer: Any) -> bytes:

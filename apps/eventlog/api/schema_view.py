@@ -29,9 +29,9 @@ class SchemaView(MethodsAlone, SpectacularAPIView):
         headers = {
             "Content-Disposition": f'inline; filename="{settings.SPECTACULAR_SETTINGS["TITLE"]}.{renderer.format}"'
         }
-        return HttpResponse(
-            _document(type(renderer)), content_type=f"{renderer.media_type}; charset=utf-8", headers=headers
-        )
+        kind = renderer.media_type  # JSON is UTF-8 by itself, YAML must say so
+        kind += "" if kind == "application/json" else "; charset=utf-8"
+        return HttpResponse(_document(type(renderer)), content_type=kind, headers=headers)
 
 
 def _document(renderer: Any) -> bytes:

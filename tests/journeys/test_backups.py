@@ -42,7 +42,7 @@ class Erasing:
                 self.erased.append((time.monotonic(), plain(id)))
 
 
-@pytest.mark.parametrize("times", [2, LONG])
+@pytest.mark.parametrize("times", [1, LONG])
 def test_backups_taken_under_load_hold_what_was_acknowledged(
     template: Deployment, deployment: Deployment, tmp_path_factory: pytest.TempPathFactory, times: int
 ) -> None:
@@ -119,7 +119,9 @@ def assert_does_not_serve(deployment: Deployment) -> None:
     assert "the restore of" in (deployment.directory / "processes.log").read_text().splitlines()[-1]
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "end", [signal.SIGINT, *(pytest.param(end, marks=pytest.mark.nightly) for end in (signal.SIGTERM, signal.SIGKILL))]
+)
 def test_a_backup_that_is_interrupted_is_none(deployment: Deployment, end: signal.Signals) -> None:
     folder = deployment.directory / "kept"
     with deployment.process("manage.py", "backup", str(folder), FAILPOINT="copied:SIGSTOP") as process:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.journeys.deployment import ROOT, Deployment
-from tests.support import engine
 
 
 @pytest.fixture(autouse=True)
@@ -25,14 +24,13 @@ def readable_by_others(folder: Path) -> list[str]:
     return sorted(path.name for path in files if path.stat().st_mode & 0o077)
 
 
+@pytest.mark.sqlite  # the files of PostgreSQL are its own; the others are the same
 def test_databases_exports_seals_and_copies_are_their_owners_alone(tmp_path: Path) -> None:
-    if engine.POSTGRES:
-        (tmp_path / "var").mkdir(mode=0o700)  # nothing else makes it
     deployment = Deployment.make(tmp_path / "var")
     with deployment.server() as server:
         server.register(1)
         there = {path.name for path in deployment.directory.iterdir()}
-        assert engine.POSTGRES or {"users.sqlite3", "users.sqlite3-wal", "users.sqlite3-shm"} <= there
+        assert {"users.sqlite3", "users.sqlite3-wal", "users.sqlite3-shm"} <= there
         (deployment.directory / "old.jsonl").write_text("of an earlier version")  # which others can read
         for file in ("events.jsonl", "events.jsonl.gz", "old.jsonl"):
             deployment.manage("export_events", str(deployment.directory / file))

@@ -71,7 +71,7 @@ def running(deployment: Deployment, mode: str, **environment: str) -> Iterator[S
             yield server
 
 
-@pytest.mark.parametrize("mode", ["inline", "worker"])
+@pytest.mark.parametrize("mode", ["inline", pytest.param("worker", marks=pytest.mark.nightly)])
 def test_an_unpaid_order_is_cancelled_in_time_beside_ten_thousand_timers(deployment: Deployment, mode: str) -> None:
     deployment.manage("shell", "-v0", "-c", MANY)
     with running(deployment, mode, PAYMENT_DEADLINE="1s") as server:

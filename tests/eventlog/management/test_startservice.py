@@ -37,6 +37,7 @@ def start(tree: Path, *arguments: str) -> None:
     assert f"apps/{arguments[0]} and tests/{arguments[0]} are made" in said
 
 
+@pytest.mark.sqlite  # the nightly form runs on both
 def test_a_new_service_works(tree: Path) -> None:
     start(tree, "payments")
     start(tree, "zoological_observations", "--aggregate", "BirdOfParadiseSeen")

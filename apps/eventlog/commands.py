@@ -1,5 +1,6 @@
 """What somebody wants: commands, who sends them, and what came of one."""
 
+import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -29,12 +30,13 @@ def _all(permission: str) -> bool:
 class Actor:
     """Who sends a command: a customer by user id, a member of staff or the system by name.
 
-    `has_perm` answers whether a member of staff has a permission.
+    `has_perm` answers whether a member of staff has a permission. `key` is the number of a login of staff.
     """
 
     name: str
     is_staff: bool = False
     has_perm: Callable[[str], bool] = field(default=_none, compare=False, repr=False)
+    key: int | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def customer(cls, user_id: UUID) -> Self:
@@ -43,7 +45,7 @@ class Actor:
     @classmethod
     def of(cls, login: Any) -> Self:
         """Whom a login of Django's auth stands for. A customer's username is their user id."""
-        return cls(login.get_username(), login.is_staff, login.has_perm)
+        return cls(login.get_username(), login.is_staff, login.has_perm, login.pk if login.is_staff else None)
 
     @classmethod
     def operator(cls, name: str) -> Self:
@@ -58,6 +60,15 @@ class Actor:
         """True for staff, and for the customer whose user id this is."""
         return self.is_staff or (owner is not None and self.name == str(owner))
 
+    @property
+    def pseudonym(self) -> str:
+        """What log lines call this actor, which is never a name that a person has chosen."""
+        if self.is_staff:
+            return f"staff-{self.key}" if self.key is not None else "system" if self == SYSTEM else "operator"
+        return self.name if _USER_ID.fullmatch(self.name) else "somebody"
+
+
+_USER_ID = re.compile(r"[0-9a-fA-F-]{32,36}")
 
 SYSTEM = Actor.operator("system")
 

@@ -3,6 +3,8 @@
 from typing import ClassVar
 
 from apps.eventlog.events import DomainEvent, RecordedEvent
+from apps.eventlog.monitoring import origin, spans
+from apps.eventlog.monitoring.origin import Origin
 from apps.eventlog.projectors import marked_methods
 
 
@@ -25,5 +27,6 @@ class Reactor:
 
     def react(self, recorded: RecordedEvent) -> None:
         """Call the method for this event. Raises what the method raises."""
-        event = recorded.event
-        getattr(self, self.methods[type(event)])(event, recorded)
+        event, ids = recorded.event, Origin.of_event(recorded.metadata)
+        with origin.within(ids), spans.later("react", ids.traceparent, reactor=self.name, position=recorded.position):
+            getattr(self, self.methods[type(event)])(event, recorded)

@@ -9,6 +9,7 @@ from apps.eventlog import commands, reservations, snapshots, store
 from apps.eventlog.aggregates import Aggregate, Erased
 from apps.eventlog.commands import Outcome
 from apps.eventlog.events import UnknownEvent
+from apps.eventlog.monitoring import spans
 
 Kind = TypeVar("Kind", bound=Aggregate)
 
@@ -110,7 +111,8 @@ def _append_events(aggregate: Aggregate) -> None:
     version, position, events = aggregate.version, aggregate.position, aggregate.pending_events
     if events:
         metadata = commands.request.get().metadata
-        appended = store.append(aggregate.stream, events, expected_version=version, metadata=metadata)
+        with spans.span("append", category=aggregate.category, events=len(events)):
+            appended = store.append(aggregate.stream, events, expected_version=version, metadata=metadata)
         version, position = appended.version, appended.position
     before = commands.outcome.get()
     categories = before.categories | ({aggregate.category} if events else set())

@@ -76,6 +76,10 @@ WEB_THREADS = env.int("WEB_THREADS", default=4)
 COMMAND_THREADS = env.int("COMMAND_THREADS", default=4)
 PASSWORD_THREADS = env.int("PASSWORD_THREADS", default=1)
 WEB_QUEUE = env.int("WEB_QUEUE", default=100)  # requests that may wait for the threads of one pool
+# Reads /metrics and the status, and nothing else.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+# Where the processes of a server share what they count. It must not be shared with those of another server.
+METRICS_DIR = Path(env.str("METRICS_DIR", default=str(DATA_DIR / "metrics"))).resolve()
 # Kills the process at a named point of a command; for crash tests only.
 FAILPOINT = env.str("FAILPOINT", default="")
 
@@ -103,6 +107,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "apps.eventlog.server.visits.VisitMiddleware",
     "apps.eventlog.server.probes.ProbeMiddleware",
     "apps.eventlog.server.compression.ListCompressionMiddleware",
     "apps.eventlog.api.problems.ProblemMiddleware",
@@ -276,6 +281,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Commands are POST, queries are GET; every change is an event.",
     "VERSION": "0.1.0",
     "OAS_VERSION": "3.1.1",
+    "SCHEMA_PATH_PREFIX": "/api",  # operations are named by what follows
     "SERVERS": [{"url": FORCE_SCRIPT_NAME}] if FORCE_SCRIPT_NAME else [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_INCLUDE_SCHEMA": False,
@@ -301,12 +307,28 @@ STATIC_URL = f"{FORCE_SCRIPT_NAME or ''}/static/"
 WHITENOISE_STATIC_PREFIX = "/static/"
 WHITENOISE_USE_FINDERS = True  # files are served from their packages, so collectstatic need not run
 
+LOG_FORMAT = env.str("LOG_FORMAT", default="text")
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
+if LOG_FORMAT not in ("text", "json"):
+    raise ImproperlyConfigured("LOG_FORMAT is text or json")
+if LOG_LEVEL not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
+    raise ImproperlyConfigured("LOG_LEVEL is DEBUG, INFO, WARNING, ERROR or CRITICAL")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "filters": {"new": {"()": "apps.eventlog.monitoring.lines.SaysMore"}},
+    "formatters": {"line": {"()": "apps.eventlog.monitoring.lines.LineFormatter", "form": LOG_FORMAT}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        # What Django and uvicorn say goes where everything goes. Their lines for each request are left out: they have
+        # the path, and ours says more.
+        "django": {"handlers": [], "level": LOG_LEVEL if LOG_LEVEL != "DEBUG" else "INFO"},
+        "django.request": {"filters": ["new"]},
+        "django.server": {"handlers": [], "propagate": False},
+        "uvicorn": {"handlers": [], "propagate": True},
+        "uvicorn.access": {"handlers": [], "propagate": False},
+    },
 }
 
 LOGIN_URL = "admin:login"
@@ -314,5 +336,6 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", default=not DEBUG)
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=False)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if NUM_PROXIES else None
+SECURE_REDIRECT_EXEMPT = [r"^metrics$"]  # scraped within the network, past the proxy that ends TLS
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_HSTS_SECONDS > 0

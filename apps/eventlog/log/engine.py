@@ -40,6 +40,9 @@ class Engine(Protocol):
     def safe_place(self) -> Place:
         """The last event that every follower may read: at its position, or before it, no event can still appear."""
 
+    def oldest_mark(self) -> float:
+        """For how many seconds the oldest in-flight mark has held readers back; 0 if there is none."""
+
     def last_position(self) -> int:
         """The last position that was ever taken, by an append that may have been rolled back."""
 

@@ -1,6 +1,7 @@
 """Places of the log, and whether they are still in it: a reader knows the log by a place, not by a position alone."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -57,6 +58,16 @@ def earlier_places(position: int) -> list[Place]:
     """Events at about 1, 2, 4, 8 ... positions before one, oldest first."""
     steps = (2**power for power in range(position.bit_length()))
     return sorted(places_at([position - step for step in steps if step < position]).values())
+
+
+def waiting_since(after: int, kinds: Collection[tuple[str, str]]) -> datetime | None:
+    """When the first event beyond a position was recorded that is of one of these kinds; None if there is none.
+
+    A kind is a column, `category` or `type`, and its value; without a column it is every event.
+    """
+    each = [queries.first_of_kind(column, value, after) for column, value in kinds]
+    found = statements.rows(ALIAS, *queries.any_of(each)) if each else []
+    return engine().read(queries.at(min(found)[0]))[0].recorded_at if found else None
 
 
 def head_after(place: Place) -> Place:

@@ -4,6 +4,7 @@ A migration makes the functions. They set the in-flight marks that keep follower
 one round trip, and the application's role needs no right to INSERT.
 """
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -24,10 +25,20 @@ READ = f"SELECT {', '.join(column.postgresql_read for column in columns.READ)} F
 AS_STORED = columns.as_json([column.postgresql_json for column in columns.COLUMNS])
 _APPEND = "SELECT outcome, positions, last_version, taken FROM {}(%s, %s, %s::jsonb, %s::jsonb)"
 APPEND, APPEND_ALONE = _APPEND.format("eventlog_append_events"), _APPEND.format("eventlog_append_events_alone")
+# 18501 tells in-flight marks from other advisory locks; the migrations have it too.
+MARKS = """
+SELECT l.pid, l.classid::bigint, l.objid::bigint, extract(epoch FROM clock_timestamp() - a.xact_start)::float8
+FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.classid::bigint >> 16 = 18501
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 INSERT = f"""
 INSERT INTO eventlog_event ({", ".join(columns.NAMES)}) OVERRIDING SYSTEM VALUE
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s)
 """  # noqa: S608
+
+
+_seen: dict[tuple[int, ...], float] = {}  # marks that this process has seen, and when first
 
 
 class PostgreSQL:
@@ -64,6 +75,17 @@ class PostgreSQL:
     def safe_place(self) -> Place:
         found = self._row("SELECT position, event_id FROM eventlog_safe_place()")
         return Place(*found) if found else Place()
+
+    def oldest_mark(self) -> float:
+        """A session of another role may hide since when it stands; then it is since this process saw it first."""
+        now = time.monotonic()
+        with self.connection.cursor() as cursor:
+            cursor.execute(MARKS)
+            found = {tuple(mark): seconds for *mark, seconds in cursor.fetchall()}
+        first = {mark: _seen.get(mark, now) for mark in found}
+        _seen.clear()
+        _seen.update(first)
+        return max((now - first[mark] if age is None else age for mark, age in found.items()), default=0.0)
 
     def last_position(self) -> int:
         return self._row("SELECT last_value FROM eventlog_event_position_seq")[0]

@@ -95,6 +95,10 @@ class SQLite:
         found = self._row("SELECT position, event_id FROM eventlog_event ORDER BY position DESC LIMIT 1")
         return Place.read(*found) if found else Place()
 
+    def oldest_mark(self) -> float:
+        """There are no marks: an event that is not committed has no position yet."""
+        return 0.0
+
     def last_position(self) -> int:
         """The same position: one that was rolled back is taken again."""
         return self._row("SELECT max(position) FROM eventlog_event")[0] or 0

@@ -75,6 +75,7 @@ TABLE = {
     "GET api/events/catalog/": ("see as staff", SEE_LOG),
     "GET api/events/status/": ("see as staff", SEE_LOG),
     "GET api/events/stream/": ("stream", SEE_LOG),
+    "GET metrics": ("see as staff", SEE_LOG),
 }
 PAGES = {
     "GET api/schema/": (200,) * 6,

@@ -13,10 +13,10 @@ from django.utils import timezone
 
 from apps.eventlog import projectors, store
 from apps.eventlog.api import expiry
-from apps.eventlog.delivery import checkpoints, identity, projecting, reacting
-from apps.eventlog.delivery.dead_letters import open_dead_letters
+from apps.eventlog.delivery import identity, projecting, reacting
 from apps.eventlog.management.log_command import LogCommand, stopped_by_signals
-from apps.eventlog.projectors import Projector
+from apps.eventlog.management.metrics_server import serve_metrics
+from apps.eventlog.read import progress, readers
 from apps.eventlog.sealing import seals
 
 PAUSE = (0.001, 0.02)  # seconds between two looks at the end of the log: after an event, after a long idle time
@@ -43,7 +43,13 @@ class Command(LogCommand):
             type=float,
             default=60.0,
             metavar="SECONDS",
-            help="how often to print how far each projector is (default 60)",
+            help="how often to print how far each reader is (default 60)",
+        )
+        parser.add_argument(
+            "--metrics-port", type=int, metavar="PORT", help="serve this worker's own metrics for Prometheus there"
+        )
+        parser.add_argument(
+            "--metrics-host", default="127.0.0.1", metavar="ADDRESS", help="at which address (default 127.0.0.1)"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -57,6 +63,8 @@ class Command(LogCommand):
                 pass
             _require_same_log(services)
             return
+        if options["metrics_port"]:
+            serve_metrics(options["metrics_host"], options["metrics_port"])
         with stopped_by_signals() as stop:
             self.stdout.write(f"Projecting {', '.join(services)}")
             self._follow(services, sealer, stop, options["report"])
@@ -120,11 +128,10 @@ def _require_same_log(services: list[str]) -> None:
 
 
 def _progress(services: list[str]) -> str:
-    """One line: the position of each projector of these services, its lag, and its open dead letters."""
-    parts = []
-    for service in services:
-        for name, position in checkpoints.positions(service).items():
-            lag = checkpoints.lag(Projector.registry[name], position)
-            set_aside = open_dead_letters(service).filter(projector=name).count()
-            parts.append(f"{name} at {position}, {lag} behind, {set_aside} set aside")
-    return "; ".join(parts)
+    """One line: the position of each reader of these services, its lag, and its open dead letters."""
+    known = [reader for service in services for reader in readers.of(service)]
+    at = progress.of_readers(known)
+    return "; ".join(
+        f"{each.name} at {each.reached.position}, {at[each.key].lag_events} behind, {each.dead_letters} set aside"
+        for each in known
+    )

@@ -9,12 +9,14 @@ from django.db import connections
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
-from apps.eventlog.privacy.undone_erasures import refuse_to_serve  # noqa: E402  (needs the settings)
+from apps.eventlog.monitoring.later import later  # noqa: E402  (needs the settings)
+from apps.eventlog.privacy.undone_erasures import refuse_to_serve  # noqa: E402
 from apps.eventlog.server.asgi import Bridge  # noqa: E402
 from apps.eventlog.server.connection import guard_connections  # noqa: E402
 
 refuse_to_serve()
 guard_connections()
+later.begin()
 
 application = Bridge(
     queries=settings.WEB_THREADS,

@@ -318,7 +318,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "filters": {"new": {"()": "apps.eventlog.monitoring.lines.SaysMore"}},
     "formatters": {"line": {"()": "apps.eventlog.monitoring.lines.LineFormatter", "form": LOG_FORMAT}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"stderr": {"class": "apps.eventlog.monitoring.lines.LineHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # What Django and uvicorn say goes where everything goes. Their lines for each request are left out: they have
@@ -326,6 +326,7 @@ LOGGING = {
         "django": {"handlers": [], "level": LOG_LEVEL if LOG_LEVEL != "DEBUG" else "INFO"},
         "django.request": {"filters": ["new"]},
         "django.server": {"handlers": [], "propagate": False},
+        "django_eventstream": {"level": "WARNING"},
         "uvicorn": {"handlers": [], "propagate": True},
         "uvicorn.access": {"handlers": [], "propagate": False},
     },

@@ -11,9 +11,9 @@ from apps.eventlog.read.pages import demo_login, live
 urlpatterns = [
     path("", live, name="home"),
     path("demo-login/", demo_login, name="demo-login"),
-    path("metrics", metrics, name="metrics"),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     *(path("api/", include(f"apps.{service}.urls")) for service in (settings.EVENTLOG, *settings.SERVICES)),
+    path("metrics", metrics, name="metrics"),
 ]

@@ -63,9 +63,16 @@ class Actor:
     @property
     def pseudonym(self) -> str:
         """What log lines call this actor, which is never a name that a person has chosen."""
-        if self.is_staff:
-            return f"staff-{self.key}" if self.key is not None else "system" if self == SYSTEM else "operator"
-        return self.name if _USER_ID.fullmatch(self.name) else "somebody"
+        if self.is_staff and self.key is None:
+            return "system" if self == SYSTEM else "operator"
+        return pseudonym(self.name, self.key)
+
+
+def pseudonym(username: str, key: int | None) -> str:
+    """What log lines call a login: a customer by the user id, staff by the `key`, the number of their login."""
+    if key is not None:
+        return f"staff-{key}"
+    return username if _USER_ID.fullmatch(username) else "somebody"
 
 
 _USER_ID = re.compile(r"[0-9a-fA-F-]{32,36}")

@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 from apps.eventlog.commands import Actor, Outcome
 from apps.eventlog.monitoring import instruments, lines, origin
+from apps.eventlog.monitoring.later import later
 from apps.eventlog.monitoring.origin import Origin
 
 
@@ -32,15 +33,16 @@ def dispatched(
         result = next((named for named, kinds in outcomes.items() if isinstance(raised, kinds)), result)
         raise
     finally:
-        seconds = perf_counter() - began
-        instruments.command(name, result, seconds)
-        _write(name, result, seconds, actor, ids, error, seen.outcome or Outcome())
+        later.do(_record, name, result, perf_counter() - began, actor, ids, error, seen.outcome or Outcome(), time())
 
 
-def _write(name: str, result: str, seconds: float, actor: Actor, ids: Origin, error: str, outcome: Outcome) -> None:
+def _record(
+    name: str, result: str, seconds: float, actor: Actor, ids: Origin, error: str, outcome: Outcome, at: float
+) -> None:
+    instruments.command(name, result, seconds)
     level = {"failed": logging.ERROR, "unavailable": logging.WARNING}.get(result, logging.INFO)
     fields: dict[str, Any] = {
         "command": name, "outcome": result, "error": error, "position": outcome.position or "",
         "ms": round(1000 * seconds, 1), "who": actor.pseudonym, **ids._asdict(),
     }  # fmt: skip
-    lines.write("command", "command", level, fields)
+    lines.write("command", "command", level, fields, at)

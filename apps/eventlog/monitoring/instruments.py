@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 
+from apps.eventlog.monitoring.later import later
+
 logger = logging.getLogger(__name__)
 
 # Seconds. A query takes some milliseconds; beyond ten seconds nobody waits for the answer.
@@ -73,6 +75,7 @@ def counted() -> Iterable[Any]:
     from prometheus_client import REGISTRY  # noqa: PLC0415
 
     shared = instruments().shared
+    later.flush()
     return list(shared.collect() if shared else REGISTRY.collect())
 
 
@@ -103,8 +106,12 @@ def query(route: str, status: int, seconds: float) -> None:
 def batch(service: str, reader: str, seconds: float) -> None:
     """A projector has taken a batch of events, or a reactor one event."""
     if settings.SERVES:
-        with suppress(OSError):
-            instruments().batch.labels(service, reader).observe(seconds)
+        later.do(_batch, service, reader, seconds)
+
+
+def _batch(service: str, reader: str, seconds: float) -> None:
+    with suppress(OSError):
+        instruments().batch.labels(service, reader).observe(seconds)
 
 
 def streams(opened: int) -> None:

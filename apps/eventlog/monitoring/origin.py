@@ -7,9 +7,10 @@ the request that led to them, in whichever process it runs.
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any, NamedTuple, Self
-from uuid import uuid4
+
+import uuid_utils as uuids
 
 LONGEST = 200  # characters of a request id
 # W3C Trace Context: version, trace id, parent id, flags; a later version may say more behind them.
@@ -27,7 +28,7 @@ class Origin(NamedTuple):
     def of_headers(cls, request_id: str, traceparent: str) -> Self:
         """What a request brings in X-Request-ID and traceparent. A missing or malformed id is made anew."""
         known = 0 < len(request_id) <= LONGEST and request_id.isascii() and request_id.isprintable()
-        return cls(request_id if known else str(uuid4()), traceparent if is_traceparent(traceparent) else "")
+        return cls(request_id if known else str(uuids.uuid4()), traceparent if is_traceparent(traceparent) else "")
 
     @classmethod
     def of_event(cls, metadata: Mapping[str, Any]) -> Self:
@@ -53,11 +54,20 @@ def current() -> Origin:
     return _current.get()
 
 
+def enter(origin: Origin) -> Token[Origin]:
+    """From now on, all log lines carry these ids, and so do the events of commands. `leave` ends that."""
+    return _current.set(origin)
+
+
+def leave(token: Token[Origin]) -> None:
+    _current.reset(token)
+
+
 @contextmanager
 def within(origin: Origin) -> Iterator[None]:
-    """Within the block, all log lines carry these ids, and so do the events of commands."""
-    token = _current.set(origin)
+    """`enter`, and `leave` at the end of the block."""
+    token = enter(origin)
     try:
         yield
     finally:
-        _current.reset(token)
+        leave(token)

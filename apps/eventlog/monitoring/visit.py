@@ -1,14 +1,14 @@
 """One request, as its log line and the metrics show it."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
-from apps.eventlog.commands import Actor
-from apps.eventlog.monitoring import instruments, lines
+from apps.eventlog.commands import pseudonym
+from apps.eventlog.monitoring import instruments, lines, origin
+from apps.eventlog.monitoring.later import later
 from apps.eventlog.monitoring.origin import Origin
 
 VISIT = "headrace.visit"  # the member of a request's META that has its visit
@@ -19,9 +19,9 @@ LEFT = 499  # the status for the log if the client left before the answer, as ng
 
 
 class Visit:
-    """A request from its coming to the end of its answer. It is written once, with `finish`."""
+    """A request from its coming to its answer, or to the end of its stream. It is written once, by `finish`."""
 
-    __slots__ = ("began", "correlation_id", "method", "origin", "quiet", "route", "streams", "who")
+    __slots__ = ("began", "correlation_id", "finished", "method", "origin", "quiet", "route", "streams", "who")
 
     def __init__(self, method: str, request_id: str, traceparent: str) -> None:
         self.began = perf_counter()
@@ -30,7 +30,7 @@ class Visit:
         self.route, self.who = UNMATCHED, "nobody"
         self.correlation_id = ""  # of the command that it sent
         self.quiet = False  # a probe; written only if it fails, or if LOG_LEVEL is DEBUG
-        self.streams = False  # its answer has no end
+        self.streams = self.finished = False  # its answer has no end; it is written
 
     @classmethod
     def of_environ(cls, environ: dict[str, Any]) -> "Visit":
@@ -43,45 +43,47 @@ class Visit:
 
     def mark(self, response: Any) -> None:
         """Tell the client the ids."""
-        response.headers.setdefault(REQUEST_ID, self.origin.request_id)
-        if self.origin.traceparent:
-            response.headers.setdefault(TRACEPARENT, self.origin.traceparent)
+        if not response.has_header(REQUEST_ID):
+            response.headers[REQUEST_ID] = self.origin.request_id
+            if self.origin.traceparent:
+                response.headers[TRACEPARENT] = self.origin.traceparent
 
     def stream(self, status: int) -> None:
         """The answer has begun and has no end: this is written too, because `finish` comes much later."""
-        self._count(status)
         self.streams = True
-        self._write("stream opened", status)
+        later.do(self._record, "stream opened", status, perf_counter() - self.began, time())
 
     def finish(self, status: int) -> None:
-        if not self.streams and not self.quiet:
-            self._count(status)
-        self._write("request", status)
+        """The answer is there, or there will be none; the first call counts."""
+        if not self.finished:
+            self.finished = True
+            later.do(self._record, "request", status, perf_counter() - self.began, time())
 
-    def _count(self, status: int) -> None:
-        if self.method in QUERIES and status != LEFT:
-            instruments.query(self.route, status, perf_counter() - self.began)
-
-    def _write(self, event: str, status: int) -> None:
+    def _record(self, event: str, status: int, seconds: float, at: float) -> None:
+        """Count and write. A stream is counted when it opens: how long it is open is not how long a query takes."""
+        opens_or_answers = not self.streams or event != "request"
+        if self.method in QUERIES and status != LEFT and opens_or_answers and not self.quiet:
+            instruments.query(self.route, status, seconds)
         level = logging.INFO if status < 500 else logging.ERROR if status == 500 else logging.WARNING
-        ids = self.origin._replace(correlation_id=self.correlation_id)
-        fields: dict[str, Any] = {
-            "method": self.method, "route": self.route, "status": status,
-            "ms": round(1000 * (perf_counter() - self.began), 1), "who": self.who, **ids._asdict(),
+        fields = {
+            "method": self.method, "route": self.route, "status": status, "ms": round(1000 * seconds, 1),
+            "who": self.who, "request_id": self.origin.request_id, "traceparent": self.origin.traceparent,
+            "correlation_id": self.correlation_id,
         }  # fmt: skip
-        lines.write("request", event, logging.DEBUG if self.quiet and status < 400 else level, fields)
+        lines.write("request", event, logging.DEBUG if self.quiet and status < 400 else level, fields, at)
 
 
 _current: ContextVar[Visit | None] = ContextVar("visit", default=None)
 
 
-@contextmanager
-def visiting(visit: Visit) -> Iterator[None]:
-    """What is done in the block is done for this request."""
+def while_visiting(visit: Visit, work: Callable[[], Any]) -> Any:
+    """What `work` does is done for this request: it carries the ids of the request."""
     token = _current.set(visit)
+    ids = origin.enter(visit.origin)
     try:
-        yield
+        return work()
     finally:
+        origin.leave(ids)
         _current.reset(token)
 
 
@@ -98,4 +100,4 @@ def who(user: Any) -> str:
     """A login as the lines name it: by an id, never by a name."""
     if not user.is_authenticated:
         return "nobody"
-    return getattr(user, "pseudonym", "") or Actor.of(user).pseudonym
+    return getattr(user, "pseudonym", "") or pseudonym(user.get_username(), user.pk if user.is_staff else None)

@@ -24,7 +24,7 @@ from apps.eventlog.api.problems import problem
 from apps.eventlog.monitoring import instruments
 from apps.eventlog.monitoring.visit import LEFT, VISIT, Visit
 from apps.eventlog.server.awaited import TooMany, Waiting
-from apps.eventlog.server.client import Client, Left, Message, Receive, Refusal, Send, gathered, start_of
+from apps.eventlog.server.client import STARTED, Client, Left, Message, Receive, Refusal, Send, gathered, start_of
 from apps.eventlog.server.lanes import COMMANDS, METRICS, MONITORING, PASSWORDS, QUERIES, lane_of, whose
 from apps.eventlog.server.pools import Full, Pool
 from apps.eventlog.server.probes import LIVEZ, READYZ, livez, readiness
@@ -97,7 +97,8 @@ class Bridge:
             return busy(body.reason) if body.status == 503 else problem(body.status, body.reason)
         if fault := fault_of(scope):
             return problem(*fault)
-        environ = environ_of(scope, body) | {VISIT: visit}
+        environ = environ_of(scope, body)
+        environ[VISIT] = visit
         # Probes need no thread of the pools: if all of them wait, for a database say, the answer comes nevertheless.
         if environ["PATH_INFO"] in (LIVEZ, READYZ):
             visit.quiet = True
@@ -128,8 +129,10 @@ class Bridge:
     def _respond(self, environ: Message, client: Client, loop: asyncio.AbstractEventLoop) -> HttpResponseBase:
         """Run Django in this thread. A synchronous stream is also sent from here, where its database connection is."""
         with self._turn(environ):
-            answer: Any = self.handler(environ, _start_response)
+            started: list[tuple[str, str]] = []
+            answer: Any = self.handler(environ, partial(_start_response, started))
         response = environ.pop(RESPONSE, answer)
+        setattr(response, STARTED, started)
         head = environ["REQUEST_METHOD"] == "HEAD"
         try:
             if response.streaming and not isinstance(response, AsyncResponse):
@@ -149,8 +152,11 @@ class Bridge:
                 self.reading.release()
 
 
-def _start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Callable[[bytes], object]:
-    """The response says both itself, and nothing writes in WSGI's old way."""
+def _start_response(
+    started: list[tuple[str, str]], status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+) -> Callable[[bytes], object]:
+    """Keep the headers, to which a tool may have added some. Nothing writes in WSGI's old way."""
+    started[:] = headers
     return len
 
 

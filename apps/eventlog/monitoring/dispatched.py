@@ -40,7 +40,7 @@ def _record(
     name: str, result: str, seconds: float, actor: Actor, ids: Origin, error: str, outcome: Outcome, at: float
 ) -> None:
     instruments.command(name, result, seconds)
-    level = {"failed": logging.ERROR, "unavailable": logging.WARNING}.get(result, logging.INFO)
+    level = logging.WARNING if result in ("failed", "unavailable") else logging.INFO
     fields: dict[str, Any] = {
         "command": name, "outcome": result, "error": error, "position": outcome.position or "",
         "ms": round(1000 * seconds, 1), "who": actor.pseudonym, **ids._asdict(),

@@ -64,7 +64,8 @@ class Visit:
         opens_or_answers = not self.streams or event != "request"
         if self.method in QUERIES and status != LEFT and opens_or_answers and not self.quiet:
             instruments.query(self.route, status, seconds)
-        level = logging.INFO if status < 500 else logging.ERROR if status == 500 else logging.WARNING
+        # Not an error: the traceback of a 500 is written as one, and tools that collect errors would have it twice.
+        level = logging.INFO if status < 500 else logging.WARNING
         fields = {
             "method": self.method, "route": self.route, "status": status, "ms": round(1000 * seconds, 1),
             "who": self.who, "request_id": self.origin.request_id, "traceparent": self.origin.traceparent,

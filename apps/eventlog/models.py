@@ -221,7 +221,8 @@ class DeadLetter(models.Model):
         abstract = True
         ordering = ["projector", "position"]
         constraints = [models.UniqueConstraint(fields=["projector", "position"], name="%(app_label)s_dead_letter_once")]
-        indexes = [models.Index(fields=["projector", "stream"], name="%(app_label)s_dead_letter_stream")]
+        # Django names this index, because a name with the label of the app may have 30 characters and no more.
+        indexes = [models.Index(fields=["projector", "stream"])]
 
     def __str__(self) -> str:
         return f"{self.projector} {self.stream} at {self.position}"

@@ -1,6 +1,5 @@
 """The log: append events to streams, read them back. Everybody but the admin reaches the event table through here."""
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -80,7 +79,9 @@ def append(
     documents = _documents(events, payloads, event_ids, (metadata or {}).get("correlation_id"))
     personal_fields.conceal(stream, documents, lambda subject: has_encrypted(subject, stream))
     for document in documents:
-        admission.check_size(len(msgspec.json.encode(document["data"])) + len(about), document["type"])
+        text = msgspec.json.encode(document["data"])
+        admission.check_size(len(text) + len(about), document["type"])
+        document["data"] = msgspec.Raw(text)  # the engine writes the text
     answer = _append(stream, expected_version, documents, about)
     if answer.outcome == "conflict":
         raise WrongExpectedVersion(stream, expected_version, answer.version)
@@ -93,10 +94,9 @@ def append(
 def _documents(
     events: Sequence[DomainEvent], payloads: list[Payload], ids: Sequence[UUID] | None, correlation_id: str | None
 ) -> list[Payload]:
-    ids = [uuids.uuid7() for _ in events] if ids is None else list(ids)
-    admission.check_ids(ids)
-    if twice := [id for id, times in Counter(ids).items() if times > 1]:
-        raise EventIdTaken(twice[0], "another event of this append")
+    ids = [uuids.uuid7() for _ in events] if ids is None else admission.checked_ids(ids)
+    if len(set(ids)) < len(ids):
+        raise EventIdTaken(next(id for id in ids if ids.count(id) > 1), "another event of this append")
     return [
         {
             "event_id": id,

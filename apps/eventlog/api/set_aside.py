@@ -69,8 +69,8 @@ class SetAside:
         """Raise `OutOfDate` if one of the documents with these ids is out of date."""
         if self.any or not self.own.keys().isdisjoint(ids):
             raise OutOfDate
-        rows = self.documents.rows().filter(pk__in=ids).order_by()
         for column, streams in self.shown.items():
+            rows = self.documents.rows().filter(pk__in=ids).order_by()
             if not streams.keys().isdisjoint(rows.values_list(column, flat=True)):
                 raise OutOfDate
 

@@ -25,6 +25,7 @@ NEWEST_VERSION = 32_767
 
 LONG = re.compile(rb"[0-9]{%d}" % (MOST_DIGITS + 1))
 CATEGORY = re.compile(r"\w+")
+UUID_AS_WRITTEN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Every spelling that UUID() takes: with or without dashes and braces, in any case.
 UUID_LIKE = re.compile(r"(?:urn:uuid:)?\{?[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\}?", re.IGNORECASE)
 NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
@@ -38,15 +39,16 @@ def check_stream(stream: str) -> None:
         raise InvalidEvent(repr(stream), "stream", "is <category>-<id>, in printable characters")
     if len(stream) > LONGEST_NAME or len(category) > LONGEST_CATEGORY:
         raise InvalidEvent(repr(stream[:50]), "stream", f"has at most {LONGEST_NAME} characters")
-    if UUID_LIKE.fullmatch(id) and id != str(UUID(id)):
+    if not UUID_AS_WRITTEN.fullmatch(id) and UUID_LIKE.fullmatch(id):
         raise InvalidEvent(repr(stream), "stream", f"writes its id in lower case with dashes: {UUID(id)}")
 
 
-def check_ids(event_ids: Sequence[UUID]) -> None:
-    """Raise `InvalidEvent` unless each is a UUID."""
+def checked_ids(event_ids: Sequence[UUID]) -> list[UUID]:
+    """The ids of new events. Raises `InvalidEvent` unless each is a UUID."""
     for id in event_ids:
         if not isinstance(id, UUID):
             raise InvalidEvent(repr(id), "event_id", "is a UUID")
+    return list(event_ids)
 
 
 def check_metadata(metadata: Payload, event: str) -> bytes:
@@ -189,7 +191,8 @@ def _check_text(text: bytes, event: str, field: str) -> None:
         raise InvalidEvent(event, field, f"is nested at most {DEEPEST} levels deep")
     if b"\\u" in text and any(NOT_TEXT.search(each) for each in _values(msgspec.json.decode(text), str)):
         raise InvalidEvent(event, field, "has no NUL and no lone surrogate in a text")
-    if LONG.search(text) and any(abs(each) >= 10**MOST_DIGITS for each in _values(msgspec.json.decode(text), int)):
+    long = len(text) > MOST_DIGITS and LONG.search(text)
+    if long and any(abs(each) >= 10**MOST_DIGITS for each in _values(msgspec.json.decode(text), int)):
         raise InvalidEvent(event, field, f"is JSON: a number has at most {MOST_DIGITS} digits when it is written out")
 
 

@@ -9,6 +9,7 @@ Three forms of the row must have the same columns, and a test compares them: `St
 column must not enter it unseen).
 """
 
+from functools import lru_cache
 from hashlib import md5
 from typing import NamedTuple
 from uuid import UUID
@@ -79,6 +80,7 @@ def as_json(columns: list[str]) -> str:
     return f"'[' || {between.join(columns)} || ']'"
 
 
+@lru_cache(16)  # all events of an append ask for the same one
 def correlation_key(text: str) -> UUID:
     """What the column `correlation_id` holds for a correlation id, which may be any text. A UUID stands for itself."""
     try:

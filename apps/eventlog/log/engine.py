@@ -1,7 +1,8 @@
 """What the log needs of a database engine, and which engine the log is on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -69,12 +70,18 @@ class Engine(Protocol):
 
 
 def engine() -> Engine:
-    """The engine that the log is on. Only its module is loaded, so a deployment on SQLite does not need psycopg."""
+    """The engine that the log is on."""
     connection = connections[ALIAS]
-    if connection.vendor == "sqlite":
+    return _engine_for(connection.vendor)(connection)
+
+
+@cache
+def _engine_for(vendor: str) -> Callable[[Any], Engine]:
+    """Only the module of this engine is loaded, so a deployment on SQLite does not need psycopg."""
+    if vendor == "sqlite":
         from apps.eventlog.log.sqlite import SQLite  # noqa: PLC0415
 
-        return SQLite(connection)
+        return SQLite
     from apps.eventlog.log.postgresql import PostgreSQL  # noqa: PLC0415
 
-    return PostgreSQL(connection)
+    return PostgreSQL

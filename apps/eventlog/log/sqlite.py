@@ -54,7 +54,7 @@ class SQLite:
                 now = _later_than(latest)
                 rows = [
                     _values(Row(head + n, event["event_id"], stream, version + n, event["type"],
-                                event["schema_version"], _json(event["data"]), metadata, event["correlation_id"], now))
+                                event["schema_version"], bytes(event["data"]), metadata, event["correlation_id"], now))
                     for n, event in enumerate(events, start=1)
                 ]  # fmt: skip
                 cursor.executemany(INSERT, rows)
@@ -71,7 +71,7 @@ class SQLite:
             twins = [twin for twin in found if twin]
             if not twins:
                 return None
-            sent = [(stream, event["type"], event["schema_version"], event["data"]) for event in events]
+            sent = [(stream, e["type"], e["schema_version"], msgspec.json.decode(e["data"])) for e in events]
             known = [(twin[1], twin[3], twin[4], msgspec.json.decode(twin[5])) for twin in twins]
             versions, instants = [twin[2] for twin in twins], {twin[6] for twin in twins}
             if known == sent and versions == sorted(versions) and len(instants) == 1:
@@ -180,8 +180,4 @@ def _values(row: Row) -> tuple[Any, ...]:
 
 
 def _instant(value: datetime) -> str:
-    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
-def _json(value: object) -> bytes:
-    return msgspec.json.encode(value)
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")

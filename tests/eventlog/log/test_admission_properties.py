@@ -4,6 +4,7 @@ The examples are the same in every run and on both engines. What the rules say i
 export must be what the lines say by themselves.
 """
 
+import dataclasses
 import json
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -61,8 +62,13 @@ def built(kind: Any, *fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.tuples(st.tuples(*fields), wrong, st.integers(-len(fields), len(fields) - 1)).map(build)
 
 
+def with_an_own_address(event: Any) -> Any:
+    """Its address is nobody else's, because an import refuses two who hold one address."""
+    email = event.email
+    return dataclasses.replace(event, email=f"{email[:210]}{uuid4()}") if isinstance(email, str) else event
+
+
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=240)
-emails = names.map(lambda text: f"{text[:210]}{uuid4()}")  # nobody's but one's, for two holders would be refused
 amounts = st.decimals(allow_nan=False, allow_infinity=False, min_value=0, max_value=10**12, places=2)
 order_lines = built(OrderLine, texts, st.integers(1, 1_000_000), amounts)
 parcels = built(Parcel, st.integers(), st.decimals(0, 9))
@@ -79,8 +85,8 @@ things = st.one_of(
 currencies = st.sampled_from(["EUR", "USD", "KWD", "JPY", "eur"])
 orders = built(OrderPlaced, st.uuids(), currencies, st.lists(order_lines, max_size=2).map(tuple))
 paid, shipped = built(OrderPaid, names), built(OrderShipped, names)
-registered = built(UserRegistered, emails, names)
-changed = built(UserRenamed, names) | built(UserEmailChanged, emails)
+registered = built(UserRegistered, names, names).map(with_an_own_address)
+changed = built(UserRenamed, names) | built(UserEmailChanged, names).map(with_an_own_address)
 left = built(UserDeactivated, texts) | st.just(UserReactivated())
 histories = st.one_of(
     st.tuples(st.just("thing"), st.lists(things, min_size=1, max_size=3)),

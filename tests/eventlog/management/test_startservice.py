@@ -1,0 +1,112 @@
+"""`startservice` makes services that work, and refuses names that cannot be one."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from apps.eventlog.management.commands.startservice import plural, singular
+
+# Not only what a test of the project might leave, but what others have put there: an environment, data, a history.
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "var", "__pycache__", ".*_cache", ".hypothesis")
+
+
+@pytest.fixture
+def tree(root: Path, tmp_path: Path) -> Path:
+    """A copy of the source tree."""
+    return Path(shutil.copytree(root, tmp_path / "tree", ignore=LEFT_OUT))
+
+
+def run(tree: Path, *arguments: str) -> str:
+    """What a Python process in a tree prints; fails with it unless the process ends with 0."""
+    without = ("DJANGO_SETTINGS_MODULE", "DATA_DIR", "PYTEST_CURRENT_TEST")
+    kept = {name: value for name, value in os.environ.items() if name not in without}
+    environment = kept | {"DATA_DIR": str(tree / "var"), "SECRET_KEY": "k" * 60, "DEBUG": "on"}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, check=False, cwd=tree, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def start(tree: Path, *arguments: str) -> None:
+    said = run(tree, "manage.py", "startservice", *arguments)
+    assert f"apps/{arguments[0]} and tests/{arguments[0]} are made" in said
+
+
+def test_a_new_service_works(tree: Path) -> None:
+    start(tree, "payments")
+    start(tree, "zoological_observations", "--aggregate", "BirdOfParadiseSeen")
+    run(tree, "-m", "ruff", "format", "--check", ".")
+    run(tree, "-m", "ruff", "check", ".")
+    run(tree, "manage.py", "makemigrations", "--check", "--dry-run")
+    run(tree, "manage.py", "lock_schemas", "--check")
+    contracts = "tests/architecture/test_imports.py::test_the_tree_keeps_every_contract"
+    run(
+        tree,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        contracts,
+        "tests/payments",
+        "tests/zoological_observations",
+    )
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3000)
+def test_everything_passes_with_several_new_services(tree: Path) -> None:
+    for name in ("payments", "categories", "addresses", "boxes", "billing", "a", "days", "credit_notes", "news"):
+        start(tree, name)
+    start(tree, "events", "--aggregate", "Happening")
+    run(tree, "-m", "mypy")
+    run(tree, "-m", "pytest", "-q")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["Payments"], "no name for a service"),
+        (["class"], "no name for a service"),
+        (["a__b"], "no name for a service"),
+        (["ä"], "no name for a service"),
+        (["../etc"], "no name for a service"),
+        (["x" * 31], "at most 30 characters"),
+        (["orders"], "is taken"),
+        (["default"], "is taken"),
+        (["auth"], "is taken"),
+        (["support"], "is taken"),
+        (["lists"], "would hide a name"),
+        (["customers"], "would hide a name"),
+        (["shops", "--aggregate", "Order"], "the category 'order' is another service's"),
+        (["doors", "--aggregate", "Doc"], "/api/docs/ is there already"),
+        (["shops", "--aggregate", "shop"], "no name for an aggregate"),
+    ],
+)
+def test_other_names_are_refused_in_one_line(arguments: list[str], said: str, root: Path) -> None:
+    before = sorted((root / "apps").iterdir())
+    with pytest.raises(CommandError, match=said) as refused:
+        call_command("startservice", *arguments)
+    assert "\n" not in str(refused.value)
+    assert sorted((root / "apps").iterdir()) == before
+
+
+@pytest.mark.parametrize("place", [".importlinter", "config/settings.py"])
+def test_a_list_that_was_rewritten_is_left_to_people(tree: Path, place: str) -> None:
+    (tree / place).write_text((tree / place).read_text().replace('"orders"]', '"orders",\n]').replace("| orders", ""))
+    with pytest.raises(AssertionError, match=r"by hand first|mend that first"):
+        start(tree, "payments")
+    assert not (tree / "apps/payments").exists()
+
+
+@pytest.mark.parametrize(
+    ("many", "one"),
+    [("payments", "payment"), ("categories", "category"), ("boxes", "box"), ("addresses", "address"), ("days", "day")],
+)
+def test_plural_and_singular(many: str, one: str) -> None:
+    assert (singular(many), plural(one)) == (one, many)

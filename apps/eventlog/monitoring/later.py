@@ -31,15 +31,18 @@ class Later:
         self.at_end: list[Callable[[], None]] = []
 
     def begin(self) -> None:
-        """Leave all work to a thread from now on, in this process."""
-        self.pid = os.getpid()
+        """Leave all work to a thread from now on. A fork, which has no such thread, begins again by itself."""
+        self.pid, self.lock, self.works = os.getpid(), threading.Lock(), deque()
         atexit.register(self.flush)
         threading.Thread(target=self._work, name="log and metrics", daemon=True).start()
 
     def do(self, work: Callable[..., None], *arguments: Any) -> None:
         if self.pid == 0:
             work(*arguments)
-        elif len(self.works) < MOST:
+            return
+        if self.pid != os.getpid():
+            self.begin()
+        if len(self.works) < MOST:
             self.works.append((work, arguments))
         else:
             self.dropped += 1

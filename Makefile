@@ -7,15 +7,17 @@ DB ?= sqlite
 DEMO ?= 1
 PYTHON ?= python3
 KILLS ?= 104
+DRILL_SECONDS ?= 120
 BIN := .venv/bin
 export DATA_DIR
 
-.PHONY: run test nightly soak check schemas bench-api bench-log bench-personal bench-replay bench-replay-load bench-stream bench-seals bench-admin screenshots help clean
+.PHONY: run test nightly soak drill check schemas bench-api bench-log bench-personal bench-replay bench-replay-load bench-stream bench-seals bench-admin screenshots help clean
 
 help:
 	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, DATA_DIR=, DB=postgres, DEMO=0)"
 	@echo "make test    the whole suite, on SQLite and on PostgreSQL"
 	@echo "make nightly the long forms of its loops, on both"
+	@echo "make drill   hosts of one's own, cut off, stopped, killed, and a failover: two minutes, as root (DRILL_SECONDS=, SEED=)"
 	@echo "make soak    200 kills under load, and the loops of faults, on both: about ten minutes (KILLS=, SEED=)"
 	@echo "make check   style, types, import rules, migrations and event schemas; runs all, then says which failed"
 	@echo "make schemas lock the schemas of new events, and of new versions, in each events.lock.json"
@@ -50,6 +52,9 @@ soak: .venv/dev .env
 			tests/support/test_checker.py tests/journeys/test_faults.py tests/eventlog/log/test_log_machine.py \
 			tests/eventlog/delivery/test_projecting.py || exit 1; \
 	done
+
+drill: .venv/dev .env
+	$(BIN)/python -m tests.support.drill --seconds $(DRILL_SECONDS) $(if $(SEED),--seed $(SEED))
 
 # All of them run, so that one look shows everything that is wrong.
 check: .venv/dev .env

@@ -13,9 +13,11 @@ from apps.eventlog.monitoring.later import later  # noqa: E402  (needs the setti
 from apps.eventlog.privacy.undone_erasures import refuse_to_serve  # noqa: E402
 from apps.eventlog.server.asgi import Bridge  # noqa: E402
 from apps.eventlog.server.connection import guard_connections  # noqa: E402
+from apps.eventlog.server.follower import follow  # noqa: E402
 
 refuse_to_serve()
 guard_connections()
+follow()
 later.begin()
 
 application = Bridge(

@@ -5,6 +5,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from django.core.exceptions import ImproperlyConfigured
 LINE = re.compile(r"(?:export\s+)?(\w+)\s*=\s*(.*)", re.DOTALL)
 ON, OFF = ("true", "on", "ok", "y", "yes", "1"), ("false", "off", "n", "no", "0")
 SWITCH = dict.fromkeys(ON, True) | dict.fromkeys(OFF, False)
+UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+LONGEST = 365_000 * UNITS["d"]  # seconds; an instant that lies so far ahead can still be written
+DURATION = re.compile(r"([0-9]{1,12})([dhms])", re.ASCII)
 ENGINES = ("django.db.backends.postgresql", "django.db.backends.sqlite3")
 
 
@@ -65,6 +69,16 @@ class Environment(environ.Env):  # type: ignore[misc]
             return read(text)
         except (ValueError, LookupError):
             raise ImproperlyConfigured(f"{var} is not {kind}") from None
+
+    def duration(self, var: str, default: str) -> timedelta | None:
+        """A time such as `14d`, `12h`, `30m` or `2s`; None for `off`. Raises ImproperlyConfigured."""
+        text = self.str(var, default=default).strip().lower()
+        if text in OFF:
+            return None
+        match = DURATION.fullmatch(text)
+        if not match or int(match[1]) > LONGEST // UNITS[match[2]]:
+            raise ImproperlyConfigured(f"{var} is a time as in 14d, 12h, 30m or 2s, of at most 1000 years, or off")
+        return timedelta(seconds=int(match[1]) * UNITS[match[2]])
 
     def database(self, var: str) -> dict[str, Any]:
         """The database that a URL names, for DATABASES; {} if it is not set. Raises ImproperlyConfigured."""

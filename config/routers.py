@@ -1,4 +1,4 @@
-"""The database of each model: a service has its own, and so have the log and the data keys; `default` has the rest."""
+"""The database of each model: each service, the processes, the log and the keys have their own; `default` the rest."""
 
 from django.conf import settings
 from django.db.models import Model
@@ -8,7 +8,7 @@ class ServiceRouter:
     """Finds the one database of a model by its app label. Never answers None, which would let Django decide."""
 
     def alias(self, app_label: str) -> str:
-        return app_label if app_label in (*settings.SERVICES, settings.EVENTLOG, settings.KEYS) else "default"
+        return app_label if app_label in settings.OWN_DATABASES else "default"
 
     def db_for_read(self, model: type[Model], **hints: object) -> str:
         return self.alias(model._meta.app_label)

@@ -21,6 +21,8 @@ env.read_env(BASE_DIR / ".env")
 SERVICES = ["users", "orders"]
 EVENTLOG = "eventlog"
 KEYS = "keys"  # the data keys of personal fields, apart from the log and its backups
+PROCESSES = "processes"  # business processes that span services or wait for time
+OWN_DATABASES = (*SERVICES, PROCESSES, EVENTLOG, KEYS)  # apps with a database alias of their own name
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY")
@@ -57,6 +59,8 @@ KEY_ENCRYPTION_KEY = key_encryption_key(
 PROJECTIONS = env.str("PROJECTIONS", default="inline")
 if PROJECTIONS not in ("inline", "worker"):
     raise ImproperlyConfigured("PROJECTIONS is inline or worker")
+# How long an order may stay unpaid before it is cancelled: 14d, 12h, 30m, 2s; None if it is off.
+PAYMENT_DEADLINE = env.duration("PAYMENT_DEADLINE", default="14d")
 # How long the answer to an Idempotency-Key is kept; at least a day.
 IDEMPOTENCY_KEPT = timedelta(hours=max(24, env.int("IDEMPOTENCY_HOURS", default=48)))
 # How many live streams a customer may have open at one process. Staff may have any number.
@@ -104,6 +108,7 @@ INSTALLED_APPS = [
     f"apps.{EVENTLOG}",
     f"apps.{EVENTLOG}.encryption",
     *(f"apps.{service}" for service in SERVICES),
+    f"apps.{PROCESSES}",
 ]
 
 MIDDLEWARE = [
@@ -181,8 +186,9 @@ def postgresql_options(given: dict[str, object], *, kept: bool, hosts: int) -> d
 def database(alias: str) -> dict[str, object]:
     """The database of an alias: `<ALIAS>_DATABASE_URL`, or a SQLite file under DATA_DIR, with DATABASE_SUFFIX.
 
-    The log, the data keys and `default` cannot be rebuilt, so each of their commits is synced to the disk. The read
-    databases are not synced: after a crash of the server they catch up from their checkpoint, or are rebuilt.
+    The log, the data keys, the processes and `default` cannot be rebuilt, so each of their commits is synced to the
+    disk. The read databases are not synced: after a crash of the server they catch up from their checkpoint, or are
+    rebuilt.
     If its commits are synced, SQLite also overwrites what is deleted. Otherwise it does not overwrite the pages of a
     dropped table, which would slow each rebuild.
     """
@@ -212,7 +218,7 @@ def database(alias: str) -> dict[str, object]:
 
 
 # In the order in which `migrate` goes through them: the keys come before `users`, where they were.
-DATABASES = {alias: database(alias) for alias in ("default", KEYS, *SERVICES, EVENTLOG)}
+DATABASES = {alias: database(alias) for alias in ("default", KEYS, *SERVICES, PROCESSES, EVENTLOG)}
 DATABASE_ROUTERS = ["config.routers.ServiceRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -13,8 +13,6 @@ from apps.eventlog.admin.lookups import CheckedLookups
 from apps.eventlog.admin.pages import SEE_JOBS
 from apps.eventlog.commands import Actor
 
-OWN_DATABASES = (*settings.SERVICES, settings.EVENTLOG, settings.KEYS)
-
 
 class Site(AdminSite):
     site_header = site_title = "Headrace"
@@ -32,7 +30,7 @@ class Site(AdminSite):
         return [path("projectors/", self.admin_view(projectors), name="projectors"), *super().get_urls()]
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """Services, log, data keys, then logins with tokens; the models of each in the order of models.py."""
+        """Services, processes, log, keys, then logins with tokens; the models of each in the order of models.py."""
         listed = self._build_app_dict(request, app_label)
         for label, app in listed.items():
             order = list(apps.get_app_config(label).get_models())
@@ -42,12 +40,12 @@ class Site(AdminSite):
         if "auth" in listed:
             listed["auth"]["name"] = "Logins"
         for label, app in listed.items():
-            app["database"] = label if label in OWN_DATABASES else "default"
+            app["database"] = label if label in settings.OWN_DATABASES else "default"
             for model in app["models"]:
                 model["about"] = _about(model["model"])
         if settings.EVENTLOG in listed and Actor.of(request.user).may(SEE_JOBS):
             listed[settings.EVENTLOG]["models"].insert(1, _projectors())
-        return [listed[label] for label in sorted(listed, key=[*OWN_DATABASES, *listed].index)]
+        return [listed[label] for label in sorted(listed, key=[*settings.OWN_DATABASES, *listed].index)]
 
 
 def _projectors() -> dict[str, Any]:

@@ -14,7 +14,9 @@ from tests.journeys.faults import can_mount
 from tests.support import engine
 from tests.support.api import Api
 from tests.support.erase import erase
+from tests.support.fulfilment import fulfilment  # noqa: F401
 from tests.support.projection import hardened  # noqa: F401
+from tests.support.redelivery import delivered_twice  # noqa: F401
 from tests.support.scenario import Scenario
 
 # Fast hashes, and databases emptied by a helper that lifts the append-only guards: flush would be refused.

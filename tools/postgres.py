@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -73,17 +74,37 @@ class Server:
 
     def start(self, settings: str = "") -> str:
         """Start it if it is not running; returns its URL. `settings`: more lines of postgresql.conf, the first time."""
+        self._make_directories()
+        if not (self.data / "PG_VERSION").exists():
+            self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8")
+            self._configure(settings)
+        if not self.running():
+            self._run("pg_ctl", "-w", "-l", str(self.directory / "server.log"), "start")
+        return f"postgres://postgres@{quote(str(self.sockets), safe='')}/postgres"
+
+    def follow(self, host: str, settings: str = "") -> None:
+        """Fill the directory with a copy of a running server, whose standby this is from its `start` to `promote`.
+
+        `host` is where that server listens: an address, or the directory of its socket.
+        """
+        self._make_directories()
+        source = ("--dbname", f"host={host} user=postgres application_name=standby")
+        self._run("pg_basebackup", *source, "--checkpoint=fast", "--write-recovery-conf", "--no-sync")
+        self._configure(settings)
+
+    def promote(self) -> None:
+        """Make a standby a primary, with what it has of the old one's log."""
+        self._run("pg_ctl", "-w", "promote")
+
+    def _make_directories(self) -> None:
         for path in (self.directory, self.sockets):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self.user:
                 shutil.chown(path, self.user)
-        if not (self.data / "PG_VERSION").exists():
-            self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8")
-            with (self.data / "postgresql.conf").open("a") as conf:
-                conf.write(SETTINGS.format(directory=self.sockets) + settings)
-        if not self.running():
-            self._run("pg_ctl", "-w", "-l", str(self.directory / "server.log"), "start")
-        return f"postgres://postgres@{quote(str(self.sockets), safe='')}/postgres"
+
+    def _configure(self, settings: str) -> None:
+        with (self.data / "postgresql.conf").open("a") as conf:
+            conf.write(SETTINGS.format(directory=self.sockets) + settings)
 
     def running(self) -> bool:
         return self._call("pg_ctl", "status").returncode == 0
@@ -119,9 +140,15 @@ class Server:
             raise SystemExit(f"{program} failed:\n{result.stdout}{result.stderr}")
 
     def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(binaries() / program), "-D", str(self.data), *arguments]
+        return self._run_as((), self.user, program, *arguments)
+
+    def _run_as(
+        self, before: Sequence[str], user: str | None, program: str, *arguments: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program of PostgreSQL; `before` is what the command begins with."""
+        command = [*before, str(binaries() / program), "-D", str(self.data), *arguments]
         with tempfile.TemporaryFile("w+") as output:  # a pipe would stay open with the server
-            result = subprocess.run(command, check=False, user=self.user, stdout=output, stderr=output, cwd="/")
+            result = subprocess.run(command, check=False, user=user, stdout=output, stderr=output, cwd="/")
             output.seek(0)
             return subprocess.CompletedProcess(command, result.returncode, output.read(), "")
 

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from uuid import UUID
 
 from apps.eventlog.events import DomainEvent, RecordedEvent, UnknownEvent
+from apps.eventlog.registry import Registry
 
 Applier = TypeVar("Applier", bound=Callable[..., None])
 
@@ -34,13 +35,14 @@ class Aggregate:
     `pending_events` are what the methods have decided and the repository has not stored yet.
     """
 
-    registry: ClassVar[dict[str, type["Aggregate"]]] = {}
+    registry: ClassVar[Registry[type["Aggregate"]]] = Registry("categories of aggregates")
     category: ClassVar[str]
+    holds_form: ClassVar[int] = 1
     erased = False
     _appliers: ClassVar[dict[type[DomainEvent], str]] = {}
 
     def __init_subclass__(cls) -> None:
-        Aggregate.registry[cls.category] = cls
+        Aggregate.registry.add(cls.category, cls)
         marked = {getattr(method, "applies_to", None): name for name, method in vars(cls).items()}
         cls._appliers = {event: name for event, name in marked.items() if event is not None}
 
@@ -61,7 +63,11 @@ class Aggregate:
         return None
 
     def holds(self) -> set[tuple[str, str]]:
-        """The values that this aggregate holds now and no other may hold: pairs of a scope and the value."""
+        """The values that this aggregate holds now and no other may hold: pairs of a scope and the value.
+
+        If another version of the code gives another value for what is held already, it needs a higher `holds_form`.
+        Then code of both versions cannot reserve side by side: see `reservations`.
+        """
         return set()
 
     def apply(self, event: DomainEvent) -> None:

@@ -3,9 +3,11 @@
 import gc
 
 from django.apps import AppConfig
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import request_started
 from django.utils.module_loading import autodiscover_modules
 
+from apps.eventlog.registry import DuplicateName
 from apps.eventlog.server.dead_connections import close_dead_connections
 
 
@@ -15,7 +17,10 @@ class EventlogConfig(AppConfig):
 
     def ready(self) -> None:
         request_started.connect(close_dead_connections)
-        autodiscover_modules("events", "write.handlers", "read.projectors", "reactors")
+        try:
+            autodiscover_modules("events", "write.handlers", "read.projectors", "reactors")
+        except DuplicateName as error:  # `manage.py` tells what is wrong with the code's set-up in one line
+            raise ImproperlyConfigured(str(error)) from error
         # The rooms of the admin, whose __init__.py stays empty.
         autodiscover_modules("admin.log", "admin.privacy", "admin.projectors", "admin.tokens")
         # What is there after the start stays. Without this line the collector of garbage looks through all of it again,

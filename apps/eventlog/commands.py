@@ -1,11 +1,17 @@
 """What somebody wants: commands, who sends them, and what came of one."""
 
+import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, ClassVar, Self
 from uuid import UUID
+
+import msgspec
 
 
 class Command:
@@ -82,11 +88,15 @@ SYSTEM = Actor.operator("system")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """How a command was sent: who sent it, what its events carry along, and the version that makes it conditional."""
+    """How a command was sent: who sent it, what its events carry along, and the version that makes it conditional.
+
+    If the command has an `id`, the ids of its events follow from that, so that it takes effect once.
+    """
 
     actor: Actor
     metadata: dict[str, Any]
     expected_version: int | None = None
+    id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,7 @@ class Outcome:
     """Where a command ended: the stream, its version, and the position of its last event.
 
     `categories` and `types` are those of all events that the command appended; both are empty if it appended none.
+    `events` is their number.
     """
 
     stream: str = ""
@@ -101,7 +112,52 @@ class Outcome:
     position: int = 0
     categories: frozenset[str] = frozenset()
     types: frozenset[str] = frozenset()
+    events: int = 0
 
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """What a reactor does about one event: how often it has sent each command so far, by what tells commands apart."""
+
+    reactor: str
+    sent: Counter[str] = field(default_factory=Counter)
+
+
+def derived_id(cause: UUID, *names: str) -> UUID:
+    """An id that is the same whenever it is derived from the same id and names, and from no others.
+
+    Like the ids of events it is a UUIDv7, with the time of `cause`.
+    """
+    digest = hashlib.sha256(msgspec.json.encode([cause.hex, *names])).digest()
+    return UUID(
+        bytes=cause.bytes[:6] + bytes([0x70 | digest[0] & 0x0F, digest[1], 0x80 | digest[2] & 0x3F]) + digest[3:10]
+    )
+
+
+def id_in_reaction(command: Command, cause: UUID) -> UUID:
+    """The id of a command that follows from an event: whoever delivers the event again derives it again.
+
+    It also follows from the reactor and from what the command is about, because a reactor may find less to do at the
+    second time: the second of two commands is then its first.
+    """
+    values = msgspec.to_builtins(command, builtin_types=(UUID, Decimal, datetime), str_keys=True, enc_hook=repr)
+    about = f"{type(command).__module__}.{type(command).__qualname__} {_without_texts(values)}"
+    reacting = reaction.get() or Reaction("")
+    reacting.sent[about] += 1
+    return derived_id(cause, reacting.reactor, about, str(reacting.sent[about]))
+
+
+def _without_texts(value: Any) -> Any:
+    """Ids, numbers and instants. A text may be somebody's name, and nobody must be able to test a guess at it."""
+    if isinstance(value, dict):
+        return {name: _without_texts(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_texts(each) for each in value]
+    return "" if isinstance(value, str) else value
+
+
+reaction: ContextVar[Reaction | None] = ContextVar("reaction", default=None)
+"""The reaction that is going on. `Reactor.react` sets it, `dispatch` reads it."""
 
 request: ContextVar[Request] = ContextVar("request")
 """The request of the command that is being handled. `dispatch` sets it, `repository` reads it."""

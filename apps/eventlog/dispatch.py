@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from contextvars import copy_context
 from typing import Any, TypeVar
+from uuid import UUID
 
 import uuid_utils.compat as uuids
 from django.db import DatabaseError, InterfaceError, transaction
@@ -15,10 +16,12 @@ from apps.eventlog.delivery import inline
 from apps.eventlog.encryption.data_keys import MissingKey, WrongKey
 from apps.eventlog.events import InvalidEvent, Payload, RecordedEvent, UnknownEvent
 from apps.eventlog.failpoints import failpoint
+from apps.eventlog.log import queries
+from apps.eventlog.log.engine import engine
 from apps.eventlog.monitoring import origin, spans, visit
 from apps.eventlog.monitoring.dispatched import dispatched
 from apps.eventlog.monitoring.origin import Origin
-from apps.eventlog.repository import Forbidden, NotFound, PreconditionFailed
+from apps.eventlog.repository import Forbidden, NotFound, PreconditionFailed, event_id
 from apps.eventlog.reservations import Reserved
 
 C = TypeVar("C", bound=Command)
@@ -35,6 +38,7 @@ OUTCOMES: dict[str, tuple[type[Exception], ...]] = {
 }
 
 _handlers: dict[type[Command], Handler[Any]] = {}
+_named: dict[str, type[Command]] = {}
 
 
 def handles(command_type: type[C]) -> Callable[[Handler[C]], Handler[C]]:
@@ -46,9 +50,23 @@ def handles(command_type: type[C]) -> Callable[[Handler[C]], Handler[C]]:
         if not command_type.permission:
             raise TypeError(f"{command_type.__name__} declares no permission")
         _handlers[command_type] = handler
+        _named[name_of(command_type)] = command_type
         return handler
 
     return register
+
+
+def name_of(command_type: type[Command]) -> str:
+    """The name of a command across services, `orders.PayOrder`, like the type of an event."""
+    service = command_type.__module__.removesuffix(".write.commands").rpartition(".")[2]
+    return f"{service}.{command_type.__name__}"
+
+
+def command_named(name: str) -> type[Command]:
+    """The command with this name that has a handler. Raises LookupError if there is none."""
+    if name not in _named:
+        raise LookupError(f"no handler takes a command {name}")
+    return _named[name]
 
 
 def dispatch(
@@ -58,6 +76,7 @@ def dispatch(
     expected_version: int | None = None,
     cause: RecordedEvent | None = None,
     complete: Callable[[Outcome], None] | None = None,
+    command_id: UUID | None = None,
     correlation_id: str | None = None,
     metadata: Payload | None = None,
     wait: bool = True,
@@ -72,17 +91,23 @@ def dispatch(
     command. `complete` is called with the outcome in the transaction of the append. `correlation_id` has up to 200
     printable characters. Its events carry the ids of the request that led to it, and with them `metadata`.
 
+    A command with a `command_id` takes effect once, all of it or nothing, however often it is sent; sent again, it has
+    the outcome of its first event. With a `cause`, such an id is derived (see `Reactor`).
+
     Raises what the handler raises: `RuleBroken`, `NotFound`, `Forbidden`, `reservations.Reserved`; `Forbidden` also for
     staff without its permission; `InvalidEvent` for metadata that cannot be stored.
     """
     name = type(command).__name__
-    with spans.span("dispatch", command=name):
-        described = (metadata or {}) | _metadata(name, actor, cause, correlation_id)
+    led_to_it = Origin.of_event(cause.metadata) if cause else origin.current()
+    with spans.within("dispatch", led_to_it.traceparent, command=name):
+        described = (metadata or {}) | _metadata(name, actor, cause, led_to_it, correlation_id)
         ids = Origin.of_event(described)
         with dispatched(name, actor, ids, OUTCOMES) as seen:
             if actor.is_staff and not actor.may(command.permission):
                 raise Forbidden(f"this needs the permission {command.permission}")
-            request = Request(actor, described, expected_version)
+            if command_id is None and cause is not None:
+                command_id = commands.id_in_reaction(command, cause.event_id)
+            request = Request(actor, described, expected_version, command_id)
             outcome = seen.outcome = copy_context().run(_handle, command, request, complete)
         failpoint("appended")
         if cause is None:
@@ -98,9 +123,10 @@ def _handle(command: Command, request: Request, complete: Callable[[Outcome], No
     for attempt in range(1, TRIES + 1):
         commands.outcome.set(Outcome())
         try:
-            # One transaction for the append and what `complete` writes.
-            with store.unit() if complete else nullcontext():
-                _handlers[type(command)](command)
+            # One transaction for all appends of a command that may come again, and for what `complete` writes.
+            with store.unit() if complete or request.id else nullcontext():
+                if not (request.id and _has_taken_effect(request.id)):
+                    _handlers[type(command)](command)
                 outcome = commands.outcome.get()
                 if complete:
                     complete(outcome)
@@ -110,13 +136,27 @@ def _handle(command: Command, request: Request, complete: Callable[[Outcome], No
                 raise PreconditionFailed(str(lost)) from lost
             if attempt == TRIES:
                 raise
+        except Exception:
+            # The same command, sent by somebody else meanwhile, may be why this one is refused.
+            if not (request.id and _has_taken_effect(request.id)):
+                raise
+            return commands.outcome.get()
     raise AssertionError("the last try returns or raises")
 
 
-def _metadata(name: str, actor: Actor, cause: RecordedEvent | None, correlation_id: str | None) -> Payload:
+def _has_taken_effect(command_id: UUID) -> bool:
+    """Is the first event of the command in the log? Then that is the outcome."""
+    for first in engine().read(queries.with_ids([event_id(command_id, 1)])):
+        commands.outcome.set(Outcome(first.stream, first.stream_version, first.position))
+        return True
+    return False
+
+
+def _metadata(
+    name: str, actor: Actor, cause: RecordedEvent | None, led_to_it: Origin, correlation_id: str | None
+) -> Payload:
     """What each event of the command says of where it comes from."""
     command_id = str(uuids.uuid7())
-    led_to_it = Origin.of_event(cause.metadata) if cause else origin.current()
     ids = led_to_it._replace(
         traceparent=spans.traceparent() or led_to_it.traceparent,
         correlation_id=correlation_id or led_to_it.correlation_id or command_id,

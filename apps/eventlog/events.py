@@ -11,6 +11,7 @@ import msgspec
 
 from apps.eventlog import upcasting
 from apps.eventlog.commands import SYSTEM
+from apps.eventlog.registry import Registry
 
 Payload = dict[str, Any]
 Field = TypeVar("Field")
@@ -60,7 +61,7 @@ class DomainEvent:
     """
 
     __slots__ = ()
-    types: ClassVar[dict[str, type["DomainEvent"]]] = {}
+    types: ClassVar[Registry[type["DomainEvent"]]] = Registry("events")
     type: ClassVar[str]
     schema_version: ClassVar[int] = 1
     personal: ClassVar[tuple[str, ...]] = ()
@@ -72,7 +73,7 @@ class DomainEvent:
         cls.type = f"{service}.{cls.__name__}"
         hints = get_type_hints(cls, include_extras=True)
         cls.personal = tuple(name for name, hint in hints.items() if _PERSONAL in getattr(hint, "__metadata__", ()))
-        DomainEvent.types[cls.type] = cls
+        DomainEvent.types.add(cls.type, cls)
 
     def check(self) -> None:
         """Raise ValueError with a rule that the fields break. Asked when an event enters the log, not when it is read:

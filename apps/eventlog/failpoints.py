@@ -4,6 +4,9 @@ The points are:
 
     appended   a command's events are committed and nothing has followed them yet
     projected  rows and checkpoint are written and not committed yet
+    processed  a process has taken events: state, timers, commands and checkpoint are written and not committed yet
+    fired      timers have fired, and what followed is written and not committed yet
+    sent       a command of a process has taken effect, and that is not noted yet
     switching  a rebuild has filled its tables and not switched to them yet
 """
 

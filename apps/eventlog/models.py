@@ -74,10 +74,16 @@ class Reservation(models.Model):
     scope = models.CharField(max_length=50)
     key = models.CharField(max_length=64, help_text="a keyed hash of the value")
     stream = models.CharField(max_length=200)
+    form = models.PositiveSmallIntegerField(
+        db_default=0, help_text="the version of the form of the value; 0 is that of code from before this column"
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["scope", "key"], name="eventlog_reservation_once")]
-        indexes = [models.Index(fields=["stream"], name="eventlog_reservation_stream")]
+        indexes = [
+            models.Index(fields=["stream"], name="eventlog_reservation_stream"),
+            models.Index(fields=["scope", "form"], name="eventlog_reservation_form"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.scope} {self.key}"
@@ -166,8 +172,8 @@ class Checkpoint(models.Model):
 
     The log is the reader's own while it has the event `event_id` at the position `event_position`. A projector's is the
     event at its `position`. A reactor's is the last that the log had when it had reacted, for the events of its
-    reaction must be there too. If the two positions do not fit, an older version of this code has moved the checkpoint,
-    and the event is not known.
+    reaction must be there too. If the two positions do not fit, the checkpoint is from before this column, and the
+    event is not known. The database refuses to move a position forward without its event, as older code does.
     """
 
     objects: ClassVar[models.Manager[Self]]
@@ -226,3 +232,121 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.projector} {self.stream} at {self.position}"
+
+
+class ProcessInstance(models.Model):
+    """What a process remembers for one key: its state, as JSON values. The id is the process and the key."""
+
+    objects: ClassVar[models.Manager[Self]]
+
+    id = models.CharField(max_length=301, primary_key=True)
+    process = models.CharField(max_length=100)
+    key = models.CharField(max_length=200)
+    state = models.JSONField(default=dict)
+    position = models.BigIntegerField()  # of the last event that it has taken
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        abstract = True
+        ordering = ["-updated_at", "-id"]
+        indexes = [
+            models.Index(fields=["updated_at", "id"], name="%(app_label)s_instance_updated"),
+            models.Index(fields=["key"], name="%(app_label)s_instance_key"),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Timer(models.Model):
+    """When a process wants to be called for a key. The row goes when the timer has fired.
+
+    The id is the process, the key and the name. `position` and `event_id` are those of the event that led to it.
+    """
+
+    objects: ClassVar[models.Manager[Self]]
+
+    id = models.CharField(max_length=402, primary_key=True)
+    process = models.CharField(max_length=100)
+    key = models.CharField(max_length=200)
+    name = models.CharField(max_length=100)
+    at = models.DateTimeField()
+    position = models.BigIntegerField()
+    event_id = models.UUIDField()
+    attempts = models.PositiveIntegerField(default=0)  # begun and not ended, see processing/firing.py
+
+    class Meta:
+        abstract = True
+        ordering = ["at", "id"]
+        indexes = [
+            models.Index(fields=["process", "at", "id"], name="%(app_label)s_timer_due"),
+            models.Index(fields=["at", "id"], name="%(app_label)s_timer_at"),
+            models.Index(fields=["key"], name="%(app_label)s_timer_key"),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class OutgoingCommand(models.Model):
+    """A command that a process sends, in the order of `number` for each key.
+
+    `position` and `event_id` are those of the event that led to it, `sent_position` that of its own last event.
+    """
+
+    class Status(models.TextChoices):
+        WAITING = "waiting", "waiting"
+        SENT = "sent", "sent"
+        FAILED = "failed", "failed"  # every attempt failed; the later ones of its key wait
+        SKIPPED = "skipped", "skipped"
+
+    objects: ClassVar[models.Manager[Self]]
+
+    number = models.BigAutoField(primary_key=True)
+    command_id = models.UUIDField(unique=True)
+    process = models.CharField(max_length=100)
+    key = models.CharField(max_length=200)
+    command = models.CharField(max_length=200)  # its name: orders.CancelUnpaidOrder
+    content = models.JSONField()
+    position = models.BigIntegerField()
+    event_id = models.UUIDField()
+    status = models.CharField(max_length=10, choices=Status, default=Status.WAITING)
+    attempts = models.PositiveIntegerField(default=0)
+    try_at = models.DateTimeField()  # not before this instant; while an attempt goes on, nobody else tries
+    error = models.TextField(default="")
+    sent_at = models.DateTimeField(null=True)
+    sent_position = models.BigIntegerField(null=True)
+
+    class Meta:
+        abstract = True
+        ordering = ["-number"]
+        indexes = [
+            models.Index(fields=["process", "key", "number"], name="%(app_label)s_command_of_key"),
+            models.Index(
+                fields=["try_at", "number"], name="%(app_label)s_command_waiting", condition=models.Q(status="waiting")
+            ),
+            models.Index(fields=["process", "sent_position"], name="%(app_label)s_command_sent"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.command} for {self.key}"
+
+
+class ProcessDeadLetter(DeadLetter):
+    """An event, a timer or a command that a process could not deal with. What is later for the same key waits for it.
+
+    `timer` and `at` say which timer it is; `command_id` is that of a command. The event is then the one that led to it.
+    """
+
+    key = models.CharField(max_length=200)
+    timer = models.CharField(max_length=100, default="")
+    at = models.DateTimeField(null=True)
+    command_id = models.UUIDField(null=True)
+
+    class Meta(DeadLetter.Meta):
+        abstract = True
+        constraints = []  # one event may lead to several of them
+        indexes = [
+            models.Index(fields=["projector", "stream"], name="%(app_label)s_dead_letter_stream"),
+            models.Index(fields=["projector", "key"], name="%(app_label)s_dead_letter_key"),
+        ]

@@ -9,6 +9,7 @@ from django.db.models import Model
 from apps.eventlog import store
 from apps.eventlog.database import bulk_rows
 from apps.eventlog.events import DomainEvent, RecordedEvent
+from apps.eventlog.registry import DuplicateName, Registry
 
 Method = TypeVar("Method", bound=Callable[..., None])
 
@@ -24,9 +25,17 @@ def on(event_type: type[DomainEvent]) -> Callable[[Method], Method]:
 
 
 def marked_methods(kind: type) -> dict[type[DomainEvent], str]:
-    """The names of the methods of a class that are marked with `@on`, by the type of event."""
-    members = {name: getattr(kind, name) for name in dir(kind)}
-    return {method.takes: name for name, method in members.items() if hasattr(method, "takes")}
+    """The names of the methods of a class that are marked with `@on`, by the type of event.
+
+    Raises `DuplicateName` if two of them take one type.
+    """
+    found: dict[type[DomainEvent], str] = {}
+    for name in dir(kind):
+        if event_type := getattr(getattr(kind, name), "takes", None):
+            if event_type in found:
+                raise DuplicateName(f"{kind.__name__}: {found[event_type]} and {name} both take {event_type.type}")
+            found[event_type] = name
+    return found
 
 
 class Projector:
@@ -36,7 +45,7 @@ class Projector:
     It must reach its tables by `self.table(Model)`: in a rebuild that is a new table, not the live one.
     """
 
-    registry: ClassVar[dict[str, type["Projector"]]] = {}
+    registry: ClassVar[Registry[type["Projector"]]] = Registry("readers")
     models: ClassVar[tuple[type[Model], ...]]
     categories: ClassVar[tuple[str, ...]]
     methods: ClassVar[dict[type[DomainEvent], str]]
@@ -48,7 +57,7 @@ class Projector:
             return
         cls.service, cls.name = cls.models[0]._meta.app_label, cls.__name__
         cls.methods = marked_methods(cls)
-        Projector.registry[cls.name] = cls
+        Projector.registry.add(cls.name, cls)
 
     def __init__(self, tables: dict[type[Model], type[Model]] | None = None) -> None:
         self._tables = tables or {}

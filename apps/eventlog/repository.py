@@ -7,7 +7,7 @@ from uuid import UUID
 
 from apps.eventlog import commands, reservations, snapshots, store
 from apps.eventlog.aggregates import Aggregate, Erased
-from apps.eventlog.commands import Outcome
+from apps.eventlog.commands import Outcome, derived_id
 from apps.eventlog.events import UnknownEvent
 from apps.eventlog.monitoring import spans
 
@@ -27,16 +27,23 @@ class PreconditionFailed(Exception):
 
 
 @contextmanager
-def creating(kind: type[Kind], id: UUID) -> Iterator[Kind]:
+def creating(kind: type[Kind], id: UUID, *, if_absent: bool = False) -> Iterator[Kind]:
     """A new aggregate. What its methods record is appended if the block ends without an error.
 
-    Raises `NotFound` if the actor would create something that belongs to somebody else, and `PreconditionFailed`.
+    With `if_absent`, it is appended only if there is no such aggregate yet; otherwise nothing happens, so a command
+    that comes again is no error. Raises `NotFound` if the actor would create something that belongs to somebody else,
+    and `PreconditionFailed`.
     """
     aggregate = kind(id)
-    _require_version(aggregate)
+    known = _load(kind, id, keys_required=False) if if_absent else aggregate
+    _require_version(known)
     yield aggregate
     require_owner(aggregate.owner)
-    _append(aggregate, held=set())
+    if known.version:
+        require_owner(known.owner)
+        _append_events(known)
+    else:
+        _append(aggregate, held=set())
 
 
 def require_owner(owner: UUID | None) -> None:
@@ -103,18 +110,32 @@ def _append(aggregate: Aggregate, held: set[tuple[str, str]]) -> None:
         for scope, value in held - holds:
             reservations.release(scope, value, aggregate.stream)
         for scope, value in holds - held:
-            reservations.reserve(scope, value, aggregate.stream)
+            reservations.reserve(scope, value, aggregate.stream, aggregate.holds_form)
         _append_events(aggregate)
 
 
 def _append_events(aggregate: Aggregate) -> None:
     version, position, events = aggregate.version, aggregate.position, aggregate.pending_events
     if events:
-        metadata = commands.request.get().metadata
+        ids, metadata = _event_ids(len(events)), commands.request.get().metadata
         with spans.span("append", category=aggregate.category, events=len(events)):
-            appended = store.append(aggregate.stream, events, expected_version=version, metadata=metadata)
+            appended = store.append(
+                aggregate.stream, events, expected_version=version, metadata=metadata, event_ids=ids
+            )
         version, position = appended.version, appended.position
     before = commands.outcome.get()
     categories = before.categories | ({aggregate.category} if events else set())
     types = before.types | {event.type for event in events}
-    commands.outcome.set(Outcome(aggregate.stream, version, position, categories, types))
+    number = before.events + len(events)
+    commands.outcome.set(Outcome(aggregate.stream, version, position, categories, types, number))
+
+
+def _event_ids(number: int) -> list[UUID] | None:
+    """The ids of the next events of a command that has an id."""
+    command, before = commands.request.get().id, commands.outcome.get().events
+    return None if command is None else [event_id(command, before + n) for n in range(1, number + 1)]
+
+
+def event_id(command: UUID, number: int) -> UUID:
+    """The id of an event, the first or a later one, of a command that has an id."""
+    return derived_id(command, "event", str(number))

@@ -2,6 +2,10 @@
 
 They follow from what the aggregates hold, so they can be made again from the log. A value may be personal, for example
 an e-mail address, so only a keyed hash of it is stored.
+
+Versions of the code may differ in the form in which they compare values (`Aggregate.holds_form`). While a scope has
+reservations in an older form, nothing is reserved in it, until `rebuild` has made them again. Once it has one in a
+newer form, the database refuses older ones. So code of two versions never reserves side by side.
 """
 
 import hmac
@@ -9,8 +13,12 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import groupby
 from operator import attrgetter
 
+from django.db import connections
+from django.db.models import Min
+
 from apps.eventlog import store
 from apps.eventlog.aggregates import Aggregate
+from apps.eventlog.database import statements
 from apps.eventlog.encryption import data_keys
 from apps.eventlog.events import ERASED, DomainEvent, RecordedEvent, UnknownEvent
 from apps.eventlog.models import Reservation
@@ -26,12 +34,38 @@ class Reserved(Exception):
         self.scope = scope
 
 
-def reserve(scope: str, key: str, stream: str) -> None:
-    """Reserve a value for a stream; raises `Reserved` if another stream holds it."""
-    wanted = Reservation(scope=scope, key=keyed_hash(scope, key), stream=stream)
+class Outdated(Exception):
+    """There are reservations in the form of an older version of the code, so nothing can be reserved."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "reservations are in the form of an older version of the code: the operators of this service have to run "
+            "`manage.py rebuild_reservations`"
+        )
+
+
+def reserve(scope: str, key: str, stream: str, form: int = 1) -> None:
+    """Reserve a value for a stream; raises `Reserved` if another stream holds it, and `Outdated`."""
+    require_form(scope, form)
+    wanted = Reservation(scope=scope, key=keyed_hash(scope, key), stream=stream, form=form)
     Reservation.objects.bulk_create([wanted], ignore_conflicts=True)
     if _holder(scope, wanted.key) != stream:
         raise Reserved(scope, key)
+
+
+def require_form(scope: str, form: int) -> None:
+    """Raise `Outdated` if a scope has reservations in an older form."""
+    oldest = Reservation.objects.filter(scope=scope).aggregate(Min("form"))["form__min"]
+    if oldest is not None and oldest < form:
+        raise Outdated
+
+
+def outdated() -> bool:
+    """Is there any reservation in an older form than that of this code? No index helps here."""
+    return any(
+        Reservation.objects.filter(form__lt=kind.holds_form, stream__startswith=f"{kind.category}-").exists()
+        for kind in _holding()
+    )
 
 
 def release(scope: str, key: str, stream: str) -> None:
@@ -88,12 +122,15 @@ def follow(streams: Collection[str]) -> list[str]:
     missing; their reservations stay. Raises `Clash`.
     """
     wanted, unreadable = _wanted(store.read_whole([stream for stream in streams if _can_hold(stream)]))
-    for row in Reservation.objects.filter(stream__in=wanted):
-        if (row.scope, row.key) not in wanted[row.stream]:
+    for row in Reservation.objects.filter(stream__in=[*wanted, *unreadable]):
+        if row.stream in unreadable:
+            wanted.setdefault(row.stream, set()).add((row.scope, row.key))
+        if row.form < _form(row.stream) or (row.scope, row.key) not in wanted[row.stream]:
             row.delete()
     for stream, held in wanted.items():
         for scope, key in held:
-            Reservation.objects.bulk_create([Reservation(scope=scope, key=key, stream=stream)], ignore_conflicts=True)
+            row = Reservation(scope=scope, key=key, stream=stream, form=_form(stream))
+            Reservation.objects.bulk_create([row], ignore_conflicts=True)
             if (holder := _holder(scope, key)) != stream:
                 raise Clash(scope, stream, holder or "nobody")
     return unreadable
@@ -104,14 +141,38 @@ def rebuild(progress: Callable[[int], None] = lambda events: None) -> list[str]:
 
     `progress` is called with the number of events read since its last call. Commands may go on. Raises `Clash`.
     """
+    upgrade = outdated()
+    unreadable = _rebuild(progress, alone=upgrade)
+    # Again if older code has reserved before the first of these transactions ended; since then it could not.
+    return _rebuild(progress, alone=True) if upgrade and outdated() else unreadable
+
+
+def _rebuild(progress: Callable[[int], None], *, alone: bool) -> list[str]:
     unreadable: list[str] = []
     _remove_strays()
-    for kind in [kind for kind in Aggregate.registry.values() if _can_hold(f"{kind.category}-")]:
+    for kind in _holding():
         for streams, events in _parts(store.read_streams(kind.category, until=store.safe_position())):
             with store.unit():
+                if alone:
+                    _wait_for_others()
                 unreadable += follow(streams)
             progress(events)
     return unreadable
+
+
+def _wait_for_others() -> None:
+    """Wait for reservations that are not committed yet: older code may be at one. SQLite has one writer anyway."""
+    if connections[store.ALIAS].vendor == "postgresql":
+        statements.run(store.ALIAS, f"LOCK TABLE {Reservation._meta.db_table} IN SHARE ROW EXCLUSIVE MODE")
+
+
+def _holding() -> list[type[Aggregate]]:
+    """The aggregates that can hold something."""
+    return [kind for kind in Aggregate.registry.values() if _can_hold(f"{kind.category}-")]
+
+
+def _form(stream: str) -> int:
+    return Aggregate.registry[stream.partition("-")[0]].holds_form
 
 
 def _parts(history: Iterator[RecordedEvent]) -> Iterator[tuple[list[str], int]]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Unpack
 from uuid import UUID
@@ -20,7 +19,7 @@ from apps.eventlog.log import admission, importing, instants, places, queries
 from apps.eventlog.log.engine import ALIAS, engine
 from apps.eventlog.log.importing import ExportedEvent
 from apps.eventlog.log.queries import Conditions
-from apps.eventlog.log.records import Answer, EventIdTaken, Expected
+from apps.eventlog.log.records import Answer, Appended, EventIdTaken, Expected, WrongExpectedVersion
 from apps.eventlog.models import Import
 
 PAGE = 1000  # events that an iterator holds at a time
@@ -31,24 +30,6 @@ ANY, EXISTS = Expected.ANY, Expected.EXISTS
 Events = Iterator[RecordedEvent]
 LogWentBack = places.LogWentBack
 Until = int | datetime | None
-
-
-class WrongExpectedVersion(Exception):
-    """The stream is not at the version that the caller saw; `actual` is the version it is at."""
-
-    def __init__(self, stream: str, expected: int | Expected, actual: int) -> None:
-        wanted = "1 or more" if expected is EXISTS else expected
-        super().__init__(f"{stream} is at version {actual}, not {wanted}")
-        self.stream, self.expected, self.actual = stream, expected, actual
-
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """Where an append ended: the position and the stream version of its last event, and the positions of all."""
-
-    position: int
-    version: int
-    positions: tuple[int, ...]
 
 
 def append(
@@ -123,6 +104,18 @@ def _append(stream: str, expected: int | Expected, documents: list[Payload], met
 def unit() -> AbstractContextManager[None]:
     """Several appends and reservations together: all of them or none."""
     return transaction.atomic(using=ALIAS)
+
+
+def require(stream: str, version: int) -> None:
+    """Inside `unit()`: what is appended there depends on another stream, which is at this version; 0 for no event.
+
+    Nobody appends to that stream before the unit ends, so none of its events lies between what was seen and what is
+    appended. Raises `WrongExpectedVersion` if the stream is at another version, and RuntimeError outside of `unit()`.
+    """
+    if not connections[ALIAS].in_atomic_block:
+        raise RuntimeError("store.require belongs into store.unit()")
+    if (actual := engine().held_version(stream)) != version:
+        raise WrongExpectedVersion(stream, version, actual)
 
 
 def safe_position() -> int:

@@ -9,13 +9,26 @@ _upcasters: dict[tuple[str, int], Upcaster] = {}
 
 
 def upcasts(event_type: str, *, from_version: int) -> Callable[[Upcaster], Upcaster]:
-    """Register a function that turns a payload of `from_version` into one of the next version."""
+    """Register a function that turns a payload of `from_version` into one of the next version.
+
+    Raises TypeError if another function does that.
+    """
 
     def register(upcaster: Upcaster) -> Upcaster:
+        known = _upcasters.get((event_type, from_version))
+        if known is not None and _place(known) != _place(upcaster):
+            raise TypeError(
+                f"version {from_version} of {event_type} has two upcasters: {_place(known)} and {_place(upcaster)}"
+            )
         _upcasters[event_type, from_version] = upcaster
         return upcaster
 
     return register
+
+
+def _place(upcaster: Any) -> str:
+    """The file and the line of a function. A module that is loaded again has the same ones."""
+    return f"{upcaster.__code__.co_filename}:{upcaster.__code__.co_firstlineno}"
 
 
 def upcast(event_type: str, from_version: int, to_version: int, data: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from apps.eventlog.upcasting import upcasts
 MOST_LINES, MOST_PIECES, DEAREST = 500, 1_000_000, Decimal(10) ** 12  # so that every sum has its exact digits
 LONGEST_TEXT, LONGEST_REASON = 200, 500  # characters
 
-Cause = Literal["requested", "customer_deactivated"]
+Cause = Literal["requested", "customer_deactivated", "payment_deadline"]
 
 # The decimals of each currency of ISO 4217 that has amounts, and one unit of its last decimal.
 CURRENCIES = {each.code: each.exponent for each in iso4217.Currency if each.exponent is not None}
@@ -102,7 +102,7 @@ class OrderDelivered(DomainEvent):
 class OrderCancelled(DomainEvent):
     """`reason` is for people. `cause` is for programs: did somebody request it, or did it follow from another event?"""
 
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
 
     reason: str
     cause: Cause
@@ -116,3 +116,9 @@ def _with_cause(data: dict[str, Any]) -> dict[str, Any]:
     """In version 1, only the words of the reason show the cause."""
     automatic = data["reason"] == "the customer was deactivated"
     return data | {"cause": "customer_deactivated" if automatic else "requested"}
+
+
+@upcasts("orders.OrderCancelled", from_version=2)
+def _with_deadline(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 knows one more cause; those of version 2 stay what they were."""
+    return data

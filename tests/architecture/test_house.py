@@ -249,6 +249,22 @@ def test_a_stray_room_is_found_and_reactors_are_optional(tmp_path: Path) -> None
     assert rooms(tmp_path / "users") != rooms(tmp_path / "orders")
 
 
+def not_processes(app: Path) -> list[str]:
+    """The files among the processes that hold none; each holds a class derived from `Process`."""
+    files = [path for path in app.glob("*.py") if path.stem not in ("__init__", "admin", "apps", "models")]
+    return [path.name for path in files if not re.search(r"^class \w+\(Process\):$", path.read_text(), re.MULTILINE)]
+
+
+def test_every_file_among_the_processes_holds_one() -> None:
+    assert not_processes(ROOT / "apps" / settings.PROCESSES) == []
+
+
+def test_a_stray_file_among_the_processes_is_found(tmp_path: Path) -> None:
+    (tmp_path / "refund.py").write_text("class Refund(Process):\n")
+    (tmp_path / "helpers.py").write_text("class Helper:\n")
+    assert not_processes(tmp_path) == ["helpers.py"]
+
+
 def test_no_relation_crosses_databases() -> None:
     assert crossings(apps.get_models(include_auto_created=True)) == []
 
@@ -267,9 +283,7 @@ def test_the_router_is_definite() -> None:
 def test_an_app_migrates_in_one_database_which_is_its_own() -> None:
     for config in apps.get_app_configs():
         homes = [alias for alias in settings.DATABASES if router.allow_migrate(alias, config.label)]
-        assert homes == [
-            config.label if config.label in (*settings.SERVICES, settings.EVENTLOG, settings.KEYS) else "default"
-        ]
+        assert homes == [config.label if config.label in settings.OWN_DATABASES else "default"]
 
 
 def test_a_router_that_shrugs_is_found() -> None:

@@ -21,7 +21,7 @@ CONTRACTS = {
 }
 
 # The order of the files in one room breaks too if a room below imports one above.
-INSIDE = ["log", "delivery", "replay", "sealing", "live", "monitoring", "read"]
+INSIDE = ["log", "delivery", "replay", "processing", "sealing", "live", "monitoring", "read"]
 
 # contract, file under apps/, what is added to it; a file that is not there is made
 PLANTS = [
@@ -32,6 +32,12 @@ PLANTS = [
     ("services", "users/read/projectors.py", "from apps.orders.events import OrderPlaced"),
     ("services", "eventlog/dispatch.py", "from apps.users.events import UserRegistered"),
     ("services", "stray/__init__.py", ""),
+    ("services", "orders/reactors.py", "from apps.processes.payment_deadline import PaymentDeadline"),
+    ("services", "eventlog/processing/tables.py", "from apps.processes.models import Instance"),
+    ("processes", "processes/payment_deadline.py", "from apps.orders.write.aggregates import Order"),
+    ("processes", "processes/payment_deadline.py", "from apps.orders.read import queries"),
+    ("processes", "processes/payment_deadline.py", "from apps.users.write import logins"),
+    ("processes", "processes/refunds.py", "from apps.orders import reactors"),
     ("rooms", "users/write/handlers.py", "from apps.users.read import queries"),
     ("rooms", "orders/write/serializers.py", "from apps.orders.read import queries"),
     ("rooms", "users/read/queries.py", "from apps.users.write.commands import RenameUser"),
@@ -57,6 +63,7 @@ PLANTS = [
     ("eventlog", "eventlog/stray.py", ""),
     ("doors", "orders/read/queries.py", "from apps.eventlog.delivery import checkpoints"),
     ("doors", "users/write/handlers.py", "from apps.eventlog.database import statements"),
+    ("doors", "processes/payment_deadline.py", "from apps.eventlog.processing import running"),
     ("doors", "orders/reactors.py", "from apps.eventlog.encryption.personal_fields import reveal"),
     ("doors", "users/read/projectors.py", "from apps.eventlog.replay import rebuild"),
     ("log", "eventlog/log/sqlite.py", "from apps.eventlog.log import queries"),
@@ -64,6 +71,8 @@ PLANTS = [
     ("delivery", "eventlog/delivery/claims.py", "from apps.eventlog.delivery import projecting"),
     ("delivery", "eventlog/delivery/stray.py", ""),
     ("replay", "eventlog/replay/shadow_table.py", "from apps.eventlog.replay import rebuild"),
+    ("processing", "eventlog/processing/changes.py", "from apps.eventlog.processing import running"),
+    ("processing", "eventlog/processing/stray.py", ""),
     ("sealing", "eventlog/sealing/canonical_form.py", "from apps.eventlog.sealing import leaves"),
     ("live", "eventlog/live/messages.py", "from apps.eventlog.live import tail"),
     ("monitoring", "eventlog/monitoring/later.py", "from apps.eventlog.monitoring import lines"),

@@ -46,10 +46,10 @@ def eventually(condition: Callable[[], object], seconds: float = 15.0) -> None:
 
 
 class Deployment:
-    """`server()`, `manage()` and `worker()` run against the databases of this deployment."""
+    """`server()`, `manage()` and `worker()` run against the databases of this deployment, with the code in `root`."""
 
-    def __init__(self, directory: Path, urls: dict[str, str]) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, urls: dict[str, str], root: Path = ROOT) -> None:
+        self.directory, self.root = directory, root
         self.environment = os.environ | urls | {"DATA_DIR": str(directory), "FAILPOINT": ""}
         self.token = ""
 
@@ -97,7 +97,7 @@ class Deployment:
         command = [sys.executable, "manage.py", *arguments]
         result = subprocess.run(
             command,
-            cwd=ROOT,
+            cwd=self.root,
             env=self.environment | environment,
             capture_output=True,
             text=True,
@@ -126,7 +126,7 @@ class Deployment:
         """A process of this deployment, killed at the end if it is still there."""
         with (self.directory / "processes.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, *arguments], cwd=ROOT, env=self.environment | environment, stdout=log, stderr=log
+                [sys.executable, *arguments], cwd=self.root, env=self.environment | environment, stdout=log, stderr=log
             )
         try:
             yield process

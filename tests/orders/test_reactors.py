@@ -40,7 +40,7 @@ def cancellations(order: UUID) -> int:
     return sum(isinstance(recorded.event, OrderCancelled) for recorded in store.read_stream(f"order-{order}"))
 
 
-def test_unpaid_orders_are_cancelled_and_paid_ones_stand() -> None:
+def test_unpaid_orders_are_cancelled_and_paid_ones_stand(delivered_twice: None) -> None:
     customer, [unpaid, paid] = customer_with_orders(2)
     dispatch(PayOrder(paid, "p"))
     dispatch(DeactivateUser(customer, "left"))
@@ -48,14 +48,14 @@ def test_unpaid_orders_are_cancelled_and_paid_ones_stand() -> None:
     assert Order.objects.get(id=paid).status == "paid"
 
 
-def test_anothers_orders_stand() -> None:
+def test_anothers_orders_stand(delivered_twice: None) -> None:
     customer, _ = customer_with_orders(1)
     _, [other] = customer_with_orders(1)
     dispatch(DeactivateUser(customer, "left"))
     assert Order.objects.get(id=other).status == "placed"
 
 
-def test_each_is_cancelled_once_however_often_the_reactor_runs() -> None:
+def test_each_is_cancelled_once_however_often_the_reactor_runs(delivered_twice: None) -> None:
     customer, orders = customer_with_orders(3)
     dispatch(DeactivateUser(customer, "left"))
     head = store.head()
@@ -77,7 +77,7 @@ def test_an_order_that_cannot_be_read_does_not_keep_the_others(monkeypatch: pyte
     assert (letter.stream, letter.error.partition(":")[0]) == (f"user-{customer}", "UnknownEvent")
 
 
-def test_an_order_that_slipped_in_is_cancelled(worker_mode: None) -> None:
+def test_an_order_that_slipped_in_is_cancelled(worker_mode: None, delivered_twice: None) -> None:
     customer, order = uuid4(), uuid4()
     dispatch(RegisterUser(customer, "ann@example.org", "Ann"))
     run()

@@ -17,9 +17,10 @@ from apps.eventlog.dispatch import dispatch
 from apps.eventlog.encryption.data_keys import MissingKey
 from apps.eventlog.events import UnknownEvent
 from apps.eventlog.repository import Forbidden, NotFound
-from apps.eventlog.reservations import Reserved
+from apps.eventlog.reservations import Outdated, Reserved
 from apps.eventlog.store import WrongExpectedVersion
 
+REFUSALS = (RuleBroken, NotFound, Forbidden, Reserved, WrongExpectedVersion, MissingKey, Outdated, UnknownEvent)
 MOST = 100  # rows at a time; each takes a command of its own, and all are sent in one request
 
 
@@ -82,7 +83,7 @@ def sending(request: HttpRequest, command: Callable[[Any, str], Command]) -> Cal
     def act(row: Any, reason: str) -> None:
         try:
             dispatch(command(row.pk, reason), actor=actor, wait=False)
-        except (RuleBroken, NotFound, Forbidden, Reserved, WrongExpectedVersion, MissingKey, UnknownEvent) as why:
+        except REFUSALS as why:
             raise Refused(str(why)) from why
 
     return act

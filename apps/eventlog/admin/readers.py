@@ -1,6 +1,6 @@
 """The projectors and reactors of a service: how far each has come, and its dead letters."""
 
-from typing import Any
+from typing import ClassVar
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -12,11 +12,9 @@ from apps.eventlog.admin.actions import Refused, act_with_reason
 from apps.eventlog.admin.filters import ValuesFilter
 from apps.eventlog.admin.html import link, pretty
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
-from apps.eventlog.delivery import retry
 from apps.eventlog.delivery.dead_letters import OPEN
 from apps.eventlog.models import DeadLetter
-from apps.eventlog.projectors import Projector
-from apps.eventlog.reactors import Reactor
+from apps.eventlog.processing import settling
 
 
 class CheckpointAdmin(ReadOnlyAdmin):
@@ -25,9 +23,17 @@ class CheckpointAdmin(ReadOnlyAdmin):
 
 
 class DeadLetterAdmin(ReadOnlyAdmin):
-    list_display = ("position", "status", "projector", "stream", "attempts", "why", "parked_at")
+    list_display: tuple[str, ...] = (
+        "position",
+        "status",
+        "projector",
+        "stream",
+        "attempts",
+        "why",
+        "parked_at",
+    )
     list_filter = ("status", ("projector", ValuesFilter))
-    search_fields = ("=stream",)
+    search_fields: ClassVar[tuple[str, ...]] = ("=stream",)
     actions = ("retry", "skip")
     exclude = ("position", "acts")
     readonly_fields = ("event", "parked_at", "acts_of_operators")
@@ -47,22 +53,19 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Retry their streams, each in order", permissions=["act"])
     def retry(self, request: HttpRequest, dead_letters: QuerySet[DeadLetter]) -> None:
+        readers = settling.readers()
         streams = dead_letters.filter(status__in=OPEN).values_list("projector", "stream")
         for name, stream in sorted(set(streams)):
-            done, error = retry.retry(_reader(name), stream, by=request.user.get_username())
+            done, error = settling.retry(readers[name], stream, by=request.user.get_username())
             level = messages.WARNING if error else messages.SUCCESS
             self.message_user(request, f"{name} {stream}: {done} taken in{f', then {error}' if error else ''}", level)
 
     @admin.action(description="Skip for ever, with a reason", permissions=["act"])
     def skip(self, request: HttpRequest, dead_letters: QuerySet[DeadLetter]) -> HttpResponse | None:
-        by = request.user.get_username()
+        by, readers = request.user.get_username(), settling.readers()
 
         def act(dead_letter: DeadLetter, reason: str) -> None:
-            if not retry.skip(_reader(dead_letter.projector), dead_letter.position, by=by, reason=reason):
+            if not settling.skip(readers[dead_letter.projector], dead_letter.position, by=by, reason=reason):
                 raise Refused("it is settled already")
 
         return act_with_reason(self, request, dead_letters, "Skip", act)
-
-
-def _reader(name: str) -> Any:
-    return {**Projector.registry, **Reactor.registry}[name]

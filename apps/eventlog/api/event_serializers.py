@@ -65,6 +65,11 @@ class ReaderSerializer(serializers.Serializer[None]):
     log_went_back = serializers.BooleanField(help_text="it has read events that are not in the log, and has stopped")
 
 
+class ProcessSerializer(ReaderSerializer):
+    timers = serializers.IntegerField(help_text="how many are set")
+    commands = serializers.IntegerField(help_text="how many are still to be sent")
+
+
 class SealsSerializer(serializers.Serializer[None]):
     position = serializers.IntegerField()
     age_seconds = serializers.FloatField(help_text="since the last seal; if there is none, since the first event")
@@ -83,4 +88,5 @@ class StatusSerializer(serializers.Serializer[None]):
     seals = SealsSerializer(allow_null=True)
     projectors = ReaderSerializer(many=True)
     reactors = ReaderSerializer(many=True)
+    processes = ProcessSerializer(many=True)
     dead_letters = serializers.IntegerField()

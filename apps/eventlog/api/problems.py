@@ -18,7 +18,7 @@ from apps.eventlog.aggregates import Erased, RuleBroken
 from apps.eventlog.encryption.data_keys import MissingKey, WrongKey
 from apps.eventlog.events import InvalidEvent, UnknownEvent
 from apps.eventlog.repository import Forbidden, NotFound, PreconditionFailed
-from apps.eventlog.reservations import Reserved
+from apps.eventlog.reservations import Outdated, Reserved
 from apps.eventlog.store import WrongExpectedVersion
 
 logger = logging.getLogger(__name__)
@@ -40,13 +40,21 @@ STATUS = {
     InterfaceError: 503,
     WrongKey: 503,
     MissingKey: 503,
+    Outdated: 503,
     UnknownEvent: 503,
 }
 # The longest text (characters) and the longest list of errors (bytes) of a problem. Without these bounds a request
 # could make the server send its whole body back.
 TEXT = 300
 ERRORS = 4000
-RETRY_AFTER = {WrongExpectedVersion: 1, OperationalError: 2, InterfaceError: 2, MissingKey: 60, UnknownEvent: 60}
+RETRY_AFTER = {
+    WrongExpectedVersion: 1,
+    OperationalError: 2,
+    InterfaceError: 2,
+    MissingKey: 60,
+    Outdated: 60,
+    UnknownEvent: 60,
+}
 READ_ONLY = "25006"  # PostgreSQL's code of read_only_sql_transaction
 
 
@@ -99,7 +107,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
 
 
 def _unavailable(error: Exception) -> HttpResponse:
-    if isinstance(error, MissingKey):
+    if isinstance(error, MissingKey | Outdated):
         logger.error("%s", error)
         return problem(503, str(error))
     if isinstance(error, UnknownEvent):

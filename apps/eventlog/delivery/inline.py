@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from threading import Thread
+from threading import Event, Thread
 
 from django.conf import settings
 from django.db import connections
@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT = 0.05  # seconds for which a caller that does not wait gives way to another writer of a read database
 TIME_LIMIT = 0.5  # seconds for which such a caller projects, or reacts, in a service; a thread does the rest
+appended = Event()  # set by each command; a server's follower waits for it
+
 PATIENCE = 10.0  # seconds for which a caller that waits does so if another process projects
 
 
@@ -35,6 +37,7 @@ def follow(outcome: Outcome, *, wait: bool) -> None:
     limits = (None, math.inf) if wait else (LOCK_TIMEOUT, TIME_LIMIT)
     if not _work(following, outcome, *limits):
         Thread(target=_work_later, args=[following, outcome], name=f"follow {outcome.stream}", daemon=True).start()
+    appended.set()
     if wait:
         _wait(following, outcome)
 

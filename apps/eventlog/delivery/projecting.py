@@ -98,12 +98,18 @@ def _project_together(service: str, claimed: list[Claim], safe: Place, batch: in
 
     Returns the claims whose checkpoints moved, and the number of events.
     """
+    done = _project_at_once(service, claimed, safe, batch)
+    return done or _project_batch(service, claimed, safe, batch, isolated=True)
+
+
+def _project_at_once(service: str, claimed: list[Claim], safe: Place, batch: int) -> tuple[list[Claim], int] | None:
+    """None if a projector fails. Its error shows in no traceback of those that come when they begin again."""
     try:
         return _project_batch(service, claimed, safe, batch, isolated=False)
     except (OperationalError, InterfaceError):
         raise
     except Exception:
-        return _project_batch(service, claimed, safe, batch, isolated=True)
+        return None
 
 
 def _project_batch(

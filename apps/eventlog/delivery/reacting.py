@@ -16,7 +16,7 @@ from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints, claims, identity, trail
 from apps.eventlog.delivery.checkpoints import Reached
 from apps.eventlog.delivery.claims import Claim, claim
-from apps.eventlog.delivery.dead_letters import open_dead_letters
+from apps.eventlog.delivery.dead_letters import log_failure, open_dead_letters
 from apps.eventlog.delivery.trail import Mark
 from apps.eventlog.events import DomainEvent, Place, RecordedEvent
 from apps.eventlog.log import places
@@ -144,12 +144,17 @@ def _drain(reactor: Reactor, steps: _Steps, stopped: Callable[[], bool]) -> int:
     return 0
 
 
-def rewind(service: str) -> list[str]:
+def rewind(
+    service: str,
+    readers: Collection[str] = Reactor.registry,
+    also: Callable[[str, int], None] = lambda name, position: None,
+) -> list[str]:
     """Reactors whose place is not in the log go back to the last mark of their trails that is; returns their names.
 
-    They may see events again that they have answered already, and skip none.
+    They may see events again that they have answered already, and skip none. `readers` names those that have trails:
+    reactors, or processes. `also` is called in the transaction, with the name and the position.
     """
-    names = [name for name in identity.went_back(service) if name in Reactor.registry]
+    names = [name for name in identity.went_back(service) if name in readers]
     for name in names:
         with transaction.atomic(using=service):
             checkpoint = checkpoints.checkpoint_model(service).objects.select_for_update().get(name=name)
@@ -161,6 +166,7 @@ def rewind(service: str) -> list[str]:
             checkpoint.attempts, checkpoint.log_went_back = 0, False
             checkpoint.save()
             open_dead_letters(service).filter(projector=name, position__gt=mark.position).delete()
+            also(name, mark.position)
         logger.warning("%s of %s goes on from position %s", name, service, mark.position)
     return names
 
@@ -187,25 +193,27 @@ def _react(reactor: Reactor, recorded: RecordedEvent) -> Claim | None:
         except (OperationalError, InterfaceError, LogWentBack):
             raise
         except Exception as error:
-            logger.exception("%s failed on event %s", reactor.name, recorded.position)
             _set_aside(reactor, recorded, error, claimed[0].attempts if claimed else 1)
     return claimed[0] if claimed else None
 
 
 def _set_aside(reactor: Reactor, recorded: RecordedEvent, error: Exception, attempts: int) -> None:
-    letters = checkpoints.dead_letter_model(reactor.service).objects
+    letters = checkpoints.dead_letter_model(reactor.service).objects.filter(
+        projector=reactor.name, position=recorded.position
+    )
     # What was there of an event that is gone, because the log went back, does not stand for this one.
-    letters.filter(projector=reactor.name, position=recorded.position).exclude(
-        Q(event_id=recorded.event_id) | Q(event_id=None)
-    ).delete()
-    letters.get_or_create(
+    letters.exclude(Q(event_id=recorded.event_id) | Q(event_id=None)).delete()
+    failed = {
+        "status": DeadLetter.Status.FAILED,
+        "attempts": attempts,
+        "error": f"{type(error).__name__}: {error}",
+    }
+    found, new = letters.get_or_create(
         projector=reactor.name,
         position=recorded.position,
-        defaults={
-            "stream": recorded.stream,
-            "event_id": recorded.event_id,
-            "status": DeadLetter.Status.FAILED,
-            "attempts": attempts,
-            "error": f"{type(error).__name__}: {error}",
-        },
+        defaults={"stream": recorded.stream, "event_id": recorded.event_id, **failed},
     )
+    if not new and found.status == DeadLetter.Status.RETRIED:  # which succeeded then
+        new = bool(letters.update(**failed, settled_at=None, settled_by=""))
+    if new:  # otherwise a worker that was at the same event has said so
+        log_failure(reactor.name, recorded, error)

@@ -1,9 +1,11 @@
 """What an operator does about dead letters: retry those of a stream, or skip one with a reason."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from apps.eventlog import store
@@ -14,17 +16,23 @@ from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector
 from apps.eventlog.reactors import Reactor
 
-Reader = type[Projector] | type[Reactor]
 
-
-def retry(kind: Reader, stream: str, *, by: str) -> tuple[int, str]:
+def retry(
+    kind: Any,
+    stream: str,
+    *,
+    by: str,
+    waiting: QuerySet[Any] | None = None,
+    deliver: Callable[[Any, DeadLetter], str] | None = None,
+) -> tuple[int, str]:
     """Deliver the dead letters of a stream in order, up to the first that fails again.
 
     Each attempt is recorded before it begins. Returns how many events were delivered, and the error that ended the
-    retry, or "".
+    retry, or "". `waiting` are the dead letters, if not those of the stream, and `deliver` does it in another way.
     """
-    waiting = open_dead_letters(kind.service).filter(projector=kind.name, stream=stream).order_by("position")
-    done = 0
+    if waiting is None:
+        waiting = open_dead_letters(kind.service).filter(projector=kind.name, stream=stream).order_by("position")
+    deliver, done = deliver or _deliver, 0
     while dead_letter := waiting.first():
         dead_letter.attempts += 1
         dead_letter.status = DeadLetter.Status.FAILED
@@ -32,7 +40,7 @@ def retry(kind: Reader, stream: str, *, by: str) -> tuple[int, str]:
         with _checkpoint_locked(kind):
             if not waiting.filter(pk=dead_letter.pk).exists():
                 continue  # somebody else has settled it meanwhile
-            error = _deliver(kind, dead_letter)
+            error = deliver(kind, dead_letter)
             if error:
                 dead_letter.error = error
                 _record_outcome(dead_letter, error)
@@ -44,7 +52,7 @@ def retry(kind: Reader, stream: str, *, by: str) -> tuple[int, str]:
     return done, dead_letter.error if dead_letter else ""
 
 
-def skip(kind: Reader, position: int, *, by: str, reason: str) -> bool:
+def skip(kind: Any, position: int, *, by: str, reason: str) -> bool:
     """Leave a failed event out of the rows, now and in every replay. Returns False if no dead letter is open there.
 
     The later events of its stream stay dead letters until a `retry`.
@@ -58,7 +66,7 @@ def skip(kind: Reader, position: int, *, by: str, reason: str) -> bool:
     return dead_letter is not None
 
 
-def _deliver(kind: Reader, dead_letter: DeadLetter) -> str:
+def _deliver(kind: Any, dead_letter: DeadLetter) -> str:
     """Let the reader have the event; returns its error or ""."""
     try:
         recorded = store.event_at(dead_letter.position)
@@ -95,7 +103,7 @@ def _settle(dead_letter: DeadLetter, status: DeadLetter.Status, by: str, reason:
 
 
 @contextmanager
-def _checkpoint_locked(kind: Reader) -> Iterator[None]:
+def _checkpoint_locked(kind: Any) -> Iterator[None]:
     """Lock the checkpoint of a projector, so that live delivery does not write the same rows. A reactor locks none."""
     if issubclass(kind, Reactor):
         yield
@@ -106,7 +114,7 @@ def _checkpoint_locked(kind: Reader) -> Iterator[None]:
         yield
 
 
-def _catch_up(kind: Reader) -> None:
+def _catch_up(kind: Any) -> None:
     """Project the events of requests that found the checkpoint locked and left their events to others."""
     if issubclass(kind, Projector):
         projecting.catch_up(kind.service)

@@ -26,6 +26,9 @@ class Engine(Protocol):
         `metadata` is JSON.
         """
 
+    def held_version(self, stream: str) -> int:
+        """The version of a stream, to which nobody else appends before the open transaction ends; 0 for no event."""
+
     def lock(self) -> int:
         """Keep other writers away to the end of the open transaction; returns the last position that was taken."""
 

@@ -59,6 +59,9 @@ class PostgreSQL:
                 pass
         return Answer(*self._row(APPEND, *parameters))
 
+    def held_version(self, stream: str) -> int:
+        return self._row("SELECT eventlog_hold(%s)", stream)[0]
+
     def lock(self) -> int:
         with self.connection.cursor() as cursor:
             cursor.execute("LOCK TABLE eventlog_event IN SHARE ROW EXCLUSIVE MODE")

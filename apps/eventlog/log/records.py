@@ -1,5 +1,6 @@
 """What goes into an engine of the log and what comes out of it."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
@@ -18,6 +19,15 @@ class Expected(Enum):
     EXISTS = -2
 
 
+class WrongExpectedVersion(Exception):
+    """The stream is not at the version that the caller saw; `actual` is the version it is at."""
+
+    def __init__(self, stream: str, expected: int | Expected, actual: int) -> None:
+        wanted = "1 or more" if expected is Expected.EXISTS else expected
+        super().__init__(f"{stream} is at version {actual}, not {wanted}")
+        self.stream, self.expected, self.actual = stream, expected, actual
+
+
 class EventIdTaken(Exception):
     """Another event, or another append, has the id of an event. `event_id` is the id, `whose` says who has it."""
 
@@ -27,6 +37,15 @@ class EventIdTaken(Exception):
             whose if isinstance(whose, str) else f"{whose.type} at version {whose.stream_version} of {whose.stream}"
         )
         super().__init__(f"the event id {event_id} is taken by {self.whose}")
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where an append ended: the position and the stream version of its last event, and the positions of all."""
+
+    position: int
+    version: int
+    positions: tuple[int, ...]
 
 
 class Answer(NamedTuple):

@@ -23,6 +23,7 @@ CALLS = (
     "eventlog_append_events",
     "eventlog_append_events_alone",
     "eventlog_erase",
+    "eventlog_hold",
     "eventlog_safe_place",
     "eventlog_safe_position",
     "eventlog_append",  # older code calls these two while it is being replaced

@@ -80,6 +80,10 @@ class SQLite:
                     return Answer("repeated", [twin[0] for twin in twins], versions[-1])
         return Answer("taken", [], 0, UUID(twins[0][7]))
 
+    def held_version(self, stream: str) -> int:
+        """The open transaction is the only writer."""
+        return self._row("SELECT max(stream_version) FROM eventlog_event WHERE stream = %s", stream)[0] or 0
+
     def lock(self) -> int:
         """The open transaction is the only writer: with transaction_mode IMMEDIATE from its beginning."""
         return self.last_position()

@@ -1,4 +1,4 @@
-"""What no routine command may destroy, because it cannot be rebuilt: the log, the data keys and the logins."""
+"""What no routine command may destroy, because it cannot be rebuilt: log, data keys, logins, state of processes."""
 
 from django.conf import settings
 from django.core.management.base import CommandError
@@ -6,19 +6,21 @@ from django.db import Error
 
 from apps.eventlog import store
 from apps.eventlog.encryption import data_keys
+from apps.eventlog.processing import tables
 
 
 def refuse(command: str, alias: str) -> None:
     """Raise CommandError if the command would destroy what cannot be rebuilt.
 
-    A read database can be rebuilt. Any other database can be emptied only as long as there are no events and no data
-    keys anywhere, and only while the databases answer.
+    A read database can be rebuilt. Any other database can be emptied only as long as there are no events, no data keys
+    and no processes with a state anywhere, and only while the databases answer.
     """
     if alias in settings.SERVICES:
         return
     try:
         found = [] if store.is_empty() else ["the log has events"]
         found += [] if data_keys.is_empty() else ["there are data keys"]
+        found += [] if tables.are_empty() else ["processes have state"]
     except Error as error:
         raise CommandError(f"nothing was done: what {command} would destroy is unknown, because {error}") from error
     if found:

@@ -1,10 +1,12 @@
 """What Headrace's own commands have in common."""
 
+import logging
 import os
 import signal
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +16,9 @@ from django.db.utils import OperationalError, ProgrammingError
 
 from apps.eventlog.monitoring.lines import visible  # noqa: F401  (commands find it here)
 
+logger = logging.getLogger(__name__)
+
+SAY_AGAIN = 60.0  # seconds after which a complaint is logged again that has not changed
 UNDEFINED_TABLE = "42P01"  # PostgreSQL's code
 
 
@@ -58,3 +63,16 @@ def stopped_by_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class Complaints:
+    """What a worker cannot follow at the moment. It tries again all the time, and says so once a minute."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, tuple[str, float]] = {}  # the last error of each, and when it was logged
+
+    def say(self, what: str, error: Exception) -> None:
+        before, at = self.last.get(what, ("", 0.0))
+        if str(error) != before or time.monotonic() - at > SAY_AGAIN:
+            logger.error("%s cannot be followed, trying again: %s", what, error)
+            self.last[what] = str(error), time.monotonic()

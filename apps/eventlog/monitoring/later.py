@@ -8,10 +8,12 @@ keeps no request waiting. If the process is killed, the last tenth of a second i
 import atexit
 import logging
 import os
+import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ class Later:
         """Leave all work to a thread from now on. A fork, which has no such thread, begins again by itself."""
         self.pid, self.lock, self.works = os.getpid(), threading.Lock(), deque()
         atexit.register(self.flush)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _flushing(self, signal.getsignal(signal.SIGTERM)))
         threading.Thread(target=self._work, name="log and metrics", daemon=True).start()
 
     def do(self, work: Callable[..., None], *arguments: Any) -> None:
@@ -71,6 +75,20 @@ class Later:
         while True:
             time.sleep(PAUSE)
             self.flush()
+
+
+def _flushing(later: Later, before: Any) -> Any:
+    """uvicorn ends by the signal that it got, and then nothing of `atexit` runs."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        later.flush()
+        if callable(before):
+            before(number, frame)
+        elif before == signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    return handle
 
 
 later = Later()

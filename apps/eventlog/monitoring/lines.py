@@ -14,6 +14,7 @@ from typing import Any
 
 from apps.eventlog.monitoring import origin
 from apps.eventlog.monitoring.later import later
+from apps.eventlog.monitoring.tracebacks import traceback_of, without_details
 
 LOGGERS = {about: logging.getLogger(f"headrace.{about}") for about in ("request", "command")}
 PIECE = 4096  # bytes that go into a pipe whole (PIPE_BUF)
@@ -104,20 +105,18 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     fields = getattr(record, "fields", None)
     if fields is None:
         fields = origin.current().known()
-        if record.exc_info:
-            fields["exception"] = _traceback(record)
+        if record.exc_info and record.exc_info[1]:
+            fields["exception"] = traceback_of(record.exc_info[1])
     return fields
-
-
-def _traceback(record: logging.LogRecord) -> str:
-    from structlog.processors import format_exc_info  # noqa: PLC0415
-
-    return format_exc_info(None, "", {"exc_info": record.exc_info})["exception"]
 
 
 def _as_json(record: logging.LogRecord, fields: dict[str, Any]) -> str:
     said = {name: _short(value) if name != "exception" else value for name, value in fields.items() if value != ""}
-    first = {"time": _instant(record.created), "level": record.levelname.lower(), "event": record.getMessage()}
+    first = {
+        "time": _instant(record.created),
+        "level": record.levelname.lower(),
+        "event": without_details(record.getMessage()),
+    }
     return _json_renderer()(None, "", {**first, "logger": record.name, **said})
 
 
@@ -130,7 +129,7 @@ def _json_renderer() -> Any:
 
 
 def _as_text(record: logging.LogRecord, fields: dict[str, Any]) -> str:
-    traceback, event = "", record.getMessage()
+    traceback, event = "", without_details(record.getMessage())
     parts = [
         _instant(record.created),
         record.levelname,

@@ -22,6 +22,16 @@ def span(name: str, **attributes: str | int) -> AbstractContextManager[Any]:
     return _started(name, None, attributes) if tracing() else nullcontext()
 
 
+def within(name: str, traceparent: str, **attributes: str | int) -> AbstractContextManager[Any]:
+    """A span within the one that is open. If none is, it follows from what was traced under this `traceparent`."""
+    if not tracing():
+        return nullcontext()
+    from opentelemetry.trace import get_current_span  # noqa: PLC0415
+
+    is_open = get_current_span().get_span_context().is_valid
+    return _started(name, None if is_open else _context(traceparent), attributes)
+
+
 def request(method: str, traceparent: str) -> AbstractContextManager[Any]:
     """The span of a request: within that of an instrument of the framework, or else in the trace of the client."""
     if not tracing():

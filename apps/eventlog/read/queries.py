@@ -10,7 +10,7 @@ from apps.eventlog.read.progress import Progress
 from apps.eventlog.read.readers import Reader
 
 # The member of the status that lists the readers of a kind.
-KINDS = {"projector": "projectors", "reactor": "reactors"}
+KINDS = {"projector": "projectors", "reactor": "reactors", "process": "processes"}
 
 Durations = Mapping[tuple[str, str], float]
 
@@ -61,4 +61,5 @@ def _reader(reader: Reader, at: Progress | None, seconds: float | None) -> dict[
         "last_error": reader.error or None,
         "last_error_at": reader.error_at,
         "log_went_back": reader.stopped or bool(at and at.went_back),
+        **reader.more,
     }

@@ -1,9 +1,10 @@
 """All readers of the log, as their own databases have them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from django.db.models import Count
 
@@ -12,7 +13,9 @@ from apps.eventlog.delivery.backlog import Kind
 from apps.eventlog.delivery.checkpoints import Reached
 from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.models import DeadLetter
-from apps.eventlog.projectors import Projector, of_service, services
+from apps.eventlog.processes import Process
+from apps.eventlog.processing import tables
+from apps.eventlog.projectors import Projector, of_service
 from apps.eventlog.reactors import Reactor
 
 
@@ -20,7 +23,8 @@ from apps.eventlog.reactors import Reactor
 class Reader:
     """A reader: how far it has come, what it follows, and what it could not take.
 
-    `stopped`: it has found that the log went back. `error` is that of the newest event that it could not take.
+    `stopped`: it has found that the log went back. `error` is that of the newest event that it could not take. `more`
+    is what its kind alone has.
     """
 
     kind: str
@@ -32,6 +36,7 @@ class Reader:
     dead_letters: int = 0
     error: str = ""
     error_at: datetime | None = None
+    more: dict[str, int] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -47,33 +52,48 @@ def sources() -> dict[str, Callable[[], list[Reader]]]:
 
 
 def _services() -> list[str]:
-    return sorted({*services(), *(kind.service for kind in Reactor.registry.values())})
+    kinds: list[Any] = [*Projector.registry.values(), *Reactor.registry.values(), *Process.registry.values()]
+    return sorted({kind.service for kind in kinds})
 
 
 def of(service: str) -> list[Reader]:
-    """The projectors and reactors of a service."""
+    """The projectors and reactors of a service, or the processes."""
     reached, stopped = checkpoints.of_readers(service), set(identity.stopped(service))
     letters = dict(open_dead_letters(service).order_by().values_list("projector").annotate(Count("pk")))
 
-    def reader(kind: str, name: str, *follows: Kind) -> Reader:
+    def reader(kind: str, name: str, *follows: Kind, **more: int) -> Reader:
         number = letters.get(name, 0)
         error = _last_error(service, name) if number else ("", None)
-        return Reader(kind, service, name, reached.get(name, Reached()), follows, name in stopped, number, *error)
+        at = reached.get(name, Reached())
+        return Reader(kind, service, name, at, follows, name in stopped, number, *error, more)
 
-    reactors = sorted(
-        (each for each in Reactor.registry.values() if each.service == service), key=lambda each: each.name
-    )
     return [
         *[reader("projector", each.name, *_categories(each)) for each in of_service(service)],
-        *[reader("reactor", each.name, *_types(each)) for each in reactors],
+        *[reader("reactor", each.name, *_types(each)) for each in _by_name(Reactor.registry, service)],
+        *[
+            reader("process", each.name, *_types(each), **_of_process(each.name))
+            for each in _by_name(Process.registry, service)
+        ],
     ]
+
+
+def _by_name(registry: Mapping[str, Any], service: str) -> list[Any]:
+    return sorted((each for each in registry.values() if each.service == service), key=lambda each: each.name)
+
+
+def _of_process(name: str) -> dict[str, int]:
+    """How many timers of a process are set, and how many commands it has still to send."""
+    return {
+        "timers": tables.timers().objects.filter(process=name).count(),
+        "commands": tables.commands().objects.filter(process=name, status="waiting").count(),
+    }
 
 
 def _categories(kind: type[Projector]) -> list[Kind]:
     return [Kind("category", category) for category in kind.categories]
 
 
-def _types(kind: type[Reactor]) -> list[Kind]:
+def _types(kind: type[Reactor] | type[Process]) -> list[Kind]:
     return [Kind("type", event_type.type) for event_type in kind.methods]
 
 

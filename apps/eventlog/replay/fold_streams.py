@@ -23,14 +23,16 @@ Progress = Callable[[int], None]
 class Replay:
     """One projector on its way through the log. `fold_streams` is fast, `project_rest` does what it leaves.
 
-    `place` is how far the replay has come, `done` the number of events that this took. `batch` is in events;
-    `progress` is called with the number of events done since its last call.
+    `place` is how far the replay has come, `done` the number of events that this took. `accept_dead_letters` says if
+    the rows may lose events. `batch` is in events; `progress` is called with the number of events done since its last
+    call.
     """
 
     def __init__(self, projector: Projector, batch: int = BATCH, progress: Progress = lambda events: None) -> None:
         self.projector, self.batch, self.progress = projector, batch, progress
         [self.dead_letters] = dead_letters_of([projector], replay=True)
         self.place, self.done = Place(), 0
+        self.accept_dead_letters = False
 
     def fold_streams(self, until: Place, first: str = "", end: str = "", *, ahead: bool = True) -> None:
         """Fold whole streams up to a place and write each row once, if each row depends on one stream alone.
@@ -69,20 +71,29 @@ class Replay:
         self.place = max(self.place, until, key=attrgetter("position"))
 
     def advance(self, events: int) -> None:
-        """Count events that are done."""
+        """Count events that are done, and log those of them that failed."""
+        self.dead_letters.log_failures()
         self.done += events
         self.progress(events)
 
     def _write(self, projector: RowProjector, blank: Callable[[UUID], Any], streams: list[list[RecordedEvent]]) -> None:
         """Fold some streams and write their rows. If that fails, deliver stream by stream and find the bad events."""
         streams = [events for events in streams if events]
+        if not self._insert(projector, blank, streams):
+            for events in streams:
+                with transaction.atomic(using=projector.service):
+                    deliver(events, self.dead_letters)
+        self.advance(sum(len(events) for events in streams))
+
+    def _insert(
+        self, projector: RowProjector, blank: Callable[[UUID], Any], streams: list[list[RecordedEvent]]
+    ) -> bool:
+        """False if one of the streams cannot be folded into a row, or its row not be written."""
         try:
             rows = [projector.fold(blank(events[0].stream_id), events) for events in streams]
             bulk_rows.insert(projector.table(projector.model), rows)
         except (OperationalError, InterfaceError):
             raise
         except Exception:
-            for events in streams:
-                with transaction.atomic(using=projector.service):
-                    deliver(events, self.dead_letters)
-        self.advance(sum(len(events) for events in streams))
+            return False
+        return True

@@ -17,7 +17,7 @@ from django.utils import timezone
 from apps.eventlog import store
 from apps.eventlog.models import Job
 from apps.eventlog.projectors import Projector
-from apps.eventlog.replay.rebuild import AlreadyRunning, rebuild, repair_reactors
+from apps.eventlog.replay.rebuild import AlreadyRunning, WouldSetAside, rebuild, repair_reactors
 from apps.eventlog.replay.verify_rows import verify
 
 logger = logging.getLogger(__name__)
@@ -61,8 +61,8 @@ def run(job: Job) -> None:
     with _heartbeat(job):
         try:
             _work(job, kind)
-        except AlreadyRunning as busy:
-            job.outcome = f"Not done: {busy}"
+        except (AlreadyRunning, WouldSetAside) as refusal:
+            job.outcome = f"Not done: {refusal}"
         except Exception as error:
             logger.exception("%s failed", job)
             job.outcome = f"Failed: {type(error).__name__}: {error}"

@@ -9,8 +9,9 @@ From top to bottom:
 
 import fcntl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 
 from django.conf import settings
@@ -18,23 +19,47 @@ from django.db import connections, transaction
 
 from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints, reacting
-from apps.eventlog.delivery.dead_letters import OPEN
+from apps.eventlog.delivery.dead_letters import OPEN, dead_letters_of
 from apps.eventlog.delivery.projecting import catch_up
 from apps.eventlog.failpoints import failpoint
+from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector
 from apps.eventlog.replay.fold_in_processes import fold_in_processes
 from apps.eventlog.replay.fold_streams import BATCH, Progress, Replay
 from apps.eventlog.replay.shadow_table import ShadowTable, TableInUse
 
 PATIENCE = 300.0  # seconds in which a rebuild asks again for live tables that others use
+NAMED = 20  # events that a refusal names
 
 
 class AlreadyRunning(Exception):
     """Another process is rebuilding this projector."""
 
 
+class WouldSetAside(Exception):
+    """A rebuild would set aside events that the live rows have taken in; `dead_letters` are theirs."""
+
+    def __init__(self, kind: type[Projector], dead_letters: Sequence[DeadLetter]) -> None:
+        named = [
+            f"position {each.position}, event {each.event_id} of {each.stream}"
+            + (f" ({each.error.partition(':')[0]})" if each.error else "")
+            for each in dead_letters[:NAMED]
+        ]
+        more = [f"and {len(dead_letters) - NAMED} more"] if len(dead_letters) > NAMED else []
+        super().__init__(
+            f"{kind.name}: this code cannot project {len(dead_letters)} events that the rows have taken in, so the old "
+            f"rows stand: {'; '.join(named + more)}"
+        )
+        self.dead_letters = dead_letters
+
+
 def rebuild(
-    kind: type[Projector], *, batch: int = BATCH, workers: int = 1, progress: Progress = lambda events: None
+    kind: type[Projector],
+    *,
+    batch: int = BATCH,
+    workers: int = 1,
+    progress: Progress = lambda events: None,
+    accept_dead_letters: bool = False,
 ) -> int:
     """Replay the log into new tables of a projector and put them in place of the live ones.
 
@@ -45,7 +70,7 @@ def rebuild(
     `batch` is in events. `workers` processes share the streams if each row depends on one stream alone. `progress` is
     called with the number of events done since its last call. Returns how many events were replayed. Raises
     `AlreadyRunning`, `TableInUse` if others use the live tables without a break, and `store.LogWentBack` if the log
-    goes back meanwhile.
+    goes back meanwhile. Without `accept_dead_letters`, raises `WouldSetAside` rather than take events out of the rows.
     """
     with building_shadow_tables(kind, batch, progress) as (replay, shadows):
         if workers > 1:
@@ -53,6 +78,8 @@ def rebuild(
         else:
             replay.fold_streams(store.safe_place())
         replay.project_rest(store.safe_place())
+        replay.accept_dead_letters = accept_dead_letters
+        _require_rows_kept(kind, replay)  # before the long work on the indexes
         for shadow in shadows:
             shadow.build_indexes()
         _switch(kind, replay, shadows)
@@ -137,6 +164,7 @@ def _replace_live_tables(kind: type[Projector], replay: Replay, shadows: list[Sh
         for shadow in shadows:
             shadow.lock_live()
         replay.project_rest(store.safe_place())
+        _require_rows_kept(kind, replay)
         failpoint("switching")
         for shadow in shadows:
             shadow.replace_live()
@@ -146,3 +174,18 @@ def _replace_live_tables(kind: type[Projector], replay: Replay, shadows: list[Sh
         checkpoint.event_id, checkpoint.log_went_back = replay.place.event_id, False
         checkpoint.attempts = checkpoint.singly_until = 0
         checkpoint.save()
+
+
+def _require_rows_kept(kind: type[Projector], replay: Replay) -> None:
+    """Raise `WouldSetAside` if the live rows have taken in an event that the replay has set aside."""
+    if replay.accept_dead_letters or not replay.dead_letters.new:
+        return
+    taken_in = checkpoints.positions(kind.service)[kind.name]
+    [live] = dead_letters_of([replay.projector], replay=True)
+    lost = [
+        each
+        for each in replay.dead_letters.new
+        if each.position <= taken_in and not live.is_known(each.position, each.event_id)
+    ]
+    if lost:
+        raise WouldSetAside(kind, sorted(lost, key=attrgetter("position")))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -103,12 +104,20 @@ def _reading_any_text(service: str) -> Iterator[None]:
 
 def _keys_that_differ(live: type[Model], shadow: str) -> list[Any]:
     """The keys of the rows that are not the same in the live table and in the shadow table of this name."""
-    columns = ", ".join(f'"{field.column}"' for field in live._meta.concrete_fields)
+    columns = ", ".join(_as_compared(field) for field in live._meta.concrete_fields)
     one = f'SELECT {columns} FROM "{live._meta.db_table}"'  # noqa: S608
     other = f'SELECT {columns} FROM "{shadow}"'  # noqa: S608
     key = live._meta.pk.column
     either = f'SELECT "{key}" FROM ({one} EXCEPT {other}) a UNION SELECT "{key}" FROM ({other} EXCEPT {one}) b'  # noqa: S608
     return sorted((value for (value,) in statements.rows(live._meta.app_label, either)), key=str)
+
+
+def _as_compared(field: Any) -> str:
+    """A column as the database compares it. PostgreSQL compares JSON by value, SQLite by text, but for spaces here."""
+    column = f'"{field.column}"'
+    if isinstance(field, JSONField) and _sqlite(field.model._meta.app_label):
+        return f"CASE WHEN json_valid({column}) THEN json({column}) ELSE {column} END AS {column}"
+    return column
 
 
 def _compare(name: str, live: type[Model], shadow: str, keys: Sequence[Any]) -> Iterator[Difference]:
@@ -124,7 +133,7 @@ def _compare(name: str, live: type[Model], shadow: str, keys: Sequence[Any]) -> 
                     yield Difference(name, table, shown, "", *["" if each else MISSING for each in (row, other)])
                 continue
             for field, *values in zip(live._meta.concrete_fields, row, other, strict=True):
-                if values[0] != values[1]:
+                if not _same(field, *values):
                     yield Difference(name, table, shown, field.name, *_shown(field, values))
 
 
@@ -150,6 +159,29 @@ def _rows(live: type[Model], table: str, keys: Sequence[Any]) -> dict[Any, tuple
     # A query cannot ask for a key that is not UTF-8. No projector writes one, so its row exists in the live table only.
     edits = set(keys) - set(texts) if table == live._meta.db_table else ()
     return {key: tuple(row) for key, *row in found} | {key: (key,) for key in edits}
+
+
+def _same(field: Any, live: Any, log: Any) -> bool:
+    """Are these the same value, as the database has it? One JSON value can be written in several ways."""
+    if live == log or not isinstance(field, JSONField):
+        return live == log
+    try:
+        return _decoded(live) == _decoded(log)
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
+def _decoded(raw: Any) -> Any:
+    """JSON with objects as sorted tuples of all their members, and numbers as tuples with their digits."""
+
+    def digits(text: str) -> tuple[str]:
+        return (text,)
+
+    return json.loads(raw, object_pairs_hook=_members, parse_float=digits, parse_int=digits)
+
+
+def _members(pairs: list[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(pairs, key=itemgetter(0)))
 
 
 def _shown(field: Any, values: Sequence[Any]) -> list[Any]:

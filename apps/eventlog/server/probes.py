@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from apps.eventlog.database.lock_timeout import Locked, lock_timeout
 from apps.eventlog.delivery import identity
+from apps.eventlog.sealing import seals
 
 LIVEZ, READYZ = "/livez", "/readyz"
 DEADLINE = 1.5  # seconds for which a database is waited for
@@ -170,19 +171,27 @@ def _refuses_a_writer(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _log_went_back(connection: BaseDatabaseWrapper) -> bool:
-    """Do the rows of a service show events that the log does not have? A log that does not answer says so itself."""
+    """Does a database show events that the log does not have: a service in its rows, or the log itself in its seals?"""
+    if connection.alias == settings.EVENTLOG:
+        return seals.went_back()
+    return connection.alias in READING and _log_answers() and bool(identity.went_back(connection.alias))
+
+
+def _log_answers() -> bool:
+    """Can the log be asked? If it cannot, its own state says so."""
     with readiness.lock:
         log = readiness.looks.get(settings.EVENTLOG)
     try:
-        answers = log is not None and log.state.result(PATIENCE) is True
+        return log is not None and log.state.result(PATIENCE) in (True, LOG_WENT_BACK)
     except TimeoutError:
         return False
-    return answers and bool(identity.went_back(connection.alias))
 
+
+READING = (*settings.SERVICES, settings.PROCESSES)  # whose checkpoints say which log they have read
 
 # What may be wrong with a database that answers; the first that holds is the one that is told.
 REASONS: dict[str, Callable[[BaseDatabaseWrapper], bool]] = {
     READ_ONLY: _is_read_only,
     MIGRATIONS_MISSING: _lacks_migrations,
-    LOG_WENT_BACK: lambda connection: connection.alias in settings.SERVICES and _log_went_back(connection),
+    LOG_WENT_BACK: _log_went_back,
 }

@@ -12,9 +12,9 @@ from django.db import connections, router
 from django.db.models import BooleanField, F, Func
 
 from apps.eventlog import reservations
-from apps.eventlog.reservations import Reserved
+from apps.eventlog.reservations import Outdated, Reserved
 from apps.users.events import email_key
-from apps.users.write.aggregates import EMAIL
+from apps.users.write.aggregates import EMAIL, User
 
 # The names of customers' logins are their ids. An index of the names with an `@` finds the few others: among a million
 # logins that takes 0.03 ms, and to look at every name takes 137 ms (SQLite).
@@ -44,7 +44,13 @@ def require_no_address(name: str) -> None:
 
     This is a validator of the username, so the forms of the admin and `createsuperuser` call it.
     """
-    if "@" in name and reservations.reserved_by(EMAIL, email_key(name)):
+    if "@" not in name:
+        return
+    try:
+        reservations.require_form(EMAIL, User.holds_form)
+    except Outdated as error:
+        raise ValidationError(str(error)) from error
+    if reservations.reserved_by(EMAIL, email_key(name)):
         raise ValidationError("an active user has this e-mail address")
 
 

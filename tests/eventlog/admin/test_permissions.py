@@ -29,7 +29,7 @@ from apps.orders.write.commands import CancelOrder, PlaceOrder
 from apps.users.models import User
 from apps.users.write.commands import EraseUser, RegisterUser
 
-OURS = (*settings.SERVICES, settings.EVENTLOG, settings.KEYS)
+OURS = settings.OWN_DATABASES
 ROLES = ("customer", "plain", "viewer", "changer", "superuser")
 
 # Of every model of ours; 302 is the way to the login page.

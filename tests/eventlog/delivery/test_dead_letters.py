@@ -1,5 +1,7 @@
-"""Dead letters: retried in order, or skipped with a reason, which replays respect."""
+"""Dead letters: said once, retried in order, or skipped with a reason, which replays respect."""
 
+import logging
+import traceback
 from io import StringIO
 from typing import Any
 from uuid import UUID, uuid4
@@ -7,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from django.test import Client
 
 from apps.eventlog import store
@@ -47,6 +50,68 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> tuple[UUID, UUID]:
         dispatch(RenameUser(id, name))
         dispatch(ChangeEmail(id, f"{name}@example.net"))
     return bad, good
+
+
+def failures(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if "cannot take event" in record.message]
+
+
+@pytest.mark.parametrize("mode", ["inline", "worker"])
+def test_what_cannot_be_projected_is_logged_once_with_its_traceback(
+    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture, settings: Any, mode: str
+) -> None:
+    settings.PROJECTIONS = mode
+    bad, _ = request.getfixturevalue("poisoned")
+    for _ in range(2):
+        call_command("run_projectors", "--once", stdout=StringIO())
+        dispatch(RenameUser(bad, "Bad"))  # waits behind the event that failed
+        retry.retry(UserProjector, f"user-{bad}", by="ann")
+    rebuild.rebuild(UserProjector)
+    [record] = failures(caplog)
+    event = store.event_at(2)
+    assert record.message == (
+        f"UserProjector cannot take event {event.event_id} at position 2, users.UserRenamed of user-{bad}"
+    )
+    assert record.exc_info
+    frames = traceback.extract_tb(record.exc_info[2])
+    assert (frames[-1].name, frames[-1].line) == ("renamed", 'raise ZeroDivisionError("poisoned")')
+
+
+def test_a_projection_that_is_rolled_back_says_nothing_until_it_is_committed(
+    poisoned: tuple[UUID, UUID], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.clear()
+    Checkpoint.objects.filter(name="UserProjector").update(position=1)
+    DeadLetter.objects.all().delete()
+    advance, failing = claims.advance, [OperationalError("the server is shutting down")]
+
+    def fail_once(*arguments: Any) -> None:
+        if failing:
+            raise failing.pop()
+        advance(*arguments)
+
+    monkeypatch.setattr(claims, "advance", fail_once)
+    with pytest.raises(OperationalError):
+        projecting.catch_up("users")
+    assert failures(caplog) == []
+    projecting.catch_up("users")
+    assert len(failures(caplog)) == 1
+
+
+def test_a_reaction_that_fails_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError("poisoned")
+
+    monkeypatch.setattr(LoginsOfInactiveUsers, "deactivated", fail)
+    dispatch(RegisterUser(id := uuid4(), "a@example.org", "A"))
+    dispatch(DeactivateUser(id, "left"))
+    assert retry.retry(LoginsOfInactiveUsers, f"user-{id}", by="ann")[0] == 0
+    reacting.catch_up("users")
+    [record] = failures(caplog)
+    assert f"LoginsOfInactiveUsers cannot take event {store.event_at(2).event_id} at position 2" in record.message
+    assert record.exc_info
 
 
 def test_one_stream_waits_and_the_other_goes_on(poisoned: tuple[UUID, UUID]) -> None:

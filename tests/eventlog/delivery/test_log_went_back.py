@@ -13,8 +13,9 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connections
+from django.db import Error, connections
 from django.test import override_settings
+from django.utils import timezone
 
 from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints, identity, projecting, reacting, trail
@@ -22,9 +23,10 @@ from apps.eventlog.delivery.trail import Mark
 from apps.eventlog.dispatch import dispatch
 from apps.eventlog.events import Place
 from apps.eventlog.models import DeadLetter, IdempotencyRecord
-from apps.eventlog.projectors import services
+from apps.eventlog.projectors import Projector, services
 from apps.eventlog.reactors import Reactor
 from apps.orders.events import OrderLine
+from apps.orders.models import Checkpoint as OrdersCheckpoint
 from apps.orders.models import Order
 from apps.users.events import UserRegistered, UserRenamed
 from apps.users.models import Checkpoint, User
@@ -321,8 +323,19 @@ def test_a_checkpoint_from_before_is_given_the_id_of_its_event(diary: Any) -> No
     for name in ("UserProjector", "Diary"):
         checkpoint = Checkpoint.objects.get(name=name)
         assert (checkpoint.event_position, checkpoint.event_id) == (1, store.event_at(1).event_id)
-    Checkpoint.objects.update(position=99)  # as older code moves it, without the id
-    assert set(identity.went_back("users")) == set(Checkpoint.objects.values_list("name", flat=True))
+
+
+@pytest.mark.parametrize("model", [Checkpoint, OrdersCheckpoint])
+def test_older_code_that_knows_no_place_moves_no_checkpoint(model: Any) -> None:
+    register(1)
+    for moves in ({"position": 99}, {"position": 99, "updated_at": timezone.now()}):
+        with pytest.raises(Error, match="an older version of the code may not follow the log"):
+            model.objects.update(**moves)
+    model.objects.update(position=0, attempts=1)  # back, for a test or by hand
+    register(2)
+    projectors = model.objects.filter(name__in=Projector.registry)
+    assert set(projectors.values_list("position", "event_position")) == {(2, 2)}
+    assert projected() == folded()
 
 
 def test_the_worker_ends_with_an_error(saved: list[SavedLog]) -> None:

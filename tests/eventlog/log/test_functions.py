@@ -15,6 +15,7 @@ PUBLIC = {
     "eventlog_append_events",
     "eventlog_append_events_alone",
     "eventlog_erase",
+    "eventlog_hold",
     "eventlog_safe_place",
     "eventlog_safe_position",
 }  # what every role may call

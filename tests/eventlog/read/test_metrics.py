@@ -14,6 +14,7 @@ from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints, projecting, reacting
 from apps.eventlog.delivery.backlog import Counts, Kind
 from apps.eventlog.dispatch import dispatch
+from apps.eventlog.processes import Process
 from apps.eventlog.projectors import Projector
 from apps.eventlog.reactors import Reactor
 from apps.eventlog.read import overview, progress, readers
@@ -65,7 +66,7 @@ def test_prometheus_reads_every_metric(api: Api, token: str) -> None:
     assert families.keys() >= CONTRACT - {"headrace_pool_waiting"}  # which only a server has
     found = samples(answer.content.decode())
     assert found["headrace_log_position",] == found["headrace_log_safe_position",] == store.head()
-    kinds = [*Projector.registry.values(), *Reactor.registry.values()]
+    kinds: list[Any] = [*Projector.registry.values(), *Reactor.registry.values(), *Process.registry.values()]
     for name in ("lag_events", "lag_seconds", "events_total"):
         assert {key[1:] for key in found if key[0] == f"headrace_reader_{name}"} == {(k.name, k.service) for k in kinds}
     assert found["headrace_reader_lag_events", "UserProjector", "users"] == 0

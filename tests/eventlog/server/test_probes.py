@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.conf import settings
@@ -11,8 +12,13 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
+from apps.eventlog.models import StoredEvent
 from apps.eventlog.server import probes
+from apps.users.models import Checkpoint
 from tests.support.api import Answer, Api
+from tests.support.erase import lifted
+from tests.support.history import make_history
+from tests.support.tamper import seal_all
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +71,22 @@ def test_a_forgotten_migration_is_named_and_is_no_database_that_is_away(api: Api
     assert ready() == (503, dict.fromkeys(connections, True) | {"orders": "migrations_missing"})
     answer = api.staff.get("orders/")
     assert (answer.status, "migrat" in answer["detail"]) == (503, True)
+
+
+def test_seals_over_a_log_that_went_back_are_said_and_hide_no_reader(
+    monkeypatch: pytest.MonkeyPatch, worker_mode: None
+) -> None:
+    make_history(users=2, commands=0)
+    seal_all()
+    assert ready()[0] == 200
+    monkeypatch.setattr(probes, "readiness", probes.Readiness())
+    with connections["eventlog"].cursor() as cursor, lifted(cursor):
+        StoredEvent.objects.filter(position=2).delete()
+    assert ready() == (503, dict.fromkeys(connections, True) | {"eventlog": "log_went_back"})
+    monkeypatch.setattr(probes, "readiness", probes.Readiness())
+    Checkpoint.objects.create(name="UserProjector", position=50, event_position=50, event_id=uuid4())
+    expected = {"eventlog": "log_went_back", "users": "log_went_back"}
+    assert ready() == (503, dict.fromkeys(connections, True) | expected)
 
 
 @pytest.fixture

@@ -49,6 +49,8 @@ class Command(LogCommand):
         parser.add_argument("--no-progress", action="store_true", help="no progress bar")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if reservations.outdated():
+            raise CommandError(str(reservations.Outdated()))
         self.file: Path = options["file"]
         self.written = self.read = 0
         self.unreadable: set[str] = set()

@@ -3,17 +3,21 @@
 from typing import Any
 
 from django.core.management import call_command
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import migrate
 from django.db import connections, router
 from django.db.migrations.exceptions import AmbiguityError
 from django.db.migrations.executor import MigrationExecutor
 
+from apps.eventlog import reservations
 from apps.eventlog.management import irreplaceable
 
 
 class Command(migrate.Command):
-    help = "Brings the schema of every database up to date; with --database, only of that one."
+    help = (
+        "Brings the schema of every database up to date; with --database, only of that one. If an older version has "
+        "reserved values in another form, the reservations are made again at the end."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -34,6 +38,16 @@ class Command(migrate.Command):
                 call_command("createcachetable", database=alias, verbosity=0)
             if changes:
                 _truncate_write_ahead_log(alias)
+        if changes and not (options["database"] or options["app_label"]) and reservations.outdated():
+            self._rebuild_reservations()
+
+    def _rebuild_reservations(self) -> None:
+        """From here on older code cannot reserve; newer code can when this is done. The schema is migrated anyway."""
+        try:
+            call_command("rebuild_reservations", no_progress=True, stdout=self.stdout)
+        except CommandError as error:
+            later = "nobody can reserve anything (register, for example) until rebuild_reservations has succeeded"
+            self.stderr.write(f"{error}; {later}")
 
     def _aliases(self, options: dict[str, Any]) -> list[str]:
         if options["database"]:

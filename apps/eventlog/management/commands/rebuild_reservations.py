@@ -13,7 +13,8 @@ from apps.eventlog.management.progress import progress_bar
 class Command(LogCommand):
     help = (
         "Makes the reservations (of e-mail addresses, for example) again from what the aggregates hold in the log. Run "
-        "it after the data keys of a moved log were loaded, or after the log was restored. Commands may go on."
+        "it after the data keys of a moved log were loaded, or after the log was restored. migrate runs it if an older "
+        "version has reserved values in another form. Commands may go on."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -18,11 +18,12 @@ from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.events import RecordedEvent, stream_named
 from apps.eventlog.management.log_command import LogCommand, visible
 from apps.eventlog.management.progress import progress_bar
+from apps.eventlog.processing import running
 from apps.eventlog.projectors import Projector
 from apps.eventlog.reactors import Reactor
 from apps.eventlog.replay.fold_streams import BATCH, Progress
 from apps.eventlog.replay.past_databases import build_past
-from apps.eventlog.replay.rebuild import AlreadyRunning, rebuild, repair_reactors
+from apps.eventlog.replay.rebuild import AlreadyRunning, WouldSetAside, rebuild, repair_reactors
 from apps.eventlog.replay.shadow_table import TableInUse
 from apps.eventlog.replay.target_databases import is_suffix
 from apps.eventlog.replay.verify_rows import Difference, verify
@@ -39,7 +40,8 @@ class Command(LogCommand):
     help = (
         "Rebuilds the read models from the event log. Readers see the old rows until the new ones are complete. If "
         "this is interrupted, the old rows stay. Reactors do not run. If the log went back, because an older backup of "
-        "it was restored, this repairs the rows, and reactors go on from where they and the log still agree."
+        "it was restored, this repairs the rows, and reactors and processes go on from where they and the log still "
+        "agree. If this code cannot project events that the rows have taken in, it changes nothing."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -48,12 +50,13 @@ class Command(LogCommand):
         add("--projector", metavar="NAME", help="only this projector, as in OrderProjector")
         add("--until", type=instant, metavar="WHEN", help="as of this instant (ISO 8601) or position; needs --into")
         add("--into", metavar="DIR|SUFFIX", help=INTO)
-        add(
-            "--verify",
-            action="store_true",
-            help="change nothing; compare the rows with the log, and exit 1 if they differ",
-        )
+        add("--verify", action="store_true", help="change nothing; compare rows and log, and exit 1 if they differ")
         add("--dry-run", action="store_true", help="change nothing; say what would be done, with how many events")
+        add(
+            "--accept-dead-letters",
+            action="store_true",
+            help="rebuild although this code cannot project events that are in the rows; they become dead letters",
+        )
         add("--workers", type=int, default=1, metavar="N", help="processes that share the work (default 1)")
         add("--batch", type=int, default=BATCH, metavar="N", help=f"events in a batch (default {BATCH})")
         add("--no-progress", action="store_true", help="no progress bar")
@@ -86,6 +89,8 @@ class Command(LogCommand):
                 self._rebuild(kind, options)
             for service in sorted(_services(kinds, options)):
                 repair_reactors(service)
+            if options["projector"] is None and options["service"] is None:
+                running.repair()
 
     def _describe(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         until = _end(options["until"])
@@ -101,7 +106,13 @@ class Command(LogCommand):
     def _rebuild(self, kind: type[Projector], options: dict[str, Any]) -> None:
         batch, workers = options["batch"], options["workers"]
         with self._progress(kind, options) as advance:
-            done = rebuild(kind, batch=batch, workers=workers, progress=advance)
+            done = rebuild(
+                kind,
+                batch=batch,
+                workers=workers,
+                progress=advance,
+                accept_dead_letters=options["accept_dead_letters"],
+            )
         set_aside = open_dead_letters(kind.service).filter(projector=kind.name).count()
         note = f", {set_aside} set aside: see dead_letters list" if set_aside else ""
         self.stdout.write(self.style.SUCCESS(f"{kind.name}: {done} events replayed into {_tables(kind)}{note}"))
@@ -137,6 +148,9 @@ class Command(LogCommand):
         try:
             with progress_bar(kind.name, total, hidden=options["no_progress"]) as advance:
                 yield advance
+        except WouldSetAside as refusal:
+            way_out = "run the code that can, or give --accept-dead-letters to take them out of the rows"
+            raise CommandError(f"{refusal}. To go on, {way_out}.") from refusal
         except (AlreadyRunning, TableInUse, store.LogWentBack) as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:

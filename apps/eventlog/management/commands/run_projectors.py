@@ -1,5 +1,6 @@
-"""`manage.py run_projectors`: project events as they come, for PROJECTIONS=worker."""
+"""`manage.py run_projectors`: project events as they come and run the processes, for PROJECTIONS=worker."""
 
+import logging
 import threading
 import time
 from argparse import ArgumentParser
@@ -14,29 +15,41 @@ from django.utils import timezone
 from apps.eventlog import projectors, store
 from apps.eventlog.api import expiry
 from apps.eventlog.delivery import identity, projecting, reacting
-from apps.eventlog.management.log_command import LogCommand, stopped_by_signals
+from apps.eventlog.management.log_command import Complaints, LogCommand, stopped_by_signals
 from apps.eventlog.management.metrics_server import serve_metrics
+from apps.eventlog.processing import running
 from apps.eventlog.read import progress, readers
 from apps.eventlog.sealing import seals
+
+logger = logging.getLogger(__name__)
 
 PAUSE = (0.001, 0.02)  # seconds between two looks at the end of the log: after an event, after a long idle time
 CLEAR = 3600.0  # seconds between two deletions of what has expired
 LOOK_ANYWAY = 1.0  # seconds; another worker may have left events undone, and no new position shows that
+TIMERS = 0.5  # seconds; the same if there may be timers, which fire without an event
 
 
 class Command(LogCommand):
     help = (
-        "Projects events into the read models, runs the reactors and seals the log, as events come. Any number of "
+        "Projects events into the read models, runs the reactors and the processes, and seals the log, as events "
+        "come. Any number of "
         "these processes may run, on any number of machines. Stop it with SIGTERM or Ctrl-C. Exit status 1: the log "
         "went back, and readers have stopped; replay_events repairs that."
     )
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.complaints = Complaints()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--once", action="store_true", help="do what waits, including what reactions cause, then stop"
         )
         parser.add_argument(
-            "--service", action="append", choices=settings.SERVICES, help="only this service; may be repeated"
+            "--service",
+            action="append",
+            choices=[*settings.SERVICES, settings.PROCESSES],
+            help="only this; may be repeated",
         )
         parser.add_argument(
             "--report",
@@ -53,7 +66,7 @@ class Command(LogCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        services = options["service"] or projectors.services()
+        services = options["service"] or [*projectors.services(), settings.PROCESSES]
         sealer = seals.Sealer()
         if options["once"]:
             passes = 1 + len(services)  # a reaction may append events, and these may cause the next reaction
@@ -76,7 +89,7 @@ class Command(LogCommand):
             now = time.monotonic()
             try:
                 safe = store.safe_position()
-                if safe == seen and now - looked < LOOK_ANYWAY:
+                if safe == seen and now - looked < (TIMERS if settings.PROCESSES in services else LOOK_ANYWAY):
                     pause = min(PAUSE[1], 1.5 * pause)
                 else:
                     failed = [service for service in services if not self._try(service, stop.is_set)]
@@ -107,15 +120,18 @@ class Command(LogCommand):
         try:
             return sealer.tick()
         except seals.CannotSeal as error:
-            self.stderr.write(f"This worker seals nothing: {error}")
+            logger.error("This worker seals nothing: %s", error)
             return False
 
     def _report_error(self, what: str, error: Exception) -> None:
-        self.stderr.write(f"{what} cannot be followed, trying again: {error}")
+        self.complaints.say(what, error)
         close_old_connections()
 
 
 def _catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> None:
+    if service == settings.PROCESSES:
+        running.run(stopped)
+        return
     if projecting.behind(service):
         projecting.catch_up(service, stopped=stopped)
     reacting.catch_up(service, stopped)

@@ -9,7 +9,7 @@ import msgspec
 from django.core.management.base import CommandError
 from django.db import Error, close_old_connections
 
-from apps.eventlog.management.log_command import LogCommand, stopped_by_signals
+from apps.eventlog.management.log_command import Complaints, LogCommand, stopped_by_signals
 from apps.eventlog.management.output_file import STDOUT, output_file
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.models import Seal
@@ -84,12 +84,12 @@ class Command(LogCommand):
         self.stderr.write(f"{done} events sealed; {last_seal}")
 
     def _follow(self, stop: threading.Event) -> None:
-        sealer, pause = seals.Sealer(), 0.0
+        sealer, complaints, pause = seals.Sealer(), Complaints(), 0.0
         while not stop.wait(pause):
             try:
                 pause = 0.0 if sealer.tick() else 0.1
             except Error as error:
-                self.stderr.write(f"The log is not available, trying again: {error}")
+                complaints.say("the log", error)
                 close_old_connections()
                 pause = 1.0
 

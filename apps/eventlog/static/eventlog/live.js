@@ -105,14 +105,14 @@ async function status() {
   if (!answer || !answer.ok) return null;
   const clock = Date.parse(answer.headers.get("Date"));
   if (Math.abs(clock - serverNow()) > 2000) skew = clock - Date.now(); // the Date header has whole seconds only
-  const { wrong, head, projectors, reactors, dead_letters } = await answer.json();
+  const { wrong, head, projectors, reactors, processes, dead_letters } = await answer.json();
   byId("wrong").hidden = wrong.length === 0;
   byId("wrong").querySelector("ul").replaceChildren(...wrong.map(sentence));
   byId("head").textContent = head ?? "–";
   byId("lag").textContent = projectors.reduce((sum, each) => sum + each.lag_events, 0);
   byId("dead-letters").textContent = dead_letters;
   byId("dead-letters").classList.toggle("bad", dead_letters > 0);
-  byId("projectors").replaceChildren(...[...projectors, ...reactors].map(reader));
+  byId("projectors").replaceChildren(...[...projectors, ...reactors, ...processes].map(reader));
   return head;
 }
 

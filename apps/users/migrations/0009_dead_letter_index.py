@@ -5,13 +5,13 @@ from django.db import migrations
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orders", "0003_log_identity"),
+        ("users", "0008_older_code_moves_no_checkpoint"),
     ]
 
     operations = [
         migrations.RenameIndex(
             model_name="deadletter",
-            new_name="orders_dead_project_496736_idx",
-            old_name="orders_dead_letter_stream",
+            new_name="users_deadl_project_84c73e_idx",
+            old_name="users_dead_letter_stream",
         ),
     ]

@@ -5,13 +5,13 @@ from django.db import migrations
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("users", "0007_log_identity"),
+        ("orders", "0004_older_code_moves_no_checkpoint"),
     ]
 
     operations = [
         migrations.RenameIndex(
             model_name="deadletter",
-            new_name="users_deadl_project_84c73e_idx",
-            old_name="users_dead_letter_stream",
+            new_name="orders_dead_project_496736_idx",
+            old_name="orders_dead_letter_stream",
         ),
     ]

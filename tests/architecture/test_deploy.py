@@ -22,7 +22,7 @@ LABELS = {"command", "outcome", "route", "status", "service", "reader", "pool", 
 
 def metrics() -> set[str]:
     """The names of all samples that there can be, of a log that is there."""
-    log = LogState(1, Place(), Place(), 0.0, 0, 0.0, seals_went_back=False)
+    log = LogState(1, Place(), Place(), [], 0, 0.0, seals_went_back=False)
     shown = [*exposition._from_databases(Overview(log, [], [])), *exposition._from_processes()]
     names = {family.name for family in shown}
     suffixes = ("", "_bucket", "_count", "_sum", "_total")

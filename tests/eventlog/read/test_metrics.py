@@ -19,6 +19,9 @@ from apps.eventlog.projectors import Projector
 from apps.eventlog.reactors import Reactor
 from apps.eventlog.read import overview, progress, readers
 from apps.eventlog.read.overview import Overview
+from apps.eventlog.relay import heartbeats
+from apps.eventlog.relay.webhooks import endpoints
+from apps.eventlog.relay.webhooks.models import Endpoint
 from apps.users.events import UserRenamed
 from apps.users.models import DeadLetter
 from apps.users.write.commands import RegisterUser
@@ -207,6 +210,23 @@ def _broken(fault: str, go_on: threading.Event) -> Callable[[], Any]:
         raise OperationalError("the server has closed the connection")
 
     return ask
+
+
+def test_what_sends_events_out_is_late_and_wrong_like_a_reader(api: Api, token: str) -> None:
+    endpoint, _ = endpoints.create("https://example.org/hook")
+    make_history(users=2, commands=0)
+    heartbeats.beat("nats://here/EVENTS", {}, store.event_at(1).place, "no responders")
+    found = samples(scrape(api, token).content.decode())
+    assert found["headrace_reader_lag_events", str(endpoint.pk), "webhooks"] == store.head()
+    assert found["headrace_reader_lag_events", "nats://here/EVENTS", "relay"] == store.head() - 1
+    assert found["headrace_reader_lag_seconds", "nats://here/EVENTS", "relay"] > 0
+    status = api.staff.get("events/status/")
+    assert status["wrong"] == ["nats://here/EVENTS of relay cannot send: no responders"]
+    assert [each["id"] for each in status["webhooks"]] == [str(endpoint.pk)]
+    Endpoint.objects.update(log_went_back=True)
+    assert api.staff.get("events/status/")["wrong"][0].startswith(f"webhook {endpoint.pk} has stopped")
+    endpoints.change(endpoint.pk, {"active": False})
+    assert not any(str(endpoint.pk) in key for key in samples(scrape(api, token).content.decode()))
 
 
 def test_what_is_wrong_is_said_the_worst_first(api: Api) -> None:

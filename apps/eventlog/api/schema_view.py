@@ -29,7 +29,9 @@ class SchemaView(MethodsAlone, SpectacularAPIView):
         headers = {
             "Content-Disposition": f'inline; filename="{settings.SPECTACULAR_SETTINGS["TITLE"]}.{renderer.format}"'
         }
-        return HttpResponse(_document(type(renderer)), content_type=renderer.media_type, headers=headers)
+        as_json = renderer.media_type.endswith("json")  # which is UTF-8 anyway
+        content_type = renderer.media_type if as_json else f"{renderer.media_type}; charset=utf-8"
+        return HttpResponse(_document(type(renderer)), content_type=content_type, headers=headers)
 
 
 def _document(renderer: Any) -> bytes:

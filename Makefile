@@ -38,7 +38,7 @@ run: .venv/run .env
 	fi; \
 	$(BIN)/python manage.py migrate -v0 && \
 	$(BIN)/python examples/staff.py && \
-	{ [ "$(DEMO)" = 0 ] || $(BIN)/python examples/demo.py; } && \
+	{ [ "$(DEMO)" = 0 ] || LOG_LEVEL=WARNING $(BIN)/python examples/demo.py; } && \
 	exec $(BIN)/uvicorn config.asgi:application --host $(HOST) --port $(PORT) \
 		--lifespan off --timeout-graceful-shutdown 2 --no-access-log --no-proxy-headers --no-server-header
 

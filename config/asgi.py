@@ -10,6 +10,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
 from apps.eventlog.backup import unfinished  # noqa: E402  (needs the settings)
+from apps.eventlog.monitoring.later import later  # noqa: E402
 from apps.eventlog.privacy.undone_erasures import refuse_to_serve  # noqa: E402
 from apps.eventlog.relay.webhooks.background import deliver_beside_the_server  # noqa: E402
 from apps.eventlog.server.asgi import Bridge  # noqa: E402
@@ -20,6 +21,7 @@ unfinished.refuse_to_serve()
 refuse_to_serve()
 guard_connections()
 follow()
+later.begin()
 
 application = Bridge(
     queries=settings.WEB_THREADS,

@@ -103,6 +103,10 @@ WEBHOOKS_RETRIES = sorted(
     seconds(text, "WEBHOOKS_RETRIES")
     for text in env.list("WEBHOOKS_RETRIES", default=["5s", "1m", "5m", "30m", "2h", "6h", "14h", "28h", "48h", "72h"])
 )
+# Reads /metrics and the status, and nothing else.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+# Where the processes of a server share what they count. It must not be shared with those of another server.
+METRICS_DIR = Path(env.str("METRICS_DIR", default=str(DATA_DIR / "metrics"))).resolve()
 # Kills the process at a named point of a command; for crash tests only.
 FAILPOINT = env.str("FAILPOINT", default="")
 
@@ -135,6 +139,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "apps.eventlog.server.visits.VisitMiddleware",
     "apps.eventlog.server.probes.ProbeMiddleware",
     "apps.eventlog.server.compression.ListCompressionMiddleware",
     "apps.eventlog.api.problems.ProblemMiddleware",
@@ -318,6 +323,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Commands are POST, queries are GET; every change is an event.",
     "VERSION": "0.1.0",
     "OAS_VERSION": "3.1.1",
+    "SCHEMA_PATH_PREFIX": "/api",  # operations are named by what follows
     "SERVERS": [{"url": FORCE_SCRIPT_NAME}] if FORCE_SCRIPT_NAME else [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_INCLUDE_SCHEMA": False,
@@ -343,17 +349,29 @@ STATIC_URL = f"{FORCE_SCRIPT_NAME or ''}/static/"
 WHITENOISE_STATIC_PREFIX = "/static/"
 WHITENOISE_USE_FINDERS = True  # files are served from their packages, so collectstatic need not run
 
+LOG_FORMAT = env.str("LOG_FORMAT", default="text")
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
+if LOG_FORMAT not in ("text", "json"):
+    raise ImproperlyConfigured("LOG_FORMAT is text or json")
+if LOG_LEVEL not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
+    raise ImproperlyConfigured("LOG_LEVEL is DEBUG, INFO, WARNING, ERROR or CRITICAL")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {
-        "line": {
-            "class": "apps.eventlog.server.log_lines.LineFormatter",
-            "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
-        }
+    "filters": {"new": {"()": "apps.eventlog.monitoring.lines.SaysMore"}},
+    "formatters": {"line": {"()": "apps.eventlog.monitoring.lines.LineFormatter", "form": LOG_FORMAT}},
+    "handlers": {"stderr": {"class": "apps.eventlog.monitoring.lines.LineHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        # What Django and uvicorn say goes where everything goes. Their lines for each request are left out: they have
+        # the path, and ours says more.
+        "django": {"handlers": [], "level": LOG_LEVEL if LOG_LEVEL != "DEBUG" else "INFO"},
+        "django.request": {"filters": ["new"]},
+        "django.server": {"handlers": [], "propagate": False},
+        "django_eventstream": {"level": "WARNING"},
+        "uvicorn": {"handlers": [], "propagate": True},
+        "uvicorn.access": {"handlers": [], "propagate": False},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": "WARNING"},
 }
 
 LOGIN_URL = "admin:login"
@@ -368,5 +386,6 @@ SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{COOKIES}sessionid", f"{COOKIES}csrfto
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = FORCE_SCRIPT_NAME or "/"
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=False)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if NUM_PROXIES else None
+SECURE_REDIRECT_EXEMPT = [r"^metrics$"]  # scraped within the network, past the proxy that ends TLS
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_HSTS_SECONDS > 0

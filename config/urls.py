@@ -5,6 +5,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from apps.eventlog.api.schema_view import DocsView, SchemaView
+from apps.eventlog.read.metrics import metrics
 from apps.eventlog.read.pages import demo_login, live
 
 urlpatterns = [
@@ -14,4 +15,5 @@ urlpatterns = [
     path("api/schema/", SchemaView.as_view(), name="schema"),
     path("api/docs/", DocsView.as_view(url_name="schema"), name="docs"),
     *(path("api/", include(f"apps.{service}.urls")) for service in (settings.EVENTLOG, *settings.SERVICES)),
+    path("metrics", metrics, name="metrics"),
 ]

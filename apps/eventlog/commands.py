@@ -1,6 +1,7 @@
 """What somebody wants: commands, who sends them, and what came of one."""
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -35,12 +36,13 @@ def _all(permission: str) -> bool:
 class Actor:
     """Who sends a command: a customer by user id, a member of staff or the system by name.
 
-    `has_perm` answers whether a member of staff has a permission.
+    `has_perm` answers whether a member of staff has a permission. `key` is the number of a login of staff.
     """
 
     name: str
     is_staff: bool = False
     has_perm: Callable[[str], bool] = field(default=_none, compare=False, repr=False)
+    key: int | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def customer(cls, user_id: UUID) -> Self:
@@ -49,7 +51,7 @@ class Actor:
     @classmethod
     def of(cls, login: Any) -> Self:
         """Whom a login of Django's auth stands for. A customer's username is their user id."""
-        return cls(login.get_username(), login.is_staff, login.has_perm)
+        return cls(login.get_username(), login.is_staff, login.has_perm, login.pk if login.is_staff else None)
 
     @classmethod
     def operator(cls, name: str) -> Self:
@@ -64,6 +66,22 @@ class Actor:
         """True for staff, and for the customer whose user id this is."""
         return self.is_staff or (owner is not None and self.name == str(owner))
 
+    @property
+    def pseudonym(self) -> str:
+        """What log lines call this actor, which is never a name that a person has chosen."""
+        if self.is_staff and self.key is None:
+            return "system" if self == SYSTEM else "operator"
+        return pseudonym(self.name, self.key)
+
+
+def pseudonym(username: str, key: int | None) -> str:
+    """What log lines call a login: a customer by the user id, staff by the `key`, the number of their login."""
+    if key is not None:
+        return f"staff-{key}"
+    return username if _USER_ID.fullmatch(username) else "somebody"
+
+
+_USER_ID = re.compile(r"[0-9a-fA-F-]{32,36}")
 
 SYSTEM = Actor.operator("system")
 

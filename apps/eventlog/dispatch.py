@@ -7,22 +7,35 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import uuid_utils.compat as uuids
-from django.db import transaction
+from django.db import DatabaseError, InterfaceError, transaction
 
 from apps.eventlog import commands, store
+from apps.eventlog.aggregates import Erased, RuleBroken
 from apps.eventlog.commands import SYSTEM, Actor, Command, Outcome, Request
 from apps.eventlog.delivery import inline
-from apps.eventlog.events import Payload, RecordedEvent
+from apps.eventlog.encryption.data_keys import MissingKey, WrongKey
+from apps.eventlog.events import InvalidEvent, Payload, RecordedEvent, UnknownEvent
 from apps.eventlog.failpoints import failpoint
 from apps.eventlog.log import queries
 from apps.eventlog.log.engine import engine
-from apps.eventlog.repository import Forbidden, PreconditionFailed, event_id
+from apps.eventlog.monitoring import origin, spans, visit
+from apps.eventlog.monitoring.dispatched import dispatched
+from apps.eventlog.monitoring.origin import Origin
+from apps.eventlog.repository import Forbidden, NotFound, PreconditionFailed, event_id
+from apps.eventlog.reservations import Reserved
 
 C = TypeVar("C", bound=Command)
 Handler = Callable[[C], None]
 
 # A race is lost only when another has won, so a few tries see most crowds through.
 TRIES = 5
+
+# What the log line and the metrics call the outcome of a command that raises one of these.
+OUTCOMES: dict[str, tuple[type[Exception], ...]] = {
+    "refused": (RuleBroken, Erased, Reserved, NotFound, Forbidden, PreconditionFailed, InvalidEvent),
+    "conflict": (store.WrongExpectedVersion,),
+    "unavailable": (DatabaseError, InterfaceError, MissingKey, WrongKey, UnknownEvent),
+}
 
 _handlers: dict[type[Command], Handler[Any]] = {}
 _named: dict[str, type[Command]] = {}
@@ -75,22 +88,32 @@ def dispatch(
 
     With `expected_version`, raises `PreconditionFailed` if the aggregate has another version. Without it, a lost race
     is run again a few times, and then raises `store.WrongExpectedVersion`. `cause` is the event that led to the
-    command. `complete` is called with the outcome in the transaction of the append. Raises what the handler raises:
-    `RuleBroken`, `NotFound`, `Forbidden`, `reservations.Reserved`; `Forbidden` also for staff without its permission.
+    command. `complete` is called with the outcome in the transaction of the append. `correlation_id` has up to 200
+    printable characters. Its events carry the ids of the request that led to it, and with them `metadata`.
 
     A command with a `command_id` takes effect once, all of it or nothing, however often it is sent; sent again, it has
     the outcome of its first event. With a `cause`, such an id is derived (see `Reactor`).
+
+    Raises what the handler raises: `RuleBroken`, `NotFound`, `Forbidden`, `reservations.Reserved`; `Forbidden` also for
+    staff without its permission; `InvalidEvent` for metadata that cannot be stored.
     """
-    if actor.is_staff and not actor.may(command.permission):
-        raise Forbidden(f"this needs the permission {command.permission}")
-    if command_id is None and cause is not None:
-        command_id = commands.id_in_reaction(command, cause.event_id)
-    metadata = (metadata or {}) | _metadata(command, actor, cause, correlation_id)
-    request = Request(actor, metadata, expected_version, command_id)
-    outcome = copy_context().run(_handle, command, request, complete)
-    failpoint("appended")
-    # Nothing waits inside a reaction: the caller who has its cause delivered waits for what follows from it.
-    transaction.on_commit(lambda: inline.follow(outcome, wait=wait and cause is None), using=store.ALIAS)
+    name = type(command).__name__
+    led_to_it = Origin.of_event(cause.metadata) if cause else origin.current()
+    with spans.within("dispatch", led_to_it.traceparent, command=name):
+        described = (metadata or {}) | _metadata(name, actor, cause, led_to_it, correlation_id)
+        ids = Origin.of_event(described)
+        with dispatched(name, actor, ids, OUTCOMES) as seen:
+            if actor.is_staff and not actor.may(command.permission):
+                raise Forbidden(f"this needs the permission {command.permission}")
+            if command_id is None and cause is not None:
+                command_id = commands.id_in_reaction(command, cause.event_id)
+            request = Request(actor, described, expected_version, command_id)
+            outcome = seen.outcome = copy_context().run(_handle, command, request, complete)
+        failpoint("appended")
+        if cause is None:
+            visit.correlate(ids.correlation_id)
+        # Nothing waits inside a reaction: the caller who has its cause delivered waits for what follows from it.
+        transaction.on_commit(lambda: inline.follow(outcome, wait=wait and cause is None), using=store.ALIAS)
     return outcome
 
 
@@ -129,12 +152,14 @@ def _has_taken_effect(command_id: UUID) -> bool:
     return False
 
 
-def _metadata(command: Command, actor: Actor, cause: RecordedEvent | None, correlation_id: str | None) -> Payload:
+def _metadata(
+    name: str, actor: Actor, cause: RecordedEvent | None, led_to_it: Origin, correlation_id: str | None
+) -> Payload:
+    """What each event of the command says of where it comes from."""
     command_id = str(uuids.uuid7())
-    inherited = cause.metadata.get("correlation_id") if cause else None
-    return {
-        "actor": actor.name,
-        "command": type(command).__name__,
-        "correlation_id": correlation_id or inherited or command_id,
-        "causation_id": str(cause.event_id) if cause else command_id,
-    }
+    ids = led_to_it._replace(
+        traceparent=spans.traceparent() or led_to_it.traceparent,
+        correlation_id=correlation_id or led_to_it.correlation_id or command_id,
+    )
+    causation_id = str(cause.event_id) if cause else command_id
+    return {"actor": actor.name, "command": name, "causation_id": causation_id, **ids.known()}

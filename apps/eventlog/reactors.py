@@ -6,6 +6,8 @@ from uuid import UUID
 from apps.eventlog import commands
 from apps.eventlog.commands import Reaction, derived_id
 from apps.eventlog.events import DomainEvent, RecordedEvent
+from apps.eventlog.monitoring import origin, spans
+from apps.eventlog.monitoring.origin import Origin
 from apps.eventlog.projectors import Projector, marked_methods
 from apps.eventlog.registry import Registry
 
@@ -32,10 +34,12 @@ class Reactor:
 
     def react(self, recorded: RecordedEvent) -> None:
         """Call the method for this event. Raises what the method raises."""
-        event = recorded.event
+        event, ids = recorded.event, Origin.of_event(recorded.metadata)
         token = commands.reaction.set(Reaction(f"{self.service}.{self.name}"))
+        span = spans.later("react", ids.traceparent, reactor=self.name, position=recorded.position)
         try:
-            getattr(self, self.methods[type(event)])(event, recorded)
+            with origin.within(ids), span:
+                getattr(self, self.methods[type(event)])(event, recorded)
         finally:
             commands.reaction.reset(token)
 

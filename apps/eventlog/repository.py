@@ -9,6 +9,7 @@ from apps.eventlog import commands, reservations, snapshots, store
 from apps.eventlog.aggregates import Aggregate, Erased
 from apps.eventlog.commands import Outcome, derived_id
 from apps.eventlog.events import UnknownEvent
+from apps.eventlog.monitoring import spans
 
 Kind = TypeVar("Kind", bound=Aggregate)
 
@@ -117,7 +118,10 @@ def _append_events(aggregate: Aggregate) -> None:
     version, position, events = aggregate.version, aggregate.position, aggregate.pending_events
     if events:
         ids, metadata = _event_ids(len(events)), commands.request.get().metadata
-        appended = store.append(aggregate.stream, events, expected_version=version, metadata=metadata, event_ids=ids)
+        with spans.span("append", category=aggregate.category, events=len(events)):
+            appended = store.append(
+                aggregate.stream, events, expected_version=version, metadata=metadata, event_ids=ids
+            )
         version, position = appended.version, appended.position
     before = commands.outcome.get()
     categories = before.categories | ({aggregate.category} if events else set())

@@ -1,4 +1,6 @@
-"""The projectors page: how far each projector has come, and its rebuilds and checks."""
+"""The projectors page: what is wrong now, how far each reader has come, and rebuilds and checks of projectors."""
+
+from typing import Any
 
 from django.contrib import admin, messages
 from django.http import Http404, HttpRequest, HttpResponse
@@ -11,41 +13,46 @@ from apps.eventlog.admin.pages import RUN_JOBS, SEE_JOBS, needs
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.eventlog.commands import Actor
 from apps.eventlog.models import Job
+from apps.eventlog.monitoring import instruments
 from apps.eventlog.projectors import Projector
 from apps.eventlog.read import queries
-from apps.eventlog.relay.webhooks import endpoints
+from apps.eventlog.read.overview import overview, wrong
 from apps.eventlog.replay import jobs
 from apps.eventlog.replay.rebuild import AlreadyRunning
 
 
 @needs(SEE_JOBS, POST=RUN_JOBS)
 def projectors(request: HttpRequest) -> HttpResponse:
-    """Each projector with its position and its last job. A POST of `projector` and `kind` starts a job."""
+    """What is wrong, and each reader; a projector with its last job. A POST of `projector` and `kind` starts a job."""
     if request.method == "POST":
         return _start(request)
-    latest = jobs.latest()
-    alive = set(jobs.running().values_list("pk", flat=True))
-    rows = [
-        row
-        | {
-            "job": (job := latest.get(row["name"])),
-            "running": job is not None and job.pk in alive,
-            "lost": job is not None and job.finished_at is None and job.pk not in alive,
-            "dead_letters_url": reverse(f"admin:{row['service']}_deadletter_changelist"),
-        }
-        for row in queries.projectors()
+    seen, durations = overview(), instruments.batch_durations()
+    groups = [
+        (plural.capitalize(), [_row(each) for each in queries.readers(seen, kind, durations)])
+        for kind, plural in queries.KINDS.items()
     ]
-    processes = [
-        row | {"dead_letters_url": reverse(f"admin:{row['service']}_deadletter_changelist")}
-        for row in queries.processes()
-    ]
-    stopped = [row["name"] for row in [*rows, *queries.reactors(), *processes] if row["log_went_back"]]
-    stopped += [f"webhook {endpoint.pk}" for endpoint in endpoints.went_back()]
-    context = {**admin.site.each_context(request), "title": "Projectors", "projectors": rows, "stopped": stopped}
-    context["marks"] = queries.mark_holders()
-    context["processes"] = processes
+    _add_jobs([row for _, rows in groups for row in rows])
+    context = {**admin.site.each_context(request), "title": "Projectors", "groups": groups, "wrong": wrong(seen)}
+    context |= {"log": seen.log, "marks": queries.marks(seen.log)}
     context["kinds"] = Job.Kind if Actor.of(request.user).may(RUN_JOBS) else ()
     return render(request, "eventlog/admin/projectors.html", context)
+
+
+def _row(reader: dict[str, Any]) -> dict[str, Any]:
+    rebuilt = reader["name"] in Projector.registry
+    return reader | {
+        "rebuilt": rebuilt,
+        "dead_letters_url": reverse(f"admin:{reader['service']}_deadletter_changelist"),
+    }
+
+
+def _add_jobs(rows: list[dict[str, Any]]) -> None:
+    """Say of each reader what became of its last rebuild or check, if it ever had one."""
+    latest, alive = jobs.latest(), set(jobs.running().values_list("pk", flat=True))
+    for row in rows:
+        job = row["job"] = latest.get(row["name"])
+        row["running"] = job is not None and job.pk in alive
+        row["lost"] = job is not None and job.finished_at is None and job.pk not in alive
 
 
 def _start(request: HttpRequest) -> HttpResponse:

@@ -53,8 +53,16 @@ class ReaderSerializer(serializers.Serializer[None]):
     name = serializers.CharField()
     service = serializers.CharField()
     position = serializers.IntegerField()
-    lag = serializers.IntegerField(help_text="how many events it has not projected yet")
+    lag = serializers.IntegerField(allow_null=True, help_text="the same as lag_events, as it was called before")
+    lag_events = serializers.IntegerField(allow_null=True, help_text="how many events it has yet to take")
+    lag_seconds = serializers.FloatField(allow_null=True, help_text="how long the oldest of these has waited")
+    rate = serializers.FloatField(
+        allow_null=True, help_text="events a second that it took lately; null if not known yet"
+    )
+    batch_ms = serializers.FloatField(allow_null=True, help_text="milliseconds that it needs for a batch, on average")
     dead_letters = serializers.IntegerField()
+    last_error = serializers.CharField(allow_null=True, help_text="of the newest event that it could not take")
+    last_error_at = serializers.DateTimeField(allow_null=True)
     log_went_back = serializers.BooleanField(help_text="it has read events that are not in the log, and has stopped")
 
 
@@ -76,6 +84,7 @@ class RelaySerializer(serializers.Serializer[None]):
 
 class SealsSerializer(serializers.Serializer[None]):
     position = serializers.IntegerField()
+    age_seconds = serializers.FloatField(help_text="since the last seal; if there is none, since the first event")
     log_went_back = serializers.BooleanField(help_text="they are over events that are not in the log")
 
 
@@ -92,16 +101,20 @@ class MarkSerializer(serializers.Serializer[None]):
     release = serializers.CharField(help_text="the SQL that ends the append without a commit")
 
 
+# What the log says is null if its database does not answer in time; readers whose database does not are left out.
 class StatusSerializer(serializers.Serializer[None]):
-    head = serializers.IntegerField(help_text="the position of the last event")
-    safe_position = serializers.IntegerField(help_text="no event can still appear up to here")
+    wrong = serializers.ListField(child=serializers.CharField(), help_text="what is wrong now, the worst first")
+    away = serializers.ListField(child=serializers.CharField(), help_text="what did not answer in time")
+    head = serializers.IntegerField(allow_null=True, help_text="the position of the last event")
+    safe_position = serializers.IntegerField(allow_null=True, help_text="no event can still appear up to here")
     safe_event_id = serializers.UUIDField(allow_null=True, help_text="the event there; null in an empty log")
     identity = serializers.UUIDField(allow_null=True, help_text="the first event of the log; null in an empty log")
+    oldest_mark_seconds = serializers.FloatField(allow_null=True, help_text="how long an append has held readers back")
     marks = MarkSerializer(many=True, help_text="appends that have been open for long and hold back every follower")
+    seals = SealsSerializer(allow_null=True)
     projectors = ReaderSerializer(many=True)
     reactors = ReaderSerializer(many=True)
     processes = ProcessSerializer(many=True)
     webhooks = EndpointSerializer(many=True)
     relays = RelaySerializer(many=True)
-    seals = SealsSerializer()
-    dead_letters = serializers.IntegerField()
+    dead_letters = serializers.IntegerField(help_text="of all readers together")

@@ -21,7 +21,8 @@ from apps.eventlog.failpoints import failpoint
 
 Say = Callable[[str], None]
 
-BOOKKEEPING = {"django_migrations", "django_content_type", "auth_permission"}  # a database without more rows is empty
+# A database without more rows is empty. SQLite keeps statistics in tables of its own.
+BOOKKEEPING = {"django_migrations", "django_content_type", "auth_permission", "sqlite_stat1", "sqlite_stat4"}
 DUMPS_FIT = 1  # versions of PostgreSQL
 
 

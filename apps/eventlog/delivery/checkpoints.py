@@ -108,11 +108,6 @@ def known_again(reached: Reached) -> Place:
     return places.place_at(reached.position)
 
 
-def lag(kind: type[Projector], position: int) -> int:
-    """How many events a projector has yet to take that has come to a position."""
-    return store.count(category=kind.categories, after=position)
-
-
 def checkpoint_model(service: str) -> type[Checkpoint]:
     return apps.get_model(service, "Checkpoint")  # type: ignore[return-value]
 

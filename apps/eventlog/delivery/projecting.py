@@ -23,6 +23,7 @@ from apps.eventlog.delivery.forgetting import forget_erased
 from apps.eventlog.events import Place, RecordedEvent
 from apps.eventlog.failpoints import failpoint
 from apps.eventlog.log import places
+from apps.eventlog.monitoring.deliveries import delivery
 from apps.eventlog.projectors import Projector, of_service
 from apps.eventlog.store import LogWentBack
 
@@ -171,12 +172,13 @@ def _deliver_next(locked: list[Claim], reached: Reached, safe: Place, batch: int
     if not events:
         claims.advance(locked, max(place, safe, key=attrgetter("position")))
         return 0
-    for dead_letters in dead_letters_of(projectors):
-        categories = dead_letters.projector.categories
-        mine = [each for each in events if each.category in categories]
-        deliver(mine, dead_letters, isolated=isolated)
-        dead_letters.save()
-        taken[dead_letters.projector.name] += len(mine)
+    with delivery(locked[0].service, [each.name for each in locked], (each.metadata for each in events)):
+        for dead_letters in dead_letters_of(projectors):
+            categories = dead_letters.projector.categories
+            mine = [each for each in events if each.category in categories]
+            deliver(mine, dead_letters, isolated=isolated)
+            dead_letters.save()
+            taken[dead_letters.projector.name] += len(mine)
     forget_erased(projectors[0].service, events)
     claims.advance(locked, events[-1].place if len(events) == batch else safe)
     return len(events)
@@ -220,7 +222,8 @@ def _project_suspect(suspect: Claim, safe: Place, batch: int) -> tuple[list[Clai
             if events and exhausted:
                 dead_letters.add(events[0], claims.ProcessEnded(), claims.LIMIT)
             else:
-                deliver(events, dead_letters)
+                with delivery(kind.service, [kind.name], (each.metadata for each in events)):
+                    deliver(events, dead_letters)
             dead_letters.save()
             forget_erased(kind.service, events)
             claims.advance(locked, events[-1].place if events else place)

@@ -22,6 +22,7 @@ from apps.eventlog.errors.texts import described
 from apps.eventlog.events import DomainEvent, Place, RecordedEvent
 from apps.eventlog.log import places
 from apps.eventlog.models import DeadLetter
+from apps.eventlog.monitoring.deliveries import delivery
 from apps.eventlog.projectors import of_service
 from apps.eventlog.reactors import Reactor
 from apps.eventlog.store import LogWentBack
@@ -188,7 +189,8 @@ def _react(reactor: Reactor, recorded: RecordedEvent) -> Claim | None:
         try:
             if claimed and claimed[0].exhausted(GRACE):
                 raise claims.ProcessEnded
-            reactor.react(recorded)
+            with delivery(reactor.service, [reactor.name]):
+                reactor.react(recorded)
         except (OperationalError, InterfaceError, LogWentBack):
             raise
         except Exception as error:

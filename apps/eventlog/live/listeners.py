@@ -9,6 +9,7 @@ from django_eventstream.views import Listener, get_listener_manager
 from apps.eventlog.live import credentials
 from apps.eventlog.live.credentials import Credential
 from apps.eventlog.live.messages import CHANNEL
+from apps.eventlog.monitoring import instruments
 
 EVENTS, HEARTBEAT = "events", "heartbeat"  # what a listener is woken for
 
@@ -19,11 +20,13 @@ def add(credential: Credential) -> Listener:
     listener.channels, listener.user_id = {CHANNEL}, credential
     listener.assign_loop()
     get_listener_manager().add_listener(listener)
+    instruments.streams(1)
     return listener
 
 
 def remove(listener: Listener) -> None:
     get_listener_manager().remove_listener(listener)
+    instruments.streams(-1)
 
 
 def wake_all(type: str, position: int) -> None:

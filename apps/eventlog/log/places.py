@@ -1,6 +1,7 @@
 """Places of the log, and whether they are still in it: a reader knows the log by a place, not by a position alone."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from itertools import zip_longest
 from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
@@ -82,6 +83,16 @@ def thinned(trail: Sequence[AnyMark], mark: AnyMark) -> list[AnyMark]:
         if behind is None or mark.position - behind.position > 2 * near:
             kept.append(each)
     return kept
+
+
+def waiting_since(after: int, kinds: Collection[tuple[str, str]]) -> datetime | None:
+    """When the first event beyond a position was recorded that is of one of these kinds; None if there is none.
+
+    A kind is a column, `category` or `type`, and its value; without a column it is every event.
+    """
+    each = [queries.first_of_kind(column, value, after) for column, value in kinds]
+    found = statements.rows(ALIAS, *queries.any_of(each)) if each else []
+    return engine().read(queries.at(min(found)[0]))[0].recorded_at if found else None
 
 
 def head_after(place: Place) -> Place:

@@ -28,8 +28,9 @@ INSERT = f"""
 INSERT INTO eventlog_event ({", ".join(columns.NAMES)}) OVERRIDING SYSTEM VALUE
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s)
 """  # noqa: S608
-# A mark is an advisory lock; the migrations of the log say how it names its position. Of a session that this role may
-# not see, pg_stat_activity has the process id, the role and the name of the application alone.
+# A mark is an advisory lock; 18501 tells it from others, and the migrations of the log say how it names its position.
+# Of a session that this role may not see, pg_stat_activity has the process id, the role and the name of the application
+# alone.
 MARK_HOLDERS = """
 WITH held AS (
   SELECT DISTINCT ((classid::bigint & 65535) << 32) | objid::bigint AS position, pid, virtualtransaction

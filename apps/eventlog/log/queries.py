@@ -229,6 +229,19 @@ def streams_begun_after(position: int) -> Query:
     return "SELECT stream FROM eventlog_event WHERE position > %s AND stream_version = 1", [position]
 
 
+def first_of_kind(column: str, value: str, after: int) -> Query:
+    """The position of the first event beyond another with this category or type, or without a column of the first.
+
+    It is one look at an index: with plain conditions, PostgreSQL's planner may read to the end of the log.
+    """
+    if not column:
+        first = "SELECT position FROM eventlog_event WHERE position > %s ORDER BY position LIMIT 1"
+        return f"SELECT position FROM ({first}) e", [after]  # noqa: S608
+    following = f"SELECT {column} AS kind, position FROM eventlog_event WHERE ({column}, position) > (%s, %s)"  # noqa: S608
+    query = f"SELECT position FROM ({following} ORDER BY {column}, position LIMIT 1) e WHERE kind = %s"  # noqa: S608
+    return query, [value, after, value]
+
+
 def first() -> Query:
     return "SELECT position, event_id FROM eventlog_event ORDER BY position LIMIT 1", []
 

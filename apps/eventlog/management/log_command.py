@@ -1,7 +1,6 @@
 """What Headrace's own commands have in common."""
 
 import os
-import re
 import signal
 import sqlite3
 import sys
@@ -14,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.utils import OperationalError, ProgrammingError
 
 from apps.eventlog.errors.texts import without_values
+from apps.eventlog.monitoring.lines import visible  # noqa: F401  (commands find it here)
 
 UNDEFINED_TABLE = "42P01"  # PostgreSQL's code
 
@@ -44,17 +44,6 @@ class LogCommand(BaseCommand):
             advice = "; run manage.py migrate first" if missing else ""
             raise CommandError(f"{without_values(error)}{advice}") from error
         return printed
-
-
-# What moves a terminal's cursor, turns its text around or hides in it: controls, marks of direction, separators, tags.
-UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
-)
-
-
-def visible(text: object) -> str:
-    """A text for a terminal, in which a name or a reason from the log cannot do more than be read."""
-    return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
 @contextmanager

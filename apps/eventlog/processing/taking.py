@@ -24,6 +24,7 @@ from apps.eventlog.events import Place, RecordedEvent
 from apps.eventlog.failpoints import failpoint
 from apps.eventlog.log import places
 from apps.eventlog.models import DeadLetter, Import
+from apps.eventlog.monitoring.deliveries import delivery
 from apps.eventlog.processes import Process
 from apps.eventlog.processing import tables
 from apps.eventlog.processing.changes import LONGEST_KEY, Changes
@@ -103,8 +104,9 @@ def _take(it: Claim, events: Sequence[RecordedEvent], to: Place, end: Place) -> 
         if not claims.lock([it]):
             return False
         batch = _Batch(kind, _without_imported(events))
-        batch.take()
-        batch.changes.save()
+        with delivery(it.service, [it.name], (each.metadata for each in events)):
+            batch.take()
+            batch.changes.save()
         failpoint("processed")
         move(it, to, end)
     return True

@@ -1,106 +1,92 @@
-"""What can be asked about the log as a whole."""
+"""The status of the log and of its readers, as the API shows it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from apps.eventlog import store
-from apps.eventlog.delivery import checkpoints, identity
-from apps.eventlog.delivery.dead_letters import open_dead_letters
-from apps.eventlog.log import places
-from apps.eventlog.log.engine import engine
-from apps.eventlog.processes import Process
-from apps.eventlog.processing import tables
-from apps.eventlog.projectors import Projector, services
-from apps.eventlog.reactors import Reactor
-from apps.eventlog.relay.heartbeats import relays
-from apps.eventlog.relay.webhooks import progress
-from apps.eventlog.relay.webhooks.models import Endpoint
-from apps.eventlog.sealing import seals
+from apps.eventlog.log.records import MarkHolder
+from apps.eventlog.monitoring import instruments
+from apps.eventlog.read.log_state import LogState, log_state
+from apps.eventlog.read.overview import Overview, held, overview, wrong
+from apps.eventlog.read.progress import Progress, of_readers
+from apps.eventlog.read.readers import Reader
+from apps.eventlog.read.readers import of as readers_of
 
-OLD = 5.0  # seconds; an append that is open for longer is not at work, but stuck
+# The member of the status that lists the readers of a kind.
+KINDS = {"projector": "projectors", "reactor": "reactors", "process": "processes"}
 
-
-def mark_holders(seconds: float | None = None) -> list[dict[str, Any]]:
-    """Who has held an in-flight mark for so many seconds, or for long; no follower passes the first one's position."""
-    least = OLD if seconds is None else seconds
-    return [each._asdict() | {"release": each.release} for each in engine().mark_holders() if each.seconds >= least]
-
-
-def projectors(of: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Of each projector: name, service, position, lag in events, open dead letters, and whether it stopped.
-
-    `of` are services; without it, all.
-    """
-    return [
-        _reader(name, service, position, checkpoints.lag(Projector.registry[name], position), gone)
-        for service, gone in _gone(services() if of is None else of)
-        for name, position in checkpoints.positions(service).items()
-    ]
-
-
-def reactors(of: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """What `projectors` says, of each reactor."""
-    return _of_types(Reactor.registry.values(), of)
-
-
-def processes(of: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """What `projectors` says, of each process, with how many timers are set and how many commands are to be sent."""
-    return [
-        row
-        | {
-            "timers": tables.timers().objects.filter(process=row["name"]).count(),
-            "commands": tables.commands().objects.filter(process=row["name"], status="waiting").count(),
-        }
-        for row in _of_types(Process.registry.values(), of)
-    ]
-
-
-def _of_types(every: Iterable[type[Reactor] | type[Process]], of: Sequence[str] | None) -> list[dict[str, Any]]:
-    """The readers that follow types of events and not categories."""
-    kinds = sorted(every, key=lambda kind: (kind.service, kind.name))
-    kinds = [kind for kind in kinds if of is None or kind.service in of]
-    found = []
-    for service, gone in _gone(sorted({kind.service for kind in kinds})):
-        known = checkpoints.of_readers(service)
-        for kind in [kind for kind in kinds if kind.service == service]:
-            position = known[kind.name].position if kind.name in known else 0
-            lag = store.count(after=position, types=[event.type for event in kind.methods])
-            found.append(_reader(kind.name, service, position, lag, gone))
-    return found
-
-
-def _gone(services: Iterable[str]) -> list[tuple[str, list[str]]]:
-    """Each service with its readers whose place is not in the log."""
-    return [(service, identity.went_back(service)) for service in services]
-
-
-def _reader(name: str, service: str, position: int, lag: int, gone: list[str]) -> dict[str, Any]:
-    dead_letters = open_dead_letters(service).filter(projector=name).count()
-    known = {"name": name, "service": service, "position": position, "lag": lag, "dead_letters": dead_letters}
-    return known | {"log_went_back": name in gone}
-
-
-def log() -> dict[str, Any]:
-    """Where the log ends, how far it may be read, which log it is, and how far it is sealed."""
-    safe, first = store.safe_place(), places.first_place()
-    return {
-        "head": store.head(),
-        "safe_position": safe.position,
-        "safe_event_id": safe.event_id,
-        "identity": first.event_id,
-        "seals": {"position": seals.last_position(), "log_went_back": seals.went_back()},
-    }
+Durations = Mapping[tuple[str, str], float]
 
 
 def status() -> dict[str, Any]:
-    """What `log` says, who holds the log back, how far each reader is, and the dead letters of all."""
+    """What is wrong, where the log ends and which log it is, how far each reader is, and the dead letters of all."""
+    seen, durations = overview(), instruments.batch_durations()
     return {
-        **log(),
-        "marks": mark_holders(),
-        "projectors": projectors(),
-        "reactors": reactors(),
-        "processes": processes(),
-        "relays": relays(),
-        "webhooks": progress.documents(list(Endpoint.objects.all())),
-        "dead_letters": sum(open_dead_letters(service).count() for service in (*services(), tables.ALIAS)),
+        "wrong": wrong(seen),
+        "away": seen.away,
+        **_log(seen.log),
+        "marks": marks(seen.log),
+        **{plural: readers(seen, kind, durations) for kind, plural in KINDS.items()},
+        "relays": seen.relays,
+        "webhooks": seen.webhooks,
+        "dead_letters": sum(reader.dead_letters for reader, _ in seen.readers),
+    }
+
+
+def log() -> dict[str, Any]:
+    """Where the log ends, which log it is, how far it is sealed, and who holds an in-flight mark; waits for the log."""
+    state = log_state()
+    return {**_log(state), "marks": [_mark(each) for each in state.marks]}
+
+
+def marks(log: LogState | None) -> list[dict[str, Any]]:
+    """Who has held an in-flight mark for long; no reader passes the position of the first."""
+    return [_mark(each) for each in held(log)]
+
+
+def _mark(holder: MarkHolder) -> dict[str, Any]:
+    return holder._asdict() | {"release": holder.release}
+
+
+def of_service(service: str) -> list[dict[str, Any]]:
+    """The readers of a service, each with its kind, or the processes. Raises what their databases raise."""
+    known = readers_of(service)
+    at = of_readers(known)
+    return [{"kind": each.kind, **_reader(each, at[each.key], None)} for each in known]
+
+
+def readers(seen: Overview, kind: str, durations: Durations) -> list[dict[str, Any]]:
+    """The readers of a kind; what the log has to say of them is null if the log is away."""
+    return [_reader(each, at, durations.get(each.key)) for each, at in seen.readers if each.kind == kind]
+
+
+def _log(log: LogState | None) -> dict[str, Any]:
+    if log is None:
+        names = ("head", "safe_position", "safe_event_id", "identity", "oldest_mark_seconds", "seals")
+        return dict.fromkeys(names)
+    seals = {"position": log.sealed, "age_seconds": log.seal_age, "log_went_back": log.seals_went_back}
+    return {
+        "head": log.head,
+        "safe_position": log.safe.position,
+        "safe_event_id": log.safe.event_id,
+        "identity": log.first.event_id,
+        "oldest_mark_seconds": log.oldest_mark,
+        "seals": seals,
+    }
+
+
+def _reader(reader: Reader, at: Progress | None, seconds: float | None) -> dict[str, Any]:
+    return {
+        "name": reader.name,
+        "service": reader.service,
+        "position": reader.reached.position,
+        "lag": at and at.lag_events,  # as it was called before
+        "lag_events": at and at.lag_events,
+        "lag_seconds": at and round(at.lag_seconds, 3),
+        "rate": None if at is None or at.rate is None else round(at.rate, 2),
+        "batch_ms": None if seconds is None else round(1000 * seconds, 2),
+        "dead_letters": reader.dead_letters,
+        "last_error": reader.error or None,
+        "last_error_at": reader.error_at,
+        "log_went_back": reader.stopped or bool(at and at.went_back),
+        **reader.more,
     }

@@ -32,6 +32,7 @@ from apps.eventlog.live.slots import NoSlotLeft, Slot
 from apps.eventlog.live.stream import event_stream
 from apps.eventlog.log import places, schema_lock
 from apps.eventlog.read import queries, resume
+from apps.eventlog.read.metrics import MONITORED_BY
 from apps.eventlog.read.serializers import FeedQuerySerializer, StreamPlaceSerializer, StreamQuerySerializer
 from apps.eventlog.server.asgi import AsyncResponse
 
@@ -122,9 +123,9 @@ class EventReadViewSet(MethodsAlone, GenericViewSet[Any]):
 
     @open_to(SEE_LOG)
     @extend_schema(responses=StatusSerializer)
-    @action(detail=False)
+    @action(detail=False, authentication_classes=MONITORED_BY)
     def status(self, request: Request) -> Response:
-        """The last position of the log, and the position of each projector."""
+        """What is wrong now, where the log ends, and how far each of its readers is."""
         check_parameters(request, set())
         return Response(queries.status())
 

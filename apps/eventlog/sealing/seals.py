@@ -124,6 +124,11 @@ def last_position() -> int:
     return Seal.objects.order_by("number").values_list("until", flat=True).last() or 0
 
 
+def sealed_at() -> datetime | None:
+    """When the last seal was made; None if there is none."""
+    return Seal.objects.order_by("number").values_list("sealed_at", flat=True).last()
+
+
 def first_of_chain(until: int | None = None) -> int:
     """The number of the seal with which the chain began that holds now, or at a seal by number."""
     begun = Seal.objects.exclude(reason="").order_by("number")

@@ -3,34 +3,36 @@
 Django's own ASGI handler makes a thread for each request, which slows a synchronous API by two to
 six times and can exhaust PostgreSQL's connections. Here a request's body is read whole, Django's
 WSGI handler runs in one of a few threads, each with its own lasting connections, and only an
-`AsyncResponse` (the live stream) stays on the loop and needs no thread.
+`AsyncResponse` (the live stream) stays on the loop and needs no thread. It is called as any WSGI server would call it,
+because tools that watch an application patch that call.
 """
 
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from django.core.handlers.wsgi import WSGIHandler, WSGIRequest, get_script_name
-from django.core.signals import request_started
-from django.http import StreamingHttpResponse
+from django.core.handlers.wsgi import WSGIHandler
+from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import set_script_prefix
 
 from apps.eventlog.api.conditions import AWAITED, Awaited
 from apps.eventlog.api.problems import problem
+from apps.eventlog.monitoring import instruments
+from apps.eventlog.monitoring.visit import LEFT, VISIT, Visit
 from apps.eventlog.server.awaited import TooMany, Waiting
-from apps.eventlog.server.client import Client, Left, Message, Receive, Refusal, Send, gathered, start_of
-from apps.eventlog.server.lanes import COMMANDS, PASSWORDS, QUERIES, lane_of, whose
+from apps.eventlog.server.client import STARTED, Client, Left, Message, Receive, Refusal, Send, gathered, start_of
+from apps.eventlog.server.lanes import COMMANDS, METRICS, MONITORING, PASSWORDS, QUERIES, lane_of, whose
 from apps.eventlog.server.pools import Full, Pool
 from apps.eventlog.server.probes import LIVEZ, READYZ, livez, readiness
 from apps.eventlog.server.request_head import fault_of
 from apps.eventlog.server.wsgi_environ import environ_of
 
 TURN = 0.02  # seconds that a read waits at most for the reads before it
+RESPONSE = "headrace.response"  # the member of a request's META that has the response
 
 
 class AsyncResponse(StreamingHttpResponse):
@@ -39,6 +41,14 @@ class AsyncResponse(StreamingHttpResponse):
     def __init__(self, body: AsyncGenerator[bytes], **kwargs: Any) -> None:
         super().__init__(body, **kwargs)
         self.body = body
+
+
+class Handler(WSGIHandler):
+    """Django's handler. A tool may wrap what its call returns, so the response itself is left in the request."""
+
+    def get_response(self, request: HttpRequest) -> HttpResponseBase:  # type: ignore[override]
+        response = request.META[RESPONSE] = super().get_response(request)
+        return response
 
 
 class Bridge:
@@ -50,43 +60,51 @@ class Bridge:
     """
 
     def __init__(self, *, queries: int, commands: int, passwords: int, queue: int, in_turn: bool = False) -> None:
-        self.handler = WSGIHandler()
+        self.handler = Handler()
         self.in_turn, self.reading = in_turn, threading.Lock()
-        threads = {QUERIES: queries, COMMANDS: commands, PASSWORDS: passwords}
+        threads = {QUERIES: queries, COMMANDS: commands, PASSWORDS: passwords, MONITORING: 1}
         self.pools = {lane: Pool(lane, number, queue) for lane, number in threads.items()}
         self.waiting = Waiting()
+        for lane in self.pools:
+            instruments.waiting(lane, 0)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"this server speaks HTTP and not {scope['type']}")
-        client, head = Client(receive, send), scope["method"] == "HEAD"
+        client, head, visit, status = Client(receive, send), scope["method"] == "HEAD", Visit.of_scope(scope), 500
         try:
-            response = await self._answer(scope, client)
+            try:
+                response = await self._answer(scope, client, visit)
+            finally:
+                client.let_go()
+            visit.mark(response)
+            status = response.status_code
+            if isinstance(response, AsyncResponse):
+                visit.stream(status)
+                start, stream = start_of(response), response.body
+                del response  # it refers to the request, which need not live as long as the stream
+                await client.stream(start, stream, head=head)
+            elif not response.streaming:  # else the thread has sent it
+                await client.send(response, head=head)
         except Left:
-            return
+            status = LEFT
         finally:
-            client.let_go()
-        if isinstance(response, AsyncResponse):
-            start, stream = start_of(response), response.body
-            del response  # it refers to the request, which need not live as long as the stream
-            await client.stream(start, stream, head=head)
-        elif not response.streaming:  # else the thread has sent it
-            await client.send(response, head=head)
+            visit.finish(status)
 
-    async def _answer(self, scope: Message, client: Client) -> HttpResponseBase:
+    async def _answer(self, scope: Message, client: Client, visit: Visit) -> HttpResponseBase:
         body = await client.body()
         if isinstance(body, Refusal):
             return busy(body.reason) if body.status == 503 else problem(body.status, body.reason)
         if fault := fault_of(scope):
             return problem(*fault)
         environ = environ_of(scope, body)
+        environ[VISIT] = visit
         # Probes need no thread of the pools: if all of them wait, for a database say, the answer comes nevertheless.
-        if environ["PATH_INFO"] == LIVEZ:
-            return livez()
-        if environ["PATH_INFO"] == READYZ:
-            return await readiness.answer()
+        if environ["PATH_INFO"] in (LIVEZ, READYZ):
+            visit.quiet = True
+            return livez() if environ["PATH_INFO"] == LIVEZ else await readiness.answer()
         try:
-            return await self._run(environ, body, client, partial(environ_of, scope, body))
+            return await self._run(environ, body, client, lambda: environ_of(scope, body) | {VISIT: visit})
         except Full:
             return busy("too many requests wait for the server")
 
@@ -110,26 +128,36 @@ class Bridge:
 
     def _respond(self, environ: Message, client: Client, loop: asyncio.AbstractEventLoop) -> HttpResponseBase:
         """Run Django in this thread. A synchronous stream is also sent from here, where its database connection is."""
-        set_script_prefix(get_script_name(environ))
-        request_started.send(sender=Bridge, environ=environ)
-        with self._turn(environ["REQUEST_METHOD"]):
-            response = self.handler.get_response(WSGIRequest(environ))
+        with self._turn(environ):
+            started: list[tuple[str, str]] = []
+            answer: Any = self.handler(environ, partial(_start_response, started))
+        response = environ.pop(RESPONSE, answer)
+        setattr(response, STARTED, started)
         head = environ["REQUEST_METHOD"] == "HEAD"
         try:
             if response.streaming and not isinstance(response, AsyncResponse):
                 return (None if head else gathered(response)) or client.download(response, loop, head=head)
         finally:
-            response.close()  # this also sends request_finished
+            answer.close()  # this also sends request_finished
         return response
 
     @contextmanager
-    def _turn(self, method: str) -> Iterator[None]:
-        mine = self.in_turn and method in ("GET", "HEAD") and self.reading.acquire(timeout=TURN)
+    def _turn(self, environ: Message) -> Iterator[None]:
+        reads = environ["REQUEST_METHOD"] in ("GET", "HEAD") and environ["PATH_INFO"] != METRICS
+        mine = self.in_turn and reads and self.reading.acquire(timeout=TURN)
         try:
             yield
         finally:
             if mine:
                 self.reading.release()
+
+
+def _start_response(
+    started: list[tuple[str, str]], status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+) -> Callable[[bytes], object]:
+    """Keep the headers, to which a tool may have added some. Nothing writes in WSGI's old way."""
+    started[:] = headers
+    return len
 
 
 def busy(reason: str) -> HttpResponseBase:

@@ -22,6 +22,7 @@ MOST_READ = 64 * MEGABYTE  # bytes of a body that is too large: some clients rea
 SMALL = 64 * 1024  # bytes of a body that always has room
 ROOM = 32 * MEGABYTE  # bytes that the larger bodies of all requests may take together
 DROPPED = 8 * MEGABYTE  # bytes of larger bodies after which garbage is collected
+STARTED = "started_with"  # the attribute of a response that has its headers and cookies as they were given to WSGI
 CHUNK = 64 * 1024  # bytes of a download that are sent at once, about
 GATHERED = 5 * MEGABYTE  # bytes of a download that is sent whole, so that no thread waits for the client
 
@@ -97,8 +98,10 @@ class Client:
 
     async def send(self, response: Any, *, head: bool) -> None:
         """Send a response that is there as a whole."""
-        response.headers.setdefault("Content-Length", str(len(response.content)))
-        await self._send(start_of(response))
+        start = start_of(response)
+        if not response.has_header("Content-Length"):
+            start["headers"].append((b"content-length", str(len(response.content)).encode()))
+        await self._send(start)
         await self._send({"type": "http.response.body", "body": b"" if head else response.content})
 
     async def stream(self, start: Message, body: AsyncGenerator[bytes], *, head: bool) -> None:
@@ -146,9 +149,10 @@ class Client:
 
 
 def start_of(response: HttpResponseBase) -> Message:
-    """The status and headers of a response as ASGI sends them."""
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
-    headers += [(b"set-cookie", morsel.OutputString().encode("latin-1")) for morsel in response.cookies.values()]
+    """The status and headers of a response as ASGI sends them; the headers as WSGI has had them, if it has."""
+    cookies = (("Set-Cookie", morsel.OutputString()) for morsel in response.cookies.values())
+    pairs = getattr(response, STARTED, None) or [*response.items(), *cookies]
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
     return {"type": "http.response.start", "status": response.status_code, "headers": headers}
 
 

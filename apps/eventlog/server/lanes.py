@@ -1,7 +1,7 @@
 """Which pool a request belongs to, and whose request it is there.
 
 Commands and queries do not wait for each other, and neither waits for passwords: to hash one takes tens of
-milliseconds of every core and 100 MB of memory.
+milliseconds of every core and 100 MB of memory. The metrics wait for none of them: they say what hangs.
 """
 
 from types import SimpleNamespace
@@ -10,7 +10,8 @@ from typing import Any
 from django.http.request import HttpHeaders
 from rest_framework.throttling import BaseThrottle
 
-QUERIES, COMMANDS, PASSWORDS = "queries", "commands", "passwords"
+QUERIES, COMMANDS, PASSWORDS, MONITORING = "queries", "commands", "passwords", "monitoring"
+METRICS = "/metrics"
 
 # A body that brings a password has this word in it. It can also be spelled with escapes, of JSON and of forms, for
 # letters that need none. Nobody does so but an attacker.
@@ -19,6 +20,8 @@ PASSWORD = (b"password", b"\\u006", b"\\u007", b"%6", b"%7")
 
 def lane_of(environ: dict[str, Any], body: bytes) -> str:
     """The pool of a request: the method tells queries from commands, the body tells those with a password."""
+    if environ.get("PATH_INFO") == METRICS:
+        return MONITORING
     if environ["REQUEST_METHOD"] in ("GET", "HEAD", "OPTIONS"):
         return QUERIES
     return PASSWORDS if _brings_a_password(environ.get("CONTENT_TYPE", ""), body) else COMMANDS

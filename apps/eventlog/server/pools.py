@@ -10,6 +10,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
+from apps.eventlog.monitoring import instruments
 from apps.eventlog.server.client import Client, Left
 
 
@@ -52,7 +53,8 @@ class Pool:
     """
 
     def __init__(self, name: str, threads: int, places: int) -> None:
-        self.threads, self.places = threads, places
+        self.name, self.threads, self.places = name, threads, places
+        self.shown = 0  # requests that wait, as the metrics have it
         self.waiting: list[Job] = []
         self.running: Counter[str] = Counter()
         self.lock = threading.Lock()
@@ -71,14 +73,21 @@ class Pool:
                 if not self._has_place(whose):
                     raise Full
             self.waiting.append(job)
-            if self.running[whose] < self.threads:
-                self._wake()
+            if self.running[whose] >= self.threads or not self._wake():
+                self._show()
         return await job.answer
 
-    def _wake(self) -> None:
+    def _wake(self) -> bool:
         """Wake an idle thread, if there is one. A busy one looks for the next job by itself."""
         if self.idle:
             self.idle.pop().put(None)
+            return True
+        return False
+
+    def _show(self) -> None:
+        """Tell the metrics how many requests wait. One for which a thread was woken does not."""
+        self.shown = len(self.waiting)
+        instruments.waiting(self.name, self.shown)
 
     def _has_place(self, whose: str) -> bool:
         if len(self.waiting) < self.places // 2:
@@ -122,6 +131,9 @@ class Pool:
                     self.running[job.whose] += 1
                     if done not in (None, job.whose):
                         self._wake()  # a job of that client, which had its share, can run now
-                    return self.waiting.pop(number)
+                    self.waiting.pop(number)
+                    if self.shown:
+                        self._show()
+                    return job
             self.idle.append(bell)
         return None

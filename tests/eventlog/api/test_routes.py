@@ -95,6 +95,7 @@ TABLE = {
     "GET api/webhooks/<uuid:pk>/deliveries/": ("see as staff", "webhooks.view_delivery"),
     "POST api/webhooks/<uuid:pk>/send-again/": ("act", "webhooks.change_delivery"),
     "POST api/webhooks/<uuid:pk>/skip/": ("act", "webhooks.change_delivery"),
+    "GET metrics": ("see as staff", SEE_LOG),
 }
 PAGES = {
     "GET api/schema/": (200,) * 6,

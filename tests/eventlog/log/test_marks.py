@@ -17,7 +17,7 @@ from django.test import Client
 from apps.eventlog import store
 from apps.eventlog.database import transaction_timeout
 from apps.eventlog.delivery import checkpoints
-from apps.eventlog.read import queries
+from apps.eventlog.read import overview, queries
 from tests.eventlog.events import Counted
 from tests.journeys.deployment import eventually
 from tests.support.api import Api
@@ -57,7 +57,7 @@ def append(other: "psycopg.Connection[Any]") -> None:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every open append is old."""
-    monkeypatch.setattr(queries, "OLD", 0.0)
+    monkeypatch.setattr(overview, "HELD", 0.0)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -138,7 +138,7 @@ def test_followers_wait_for_a_prepared_append() -> None:
             assert store.safe_position() == 0 < store.head()
             printed, _ = log_status()
             assert "the prepared transaction" in printed.splitlines()[0]
-            [mark] = queries.mark_holders()
+            [mark] = queries.log()["marks"]
         finally:
             preparing.tpc_rollback()
     assert mark["release"] == "ROLLBACK PREPARED 'an append'"

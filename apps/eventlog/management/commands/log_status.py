@@ -9,10 +9,8 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import Error, connections
 
-from apps.eventlog import projectors
 from apps.eventlog.management.log_command import LogCommand, visible
-from apps.eventlog.reactors import Reactor
-from apps.eventlog.read import queries
+from apps.eventlog.read import overview, queries, readers
 
 Status = dict[str, Any]
 
@@ -41,17 +39,12 @@ class Command(LogCommand):
 
 def _status() -> Status:
     """The state of the log and of its readers; one database that is away does not hide the others."""
-    status: Status = {"wrong": [], **queries.log(), "marks": queries.mark_holders(0), "readers": []}
+    status: Status = {"wrong": [], **queries.log(), "readers": []}
     status["has_marks"] = connections[settings.EVENTLOG].vendor != "sqlite"
     away = []
-    services = {*projectors.services(), *(kind.service for kind in Reactor.registry.values()), settings.PROCESSES}
-    for service in sorted(services):
-        of = [service] if service in projectors.services() else []
+    for service in readers.sources():
         try:
-            readers = [("projector", each) for each in queries.projectors(of)]
-            readers += [("reactor", each) for each in queries.reactors([service])]
-            readers += [("process", each) for each in queries.processes([service])]
-            status["readers"] += [{"kind": kind, **each} for kind, each in readers]
+            status["readers"] += queries.of_service(service)
         except Error as error:
             away.append(f"the database of {service} does not answer: {str(error).splitlines()[0]}")
     status["wrong"] = [*_wrong(status), *away]
@@ -60,7 +53,7 @@ def _status() -> Status:
 
 def _wrong(status: Status) -> Iterator[str]:
     for mark in status["marks"]:
-        if mark["seconds"] >= queries.OLD:
+        if mark["seconds"] >= overview.HELD:
             yield (
                 f"an open append holds back every reader at position {mark['position']}: {_holder(mark)}. "
                 f"To end it without a commit, run in the database of the log: {mark['release']}"

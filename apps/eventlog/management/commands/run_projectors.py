@@ -15,12 +15,12 @@ from django.utils import timezone
 from apps.eventlog import projectors, store
 from apps.eventlog.api import expiry
 from apps.eventlog.backup import unfinished
-from apps.eventlog.delivery import checkpoints, identity, projecting, reacting
-from apps.eventlog.delivery.dead_letters import open_dead_letters
+from apps.eventlog.delivery import identity, projecting, reacting
 from apps.eventlog.management.log_command import LogCommand, stopped_by_signals
+from apps.eventlog.management.metrics_server import serve_metrics
 from apps.eventlog.processing import running
-from apps.eventlog.projectors import Projector
-from apps.eventlog.read import queries
+from apps.eventlog.read import progress, readers
+from apps.eventlog.read.readers import Reader
 from apps.eventlog.relay.webhooks import courier, endpoints
 from apps.eventlog.relay.webhooks.background import Background
 from apps.eventlog.sealing import seals
@@ -61,7 +61,13 @@ class Command(LogCommand):
             type=float,
             default=60.0,
             metavar="SECONDS",
-            help="how often to print how far each projector is (default 60)",
+            help="how often to print how far each reader is (default 60)",
+        )
+        parser.add_argument(
+            "--metrics-port", type=int, metavar="PORT", help="serve this worker's own metrics for Prometheus there"
+        )
+        parser.add_argument(
+            "--metrics-host", default="127.0.0.1", metavar="ADDRESS", help="at which address (default 127.0.0.1)"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -78,6 +84,8 @@ class Command(LogCommand):
             courier.drain()
             _require_same_log(services)
             return
+        if options["metrics_port"]:
+            serve_metrics(options["metrics_host"], options["metrics_port"])
         with stopped_by_signals() as stop:
             self.stdout.write(f"Projecting {', '.join(services)}")
             webhooks = Background().start()
@@ -168,14 +176,14 @@ def _require_same_log(services: list[str]) -> None:
 
 def _progress(services: list[str]) -> str:
     """One line: the position of each reader, its lag and dead letters, and what a projector had from this process."""
-    parts = []
-    for service in [service for service in services if service != settings.PROCESSES]:
-        for name, position in checkpoints.positions(service).items():
-            lag = checkpoints.lag(Projector.registry[name], position)
-            set_aside = open_dead_letters(service).filter(projector=name).count()
-            parts.append(
-                f"{name} at {position}, {lag} behind, {set_aside} set aside, {projecting.taken[name]} from here"
-            )
-    processes = queries.processes() if settings.PROCESSES in services else []
-    parts += ["{name} at {position}, {lag} behind, {dead_letters} set aside".format(**row) for row in processes]
-    return "; ".join(parts)
+    known = [reader for service in services for reader in readers.of(service)]
+    at = progress.of_readers(known)
+    return "; ".join(
+        f"{each.name} at {each.reached.position}, {at[each.key].lag_events} behind, {each.dead_letters} set aside"
+        f"{_from_here(each)}"
+        for each in known
+    )
+
+
+def _from_here(reader: Reader) -> str:
+    return f", {projecting.taken[reader.name]} from here" if reader.kind == "projector" else ""

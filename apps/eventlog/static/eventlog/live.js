@@ -78,13 +78,20 @@ function receive(event, fresh) {
   byId("pause").textContent = `Resume (${waiting.length}${waiting.length === SHOWN ? " or more" : ""})`;
 }
 
-function projector(each) {
+function sentence(text) {
+  const item = document.createElement("li");
+  item.textContent = text;
+  return item;
+}
+
+function reader(each) {
   const line = document.createElement("tr");
   const name = element(line, "th", "", each.name);
   name.scope = "row";
   element(name, "small", "", each.service);
   if (each.log_went_back) element(name, "small", "bad", "stopped: the log went back");
-  for (const field of ["position", "lag"]) element(line, "td", "number", each[field]);
+  for (const field of ["position", "lag_events"]) element(line, "td", "number", each[field] ?? "–");
+  element(line, "td", "number", each.lag_seconds === null ? "–" : `${Math.round(each.lag_seconds)} s`);
   if (!each.dead_letters) element(line, "td", "number", 0);
   else {
     const link = element(element(line, "td", "number bad", ""), "a", "", each.dead_letters);
@@ -114,14 +121,15 @@ async function status() {
   if (!answer || !answer.ok) return null;
   const clock = Date.parse(answer.headers.get("Date"));
   if (Math.abs(clock - serverNow()) > 2000) skew = clock - Date.now(); // the Date header has whole seconds only
-  const { head, projectors, reactors, processes, dead_letters, marks } = await answer.json();
+  const { wrong, head, projectors, reactors, processes, dead_letters, marks } = await answer.json();
   showMarks(marks);
-  byId("head").textContent = head;
-  byId("lag").textContent = projectors.reduce((sum, each) => sum + each.lag, 0);
+  byId("wrong").hidden = wrong.length === 0;
+  byId("wrong").querySelector("ul").replaceChildren(...wrong.map(sentence));
+  byId("head").textContent = head ?? "–";
+  byId("lag").textContent = projectors.reduce((sum, each) => sum + each.lag_events, 0);
   byId("dead-letters").textContent = dead_letters;
   byId("dead-letters").classList.toggle("bad", dead_letters > 0);
-  const stopped = [...reactors, ...processes].filter((each) => each.log_went_back);
-  byId("projectors").replaceChildren(...[...projectors, ...stopped].map(projector));
+  byId("projectors").replaceChildren(...[...projectors, ...reactors, ...processes].map(reader));
   return head;
 }
 

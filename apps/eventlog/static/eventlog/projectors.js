@@ -12,6 +12,7 @@ async function refresh() {
     // Each copy of a form has another CSRF token, so keep the form and change only which buttons are enabled.
     if (buttons.length) now.querySelectorAll("button").forEach((button, index) => (buttons[index].disabled = button.disabled));
     else if (cell.innerHTML !== now.innerHTML) cell.replaceChildren(...now.childNodes);
+    cell.className = now.className; // what is wrong now is hidden if nothing is
   }
 }
 

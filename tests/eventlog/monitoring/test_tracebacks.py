@@ -8,22 +8,22 @@ import pytest
 from django.conf import settings
 from django.db import Error, connections
 
+from apps.eventlog.monitoring.lines import LineFormatter
 from apps.eventlog.server.complaints import SAY_AGAIN, Complaints
-from apps.eventlog.server.log_lines import LineFormatter
 from apps.users.models import User
 from tests.support.history import make_history
 
-LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ERROR tests: ")
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z ERROR tests: ")
 SECRET = "eve@example.org"
 
 
 def formatted(message: str, *arguments: Any, error: BaseException | None = None) -> str:
     """What the configured handler would write."""
     config = settings.LOGGING["formatters"]["line"]
-    assert config["class"] == f"{LineFormatter.__module__}.{LineFormatter.__name__}"
+    assert config["()"] == f"{LineFormatter.__module__}.{LineFormatter.__name__}"
     record = logging.LogRecord("tests", logging.ERROR, "", 0, message, arguments, None)
     record.exc_info = (type(error), error, error.__traceback__) if error else None
-    return LineFormatter(config["format"]).format(record)
+    return LineFormatter(config["form"]).format(record)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_message_is_one_line_without_values_of_rows(refusal: Error) -> None:
     assert LINE.match(text)
     assert len(text.splitlines()) == 1
     assert SECRET not in text
-    forged = formatted("no such page: %s", "/x\n2026-11-29 12:00:00,000 ERROR root: all is lost")
+    forged = formatted("no such page: %s", "/x\n2026-11-29T12:00:00.000000Z ERROR root: all is lost")
     assert len(forged.splitlines()) == 1
     every = formatted("%s", "".join(map(chr, range(0x20))) + "\x7f\x85\u2028\x9b2J")
     assert len(every.splitlines()) == 1
@@ -63,7 +63,7 @@ def test_a_traceback_shows_every_cause_without_values_of_rows(refusal: Error) ->
     assert "DETAIL" not in text
     assert SECRET not in text
     assert text.count("Traceback (most recent call last)") == 3  # of the driver, of Django, and of ours
-    assert text.endswith("RuntimeError: the row was not written")
+    assert text.endswith("  RuntimeError: the row was not written")
 
 
 def test_what_goes_on_failing_is_said_when_it_begins_changes_or_a_minute_later(

@@ -144,6 +144,7 @@ def test_failed_logins_are_logged_with_a_hash_of_the_name(
     api: Api, few: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.customer()
+    caplog.clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(4):
             guess("ANN@example.org")

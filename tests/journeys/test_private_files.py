@@ -20,7 +20,9 @@ def generous() -> Iterator[None]:
 
 
 def readable_by_others(folder: Path) -> list[str]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    """The names of files that others may read; prometheus_client makes those of the metrics, in a closed folder."""
+    closed = {path for path in folder.rglob("metrics") if not path.stat().st_mode & 0o077}
+    files = [path for path in folder.rglob("*") if path.is_file() and not closed & {*path.parents}]
     return sorted(path.name for path in files if path.stat().st_mode & 0o077)
 
 

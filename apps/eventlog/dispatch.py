@@ -112,7 +112,7 @@ def dispatch(
         failpoint("appended")
         if cause is None:
             visit.correlate(ids.correlation_id)
-        # Nothing waits inside a reaction: the caller who has its cause delivered waits for what follows from it.
+        # A command inside a reaction does not wait: whoever delivers the event that caused it waits for the rows.
         transaction.on_commit(lambda: inline.follow(outcome, wait=wait and cause is None), using=store.ALIAS)
     return outcome
 
@@ -155,7 +155,7 @@ def _has_taken_effect(command_id: UUID) -> bool:
 def _metadata(
     name: str, actor: Actor, cause: RecordedEvent | None, led_to_it: Origin, correlation_id: str | None
 ) -> Payload:
-    """What each event of the command says of where it comes from."""
+    """The metadata of each event of the command: who sent it, and which request and event led to it."""
     command_id = str(uuids.uuid7())
     ids = led_to_it._replace(
         traceparent=spans.traceparent() or led_to_it.traceparent,

@@ -86,7 +86,10 @@ class WebhookViewSet(GenericViewSet[Endpoint]):
     @extend_schema(request=ChangeEndpointSerializer, responses=EndpointIdSerializer)
     @action(detail=True, methods=["post"])
     def change(self, request: Request, pk: UUID) -> Response:
-        """Change the URL or the types, or switch it on or off. One that is switched on goes on where it was."""
+        """Change the URL or the types, or switch the endpoint on or off.
+
+        If it is switched on, it goes on where it was.
+        """
         endpoints.change(pk, self.fields(ChangeEndpointSerializer))
         return Response({"id": pk})
 

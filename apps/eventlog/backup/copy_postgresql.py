@@ -26,7 +26,7 @@ ATTEMPTS = 10
 TABLES = (
     "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
 )
-# Whoever has rights beyond those of an owner and of PUBLIC, by their names.
+# The names of the roles that have rights, without the owners and PUBLIC.
 ROLES = """
 SELECT DISTINCT grantee::regrole::text FROM (
   SELECT relowner AS owner, relacl AS acl FROM pg_class WHERE relnamespace = 'public'::regnamespace

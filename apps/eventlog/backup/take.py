@@ -24,7 +24,7 @@ MIGRATIONS = "SELECT app, name FROM django_migrations ORDER BY app, name"
 
 
 class Steps(NamedTuple):
-    """What somebody who waits is told: bytes as they are written, and each database when it is done."""
+    """Reports to the person who waits: bytes as they are written, and each database when it is done."""
 
     progress: Progress = lambda count: None
     done: Callable[[str, int], None] = lambda alias, size: None

@@ -89,7 +89,7 @@ class Claim:
         self.attempts, self.one_at_a_time_until = 1, until
 
     def exhausted(self, grace: float, limit: int = LIMIT) -> bool:
-        """Has the next event ended the process so many times?
+        """Has the next event ended a process `limit` times?
 
         Waits `grace` seconds, in which living processes advance or release their claims, so that only the attempts
         of dead ones are counted.

@@ -193,7 +193,7 @@ def _read_on(
 
 
 def _project_one(suspect: Claim, safe: Place, batch: int) -> tuple[list[Claim], int]:
-    """See `_project_suspect`. A claim that is another's is left to it; a projector whose place is gone is reported."""
+    """See `_project_suspect`. If another process has the claim, leave it; if the log lost the place, report that."""
     if suspect.attempts > 1 and not suspect.abandoned():
         claims.release([suspect])  # to the process that has it
         return [], 0

@@ -115,7 +115,7 @@ def _batch(service: str, reader: str, seconds: float) -> None:
 
 
 def streams(opened: int) -> None:
-    """So many live streams more are open, or less."""
+    """Count `opened` more live streams as open; a negative number means that some were closed."""
     if settings.SERVES:
         with suppress(OSError):
             instruments().streams.inc(opened)

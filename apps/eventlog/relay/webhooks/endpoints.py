@@ -60,7 +60,7 @@ def _changing(id: UUID) -> Iterator[Endpoint]:
 
 
 def change(id: UUID, fields: dict[str, Any]) -> None:
-    """Change its `url`, `event_types` or `active`. One that is switched on goes on where it was."""
+    """Change `url`, `event_types` or `active` of an endpoint. If it is switched on, it goes on where it was."""
     with _changing(id) as endpoint:
         for name, value in fields.items():
             setattr(endpoint, name, value)

@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.db import connections
 
 from apps.eventlog import store
-from apps.eventlog.delivery import projecting, reacting
+from apps.eventlog.delivery import inline, projecting, reacting
 from apps.eventlog.dispatch import dispatch
 from apps.eventlog.events import DomainEvent
 from apps.orders.events import OrderCancelled, OrderDelivered, OrderLine, OrderPlaced
@@ -155,6 +155,7 @@ def test_an_event_behind_a_writers_mark_is_waited_for_with_growing_pauses(monkey
     looks: list[int] = []
     drain = reacting._drain
     monkeypatch.setattr(reacting, "_drain", lambda *arguments: looks.append(1) or drain(*arguments))
+    monkeypatch.setattr(inline, "PATIENCE", 0.1)  # for which the command would wait for rows that the mark hides
     other = connections["eventlog"].copy()
     try:
         with other.cursor() as cursor:

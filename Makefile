@@ -42,9 +42,16 @@ run: .venv/run .env
 	exec $(BIN)/uvicorn config.asgi:application --host $(HOST) --port $(PORT) \
 		--lifespan off --timeout-graceful-shutdown 2 --no-access-log --no-proxy-headers --no-server-header
 
+# Both engines, whatever fails. With AGAIN=1 a test that fails beside others runs once more, alone; both results are shown.
 test: .venv/dev .env
-	DB=sqlite $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
-	DB=postgres $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
+	@failed=; \
+	for db in sqlite postgres; do \
+		echo "== DB=$$db"; export DB=$$db; run="$(BIN)/python -m pytest -q -o cache_dir=.pytest_cache/$$db"; \
+		$$run -n 2 --dist worksteal $(ARGS) || \
+		{ test -n "$(AGAIN)" && echo "== DB=$$db, once more" && $$run --last-failed --last-failed-no-failures none; } || \
+		failed="$$failed $$db"; \
+	done; \
+	test -z "$$failed" || { printf "\nFailed on:$$failed\n"; exit 1; }
 
 nightly: .venv/dev .env
 	DB=sqlite $(BIN)/python -m pytest -q -m nightly $(ARGS)

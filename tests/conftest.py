@@ -28,12 +28,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Tests use all databases, committed for real, except those of the source tree and of
     a browser, whose loop keeps Django's connections away from its thread.
 
-    What is one engine's own (REPLACE, TRUNCATE) is left out of the other's run, and the source tree, which is the
-    same for both, out of PostgreSQL's; so is what mounts where that is not allowed, as the header of the run says.
+    What is one engine's own (REPLACE, TRUNCATE) is left out of the other's run, and what is the same for both out of
+    PostgreSQL's: the source tree, and tests that use no database. So is what mounts where that is not allowed, as the
+    header of the run says.
     """
     other = "sqlite" if engine.POSTGRES else "postgres"
-    once = "architecture" if engine.POSTGRES else ""
-    foreign = [item for item in items if item.get_closest_marker(other) or once in item.path.parts]
+    foreign = [item for item in items if item.get_closest_marker(other) or (engine.POSTGRES and uses_no_database(item))]
     if any(item.get_closest_marker("mounts") for item in items) and not can_mount():
         foreign += [item for item in items if item.get_closest_marker("mounts") and item not in foreign]
     config.hook.pytest_deselected(items=foreign)
@@ -42,6 +42,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         without = "architecture" in item.path.parts or item.get_closest_marker("browser")
         if not without and item.get_closest_marker("django_db") is None:
             item.add_marker(pytest.mark.django_db(transaction=True, databases="__all__"))
+
+
+def uses_no_database(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("django_db")
+    return "architecture" in item.path.parts or (marker is not None and marker.kwargs.get("databases") == [])
 
 
 def pytest_report_header() -> list[str]:

@@ -11,6 +11,8 @@ from django.core.exceptions import ImproperlyConfigured
 from config.environment import Environment
 from tests.test_settings import check, manage
 
+pytestmark = pytest.mark.django_db(databases=[])  # the settings are read by other processes
+
 ODD = [
     "$HOME",
     "$",

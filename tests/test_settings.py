@@ -12,6 +12,8 @@ import pytest
 
 from config.environment import is_weak
 
+pytestmark = pytest.mark.django_db(databases=[])  # the settings are read by other processes
+
 ROOT = Path(__file__).resolve().parent.parent
 STRONG = "only-for-this-check-" * 4
 CLEAN = {name: value for name, value in os.environ.items() if not name.endswith("_DATABASE_URL")}

@@ -20,7 +20,7 @@ import msgspec
 import psycopg
 
 from apps.eventlog.events import FIELDS, RecordedEvent
-from tests.support import engine
+from tests.support import engine, warm
 from tools import postgres
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,15 +104,7 @@ class Deployment:
     def manage(self, *arguments: str, check: bool = True, seconds: float = 60, **environment: str) -> str:
         """Run a management command; returns what it printed."""
         command = [sys.executable, "manage.py", *arguments]
-        result = subprocess.run(
-            command,
-            cwd=self.root,
-            env=self.environment | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=seconds,
-        )
+        result = warm.run(command, cwd=self.root, env=self.environment | environment, timeout=seconds)
         assert result.returncode == 0 or not check, result.stderr
         return result.stdout
 
@@ -134,7 +126,7 @@ class Deployment:
     def process(self, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
         """A process of this deployment, killed at the end if it is still there."""
         with (self.directory / "processes.log").open("ab") as log:
-            process = subprocess.Popen(
+            process = warm.Popen(
                 [sys.executable, *arguments], cwd=self.root, env=self.environment | environment, stdout=log, stderr=log
             )
         try:

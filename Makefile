@@ -14,7 +14,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 export DATA_DIR DEMO_LOGIN
 
-.PHONY: run test nightly soak drill check schemas requirements bench-api bench-log bench-personal bench-relay bench-replay bench-replay-load bench-stream bench-seals bench-admin bench-workers screenshots help clean
+.PHONY: run test nightly soak drill check schemas requirements bench-api bench-log bench-personal bench-relay bench-replay bench-replay-load bench-replicas bench-stream bench-seals bench-admin bench-workers screenshots help clean
 
 help:
 	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, HOST=, DATA_DIR=, DB=postgres, DEMO=0, DEMO_LOGIN=1)"
@@ -24,7 +24,7 @@ help:
 	@echo "make soak    200 kills under load, and the loops of faults, on both: about ten minutes (KILLS=, SEED=)"
 	@echo "make check   style, types, import rules, migrations and event schemas; runs all, then says which failed"
 	@echo "make schemas lock the schemas of new events, and of new versions, in each events.lock.json"
-	@echo "make bench-api, bench-log, bench-personal, bench-relay, bench-replay, bench-replay-load, bench-stream, bench-seals, bench-admin, bench-workers; make screenshots"
+	@echo "make bench-api, bench-log, bench-personal, bench-relay, bench-replay, bench-replay-load, bench-replicas, bench-stream, bench-seals, bench-admin, bench-workers; make screenshots"
 	@echo "             the tables of benchmarks/, the pictures of the README"
 	@echo "make requirements   pin what the requirements*.in name, with hashes (UPGRADE=--upgrade: the newest of what they need)"
 	@echo "make clean   remove the virtual environment and the caches; data stays"
@@ -123,6 +123,9 @@ bench-api bench-log bench-replay bench-stream: .venv/bench
 bench-admin bench-api bench-log bench-personal bench-relay bench-replay bench-replay-load bench-seals bench-workers: .venv/dev
 	$(BIN)/python -m benchmarks.$(module) --db=sqlite $(ARGS)
 	$(BIN)/python -m benchmarks.$(module) --db=postgres $(ARGS)
+
+bench-replicas: .venv/dev
+	$(BIN)/python -m benchmarks.replicas.reads $(ARGS)
 
 bench-stream:
 	$(BIN)/python -m benchmarks.stream.clients --own-view 90 1000 $(ARGS)

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from django.core.exceptions import ImproperlyConfigured
 
 from config.environment import Environment, is_weak
+from config.replicas import replicas
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -23,6 +24,8 @@ EVENTLOG = "eventlog"
 KEYS = "keys"  # the data keys of personal fields, apart from the log and its backups
 PROCESSES = "processes"  # business processes that span services or wait for time
 OWN_DATABASES = (*SERVICES, PROCESSES, EVENTLOG, KEYS)  # apps with a database alias of their own name
+SERVED = env.choice("SERVE", (*SERVICES, PROCESSES))
+LEFT_OUT = tuple(name for name in (*SERVICES, PROCESSES) if name not in SERVED)  # their databases may be away
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY")
@@ -251,7 +254,10 @@ def database(alias: str) -> dict[str, object]:
 
 
 # In the order in which `migrate` goes through them: the keys come before `users`, where they were.
-DATABASES = {alias: database(alias) for alias in ("default", KEYS, *SERVICES, PROCESSES, EVENTLOG)}
+DATABASES = {alias: database(alias) for alias in ("default", KEYS, *SERVED, EVENTLOG)}
+REPLICAS = replicas(
+    env, SERVICES, DATABASES, lambda _, given, hosts: {"OPTIONS": postgresql_options(given, kept=False, hosts=hosts)}
+)
 DATABASE_ROUTERS = ["config.routers.ServiceRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

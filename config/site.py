@@ -6,6 +6,7 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.admin.apps import AdminConfig
+from django.db.models.base import ModelBase
 from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver, path, reverse
 
@@ -20,9 +21,11 @@ class Site(AdminSite):
     index_template = "eventlog/admin/index.html"
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
-        """Register pages, each with `CheckedLookups`, whoever wrote it."""
+        """Register pages, each with `CheckedLookups`, whoever wrote it; none of a service that SERVE leaves out."""
         page = admin_class or ModelAdmin
-        super().register(model_or_iterable, type(page.__name__, (CheckedLookups, page), {}), **options)
+        models: list[Any] = [model_or_iterable] if isinstance(model_or_iterable, ModelBase) else model_or_iterable
+        served = [model for model in models if model._meta.app_label not in settings.LEFT_OUT]
+        super().register(served, type(page.__name__, (CheckedLookups, page), {}), **options)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         from apps.eventlog.admin.projectors import projectors  # noqa: PLC0415  (needs the models)

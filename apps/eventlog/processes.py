@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar, get_origin, get_type_hints
 from uuid import UUID
 
 import msgspec
+from django.conf import settings
 
 from apps.eventlog import projectors
 from apps.eventlog.commands import Command
@@ -74,7 +75,8 @@ class Process:
     def __init_subclass__(cls) -> None:
         cls.name = cls.__name__
         cls.methods, cls.timers, cls.state_type = marked_methods(cls), _timers(cls), _state_type(cls)
-        Process.registry.add(cls.name, cls)
+        if cls.service not in settings.LEFT_OUT:
+            Process.registry.add(cls.name, cls)
 
     def __init__(self, key: str, state: Payload | None = None) -> None:
         """The instance of a key, as its state says. Raises `msgspec.ValidationError` if the state does not fit."""

@@ -3,6 +3,8 @@
 from typing import ClassVar
 from uuid import UUID
 
+from django.conf import settings
+
 from apps.eventlog import commands
 from apps.eventlog.commands import Reaction, derived_id
 from apps.eventlog.events import DomainEvent, RecordedEvent
@@ -30,7 +32,8 @@ class Reactor:
     def __init_subclass__(cls) -> None:
         cls.service, cls.name = cls.__module__.split(".")[-2], cls.__name__
         cls.methods = marked_methods(cls)
-        Reactor.registry.add(cls.name, cls)
+        if cls.service not in settings.LEFT_OUT:
+            Reactor.registry.add(cls.name, cls)
 
     def react(self, recorded: RecordedEvent) -> None:
         """Call the method for this event. Raises what the method raises."""

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from apps.eventlog.events import DomainEvent
 from apps.eventlog.log.columns import correlation_key
 from apps.eventlog.models import StoredEvent
-from apps.eventlog.projectors import Projector
+from apps.eventlog.projectors import categories
 
 Events = QuerySet[StoredEvent]
 
@@ -53,8 +53,7 @@ class CategoryFilter(_Choice):
     title, parameter_name, other = "category", "category", "type"
 
     def lookups(self, request: HttpRequest, page: Any) -> list[tuple[str, str]]:
-        categories = {category for kind in Projector.registry.values() for category in kind.categories}
-        return [(category, category) for category in sorted(categories)]
+        return [(category, category) for category in sorted(categories())]
 
 
 class TypeFilter(_Choice):

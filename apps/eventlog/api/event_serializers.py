@@ -82,6 +82,17 @@ class RelaySerializer(serializers.Serializer[None]):
     error = serializers.CharField(help_text="what keeps it from sending; empty if nothing does")
 
 
+class ReplicaSerializer(serializers.Serializer[None]):
+    """Where queries of a service read, if it answers. What is not known is null."""
+
+    service = serializers.CharField()
+    away = serializers.BooleanField(help_text="it does not answer, so queries read at the primary")
+    position = serializers.IntegerField(allow_null=True, help_text="of its rows")
+    lag_events = serializers.IntegerField(allow_null=True, help_text="events in the log that its rows do not show yet")
+    lag_seconds = serializers.FloatField(allow_null=True, help_text="for how long the oldest of these has waited")
+    log_went_back = serializers.BooleanField(help_text="its rows show events that are not in the log")
+
+
 class SealsSerializer(serializers.Serializer[None]):
     position = serializers.IntegerField()
     age_seconds = serializers.FloatField(help_text="since the last seal; if there is none, since the first event")
@@ -103,6 +114,7 @@ class MarkSerializer(serializers.Serializer[None]):
 
 # What the log says is null if its database does not answer in time; readers whose database does not are left out.
 class StatusSerializer(serializers.Serializer[None]):
+    serves = serializers.ListField(child=serializers.CharField(), help_text="whose readers are here: see SERVE")
     wrong = serializers.ListField(child=serializers.CharField(), help_text="what is wrong now, the worst first")
     away = serializers.ListField(child=serializers.CharField(), help_text="what did not answer in time")
     head = serializers.IntegerField(allow_null=True, help_text="the position of the last event")
@@ -116,5 +128,6 @@ class StatusSerializer(serializers.Serializer[None]):
     reactors = ReaderSerializer(many=True)
     processes = ProcessSerializer(many=True)
     webhooks = EndpointSerializer(many=True)
+    replicas = ReplicaSerializer(many=True)
     relays = RelaySerializer(many=True)
     dead_letters = serializers.IntegerField(help_text="of all readers together")

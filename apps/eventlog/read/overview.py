@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from apps.eventlog.log.records import MarkHolder
 from apps.eventlog.monitoring.asking import Asking
-from apps.eventlog.read import progress
+from apps.eventlog.read import progress, replicas
 from apps.eventlog.read.log_state import LogState, log_state
 from apps.eventlog.read.progress import Progress
 from apps.eventlog.read.readers import Reader, sources
@@ -25,7 +25,7 @@ _asking = Asking()
 class Overview(NamedTuple):
     """`log` is None if the log is away; `away` names what did not answer. Progress is the log's to say.
 
-    `relays` and `webhooks` are what sends events out, as the API shows it.
+    `relays` and `webhooks` are what sends events out, and `replicas` where queries read, as the API shows them.
     """
 
     log: LogState | None
@@ -33,20 +33,23 @@ class Overview(NamedTuple):
     away: list[str]
     relays: Sequence[dict[str, Any]] = ()
     webhooks: Sequence[dict[str, Any]] = ()
+    replicas: Sequence[dict[str, Any]] = ()
 
 
 def overview() -> Overview:
     """Asks everything that is asked for, and takes at most twice PATIENCE."""
-    questions: dict[str, Callable[[], Any]] = {LOG: log_state, **sources(), RELAYS: relays, WEBHOOKS: _webhooks}
+    every: dict[str, Callable[[], list[Reader]]] = {**sources(), **replicas.sources()}
+    questions: dict[str, Callable[[], Any]] = {LOG: log_state, **every, RELAYS: relays, WEBHOOKS: _webhooks}
     answers = _asking.answers(questions, PATIENCE)
-    readers: list[Reader] = [reader for name in sources() for reader in answers.get(name, [])]
+    found: dict[tuple[str, str], Reader] = {each.key: each for name in every for each in answers.get(name, [])}
     known: dict[tuple[str, str], Progress] = {}
     if LOG in answers:
-        asked = _asking.answers({PROGRESS: lambda: progress.of_readers(readers)}, PATIENCE)
+        asked = _asking.answers({PROGRESS: lambda: progress.of_readers(found.values())}, PATIENCE)
         known = asked.get(PROGRESS, {})
     away = [name for name in questions if name not in answers]
-    seen = [(reader, known.get(reader.key)) for reader in readers]
-    return Overview(answers.get(LOG), seen, away, answers.get(RELAYS, []), answers.get(WEBHOOKS, []))
+    seen = [(reader, known.get(key)) for key, reader in found.items() if reader.kind != replicas.KIND]
+    copies = replicas.documents(found, known)
+    return Overview(answers.get(LOG), seen, away, answers.get(RELAYS, []), answers.get(WEBHOOKS, []), copies)
 
 
 def _webhooks() -> list[dict[str, Any]]:
@@ -75,6 +78,7 @@ def wrong(seen: Overview) -> list[str]:
         *_wrong_with_the_log(seen.log),
         *[f"{_named(each)} has {each.dead_letters} dead letters" for each, _ in seen.readers if each.dead_letters],
         *_wrong_with_senders(seen),
+        *_wrong_with_replicas(seen),
         *[
             _late(_named(each), at.lag_events, at.lag_seconds)
             for each, at in seen.readers
@@ -105,6 +109,15 @@ def _wrong_with_the_log(log: LogState | None) -> Iterator[str]:
         yield f"an open append holds all readers back at position {mark.position}, for {mark.seconds:.0f} s now"
     if 0 < log.sealed < log.safe.position and log.seal_age > UNSEALED:
         yield f"the log is sealed up to position {log.sealed} alone, for {log.seal_age:.0f} s now"
+
+
+def _wrong_with_replicas(seen: Overview) -> Iterator[str]:
+    for each in seen.replicas:
+        who = replicas.named(each["service"])
+        if each["log_went_back"]:
+            yield f"{who} shows events that are not in the log"
+        if each["lag_seconds"] and each["lag_seconds"] > LATE:
+            yield _late(who, each["lag_events"], each["lag_seconds"])
 
 
 def _wrong_with_senders(seen: Overview) -> Iterator[str]:

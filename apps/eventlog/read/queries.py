@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.conf import settings
+
 from apps.eventlog.log.records import MarkHolder
 from apps.eventlog.monitoring import instruments
+from apps.eventlog.read import replicas
 from apps.eventlog.read.log_state import LogState, log_state
 from apps.eventlog.read.overview import Overview, held, overview, wrong
 from apps.eventlog.read.progress import Progress, of_readers
@@ -21,11 +24,13 @@ def status() -> dict[str, Any]:
     """What is wrong, where the log ends and which log it is, how far each reader is, and the dead letters of all."""
     seen, durations = overview(), instruments.batch_durations()
     return {
+        "serves": settings.SERVED,
         "wrong": wrong(seen),
         "away": seen.away,
         **_log(seen.log),
         "marks": marks(seen.log),
         **{plural: readers(seen, kind, durations) for kind, plural in KINDS.items()},
+        "replicas": seen.replicas,
         "relays": seen.relays,
         "webhooks": seen.webhooks,
         "dead_letters": sum(reader.dead_letters for reader, _ in seen.readers),
@@ -52,6 +57,12 @@ def of_service(service: str) -> list[dict[str, Any]]:
     known = readers_of(service)
     at = of_readers(known)
     return [{"kind": each.kind, **_reader(each, at[each.key], None)} for each in known]
+
+
+def of_replica(service: str) -> dict[str, Any]:
+    """The replica of a service. Raises what its database raises."""
+    found = {each.key: each for each in replicas.of(service)}
+    return next(each for each in replicas.documents(found, of_readers(found.values())) if each["service"] == service)
 
 
 def readers(seen: Overview, kind: str, durations: Durations) -> list[dict[str, Any]]:

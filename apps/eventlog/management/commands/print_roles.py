@@ -10,6 +10,7 @@ from apps.eventlog.management.log_command import LogCommand
 
 
 class Command(LogCommand):
+    takes_everything = True
     help = (
         "Prints a script for psql that makes a role and a database for each alias and gives each role what it needs. "
         "It connects to nothing. Running the script again is safe, also while the application serves; it says when."

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from django.conf import settings
 from django.core.management.base import CommandError
 from django.db.utils import InterfaceError, OperationalError
 from django.utils import timezone
@@ -17,10 +16,10 @@ from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints
 from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.events import RecordedEvent, stream_named
-from apps.eventlog.management.log_command import LogCommand, visible
+from apps.eventlog.management.log_command import LogCommand, say_left_out, visible
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.processing import running
-from apps.eventlog.projectors import Projector
+from apps.eventlog.projectors import Projector, services
 from apps.eventlog.reactors import Reactor
 from apps.eventlog.relay.webhooks import endpoints
 from apps.eventlog.replay.fold_streams import BATCH, Progress
@@ -50,7 +49,7 @@ class Command(LogCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument
-        add("--service", choices=settings.SERVICES, help="only the projectors of this service")
+        add("--service", choices=services(), help="only the projectors of this service")
         add("--projector", metavar="NAME", help="only this projector, as in OrderProjector")
         add("--stream", type=stream_named, metavar="NAME", help=STREAM)
         add("--until", type=instant, metavar="WHEN", help="as of this instant (ISO 8601) or position; needs --into")
@@ -82,6 +81,8 @@ class Command(LogCommand):
             return
         _check(options)
         kinds = _chosen(options)
+        if not (options["service"] or options["projector"]):
+            say_left_out(self, "their rows and processes are left alone")
         if options["stream"] is not None:
             self._one_stream(options["stream"], kinds, options)
         elif options["dry_run"]:

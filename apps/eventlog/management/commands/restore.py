@@ -33,6 +33,7 @@ REFUSED = (
 
 
 class Command(LogCommand):
+    takes_everything = True
     help = (
         "Puts a backup that `manage.py backup` made in the place of the databases, and repairs what that takes: rows "
         "that are behind the log or ahead of it, reservations, erasures. Stop all servers and workers first. Refuses a "

@@ -16,7 +16,7 @@ from apps.eventlog import projectors, store
 from apps.eventlog.api import expiry
 from apps.eventlog.backup import unfinished
 from apps.eventlog.delivery import identity, projecting, reacting
-from apps.eventlog.management.log_command import LogCommand, stopped_by_signals
+from apps.eventlog.management.log_command import LogCommand, say_left_out, stopped_by_signals
 from apps.eventlog.management.metrics_server import serve_metrics
 from apps.eventlog.processing import running
 from apps.eventlog.read import progress, readers
@@ -53,7 +53,7 @@ class Command(LogCommand):
         parser.add_argument(
             "--service",
             action="append",
-            choices=[*settings.SERVICES, settings.PROCESSES],
+            choices=settings.SERVED,
             help="only this; may be repeated",
         )
         parser.add_argument(
@@ -72,7 +72,7 @@ class Command(LogCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         unfinished.refuse_to_serve()
-        services = options["service"] or [*projectors.services(), settings.PROCESSES]
+        services = options["service"] or [*projectors.services(), *({settings.PROCESSES} - set(settings.LEFT_OUT))]
         sealer = seals.Sealer()
         if options["once"]:
             passes = 1 + len(services)  # a reaction may append events, and these may cause the next reaction
@@ -88,6 +88,7 @@ class Command(LogCommand):
             serve_metrics(options["metrics_host"], options["metrics_port"])
         with stopped_by_signals() as stop:
             self.stdout.write(f"Projecting {', '.join(services)}")
+            say_left_out(self, "other workers must follow the log for them")
             webhooks = Background().start()
             try:
                 self._follow(services, sealer, stop, options["report"])

@@ -300,7 +300,12 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "0.1.0",
     "OAS_VERSION": "3.1.1",
     "SCHEMA_PATH_PREFIX": "/api",  # operations are named by what follows
-    "SERVERS": [{"url": FORCE_SCRIPT_NAME}] if FORCE_SCRIPT_NAME else [],
+    "SERVERS": [{"url": FORCE_SCRIPT_NAME or "/", "description": "where this document comes from"}],
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,  # 180 currencies
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "apps.eventlog.api.openapi.declare_tags",
+    ],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -117,8 +117,6 @@ class Command(LogCommand):
                     pause = waits or (PAUSE[0] if safe != seen else pause)
                     seen, looked = -1 if waits else safe, now
                 pause = PAUSE[0] if self._seal(sealer) else pause
-                if self.seals_stopped:
-                    self._require_same_log(services)
                 self._report(services, report)
                 if now - cleared >= CLEAR:
                     cleared = now

@@ -10,7 +10,9 @@ from urllib.parse import unquote
 
 from django.core.exceptions import ImproperlyConfigured
 
+from config import postgresql
 from config.environment import Environment, is_weak
+from config.postgresql import Process
 from config.replicas import replicas
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -193,32 +195,6 @@ TAKES_LONG = not SERVES and sys.argv[1:2] not in ([], ["shell"])
 PROGRAM = f"headrace {sys.argv[1]}" if Path(sys.argv[0]).name == "manage.py" and sys.argv[1:] else "headrace"
 
 
-def postgresql_options(given: dict[str, object], *, kept: bool, hosts: int) -> dict[str, object]:
-    """The options of a connection, so that nothing waits for ever; those `given` in the URL override them.
-
-    A host that vanishes is noticed within seconds: by keepalives if an answer is awaited, and by `tcp_user_timeout` (in
-    ms) if something was sent. A process that was stopped in a transaction must not hold its locks for ever.
-    """
-    server = "-c idle_in_transaction_session_timeout=30s"
-    server += " -c statement_timeout=15s -c lock_timeout=10s" if SERVES else ""
-    server += "" if kept else " -c synchronous_commit=off"
-    return {
-        "connect_timeout": 5 if hosts == 1 else 2,  # for each host; a command may have to connect to several databases
-        "fallback_application_name": PROGRAM,
-        "tcp_user_timeout": 5000,
-        "keepalives": 1,
-        "keepalives_idle": 5,
-        "keepalives_interval": 2,
-        "keepalives_count": 3,
-        **({"target_session_attrs": "read-write"} if hosts > 1 else {}),
-        # Bound by the server, statements are prepared there and planned once.
-        "server_side_binding": True,
-        "prepare_threshold": 5,
-        **given,
-        "options": f"{server} {given.get('options', '')}".strip(),  # of two that differ the later one holds
-    }
-
-
 def database(alias: str) -> dict[str, object]:
     """The database of an alias: `<ALIAS>_DATABASE_URL`, or a SQLite file under DATA_DIR, with DATABASE_SUFFIX.
 
@@ -228,13 +204,13 @@ def database(alias: str) -> dict[str, object]:
     If its commits are synced, SQLite also overwrites what is deleted. Otherwise it does not overwrite the pages of a
     dropped table, which would slow each rebuild.
     """
-    kept = alias not in SERVICES
-    if parsed := env.database(f"{alias.upper()}_DATABASE_URL"):
+    kept, variable = alias not in SERVICES, f"{alias.upper()}_DATABASE_URL"
+    if parsed := env.database(variable):
         if "postgresql" in parsed["ENGINE"]:
             host = unquote(parsed["HOST"])  # a unix socket's directory comes percent-encoded
-            options = postgresql_options(parsed.get("OPTIONS", {}), kept=kept, hosts=host.count(",") + 1)
-            name = suffixed(parsed["NAME"])
-            return {**parsed, "NAME": name, "HOST": host, "OPTIONS": options, "CONN_MAX_AGE": 60}
+            given, hosts = parsed.get("OPTIONS", {}), host.count(",") + 1
+            made = postgresql.connection(variable, given, Process(PROGRAM, SERVES), kept=kept, hosts=hosts)
+            return {**parsed, "NAME": suffixed(parsed["NAME"]), "HOST": host, "CONN_MAX_AGE": 60, **made}
         file = Path(parsed["NAME"])
     else:
         file = DATA_DIR / f"{alias}.sqlite3"
@@ -330,7 +306,12 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "0.1.0",
     "OAS_VERSION": "3.1.1",
     "SCHEMA_PATH_PREFIX": "/api",  # operations are named by what follows
-    "SERVERS": [{"url": FORCE_SCRIPT_NAME}] if FORCE_SCRIPT_NAME else [],
+    "SERVERS": [{"url": FORCE_SCRIPT_NAME or "/", "description": "where this document comes from"}],
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,  # 180 currencies
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "apps.eventlog.api.openapi.declare_tags",
+    ],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -22,7 +22,14 @@ ENCRYPTED = {"subject", "sealed"}  # the members of a personal field in the log
 ERASED = "[erased]"  # what a personal field reads after its person was erased
 
 Personal = Annotated[Field, _PERSONAL]
-"""Marks a field about a person: `name: Personal[str]`. Encrypted in the log; `[erased]` after an erasure."""
+"""Marks a field about a person: `name: Personal[str]`. An event has it encrypted in the log. After an erasure it reads
+`[erased]`, also in the state of a process, and in a command that a process has sent or will send."""
+
+
+def personal_fields(kind: type[Any]) -> tuple[str, ...]:
+    """The fields of an event, a command or a process that are marked `Personal`."""
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple(name for name, hint in hints.items() if _PERSONAL in getattr(hint, "__metadata__", ()))
 
 
 def is_encrypted(value: Any) -> bool:
@@ -72,8 +79,7 @@ class DomainEvent:
     def __init_subclass__(cls) -> None:
         service = cls.__module__.removesuffix(".events").rpartition(".")[2]
         cls.type = f"{service}.{cls.__name__}"
-        hints = get_type_hints(cls, include_extras=True)
-        cls.personal = tuple(name for name, hint in hints.items() if _PERSONAL in getattr(hint, "__metadata__", ()))
+        cls.personal = personal_fields(cls)
         DomainEvent.types.add(cls.type, cls)
 
     def check(self) -> None:

@@ -226,6 +226,30 @@ def test_no_role_and_no_superuser_may_leave_a_transaction_open(deployed: Deploym
                     assert session.execute("SHOW transaction_timeout").fetchone() == ("30s",)
 
 
+LIMITED = """
+SELECT current_setting('statement_timeout'), current_setting('lock_timeout'), current_setting('synchronous_commit')
+"""
+
+
+def test_for_a_pooler_the_roles_have_the_limits_and_keep_those_that_somebody_chose(deployed: Deployment) -> None:
+    users, orders = f"{PREFIX}_users", f"{PREFIX}_orders"
+    with psycopg.connect(engine.URL, autocommit=True) as superuser:
+        superuser.execute(f"ALTER ROLE {users} SET statement_timeout = '60s'".encode())
+        for _ in range(2):
+            run(deployed.manage("print_roles", "--prefix", PREFIX, "--pool"))
+        for database, role, limits in (
+            ("users", users, ("1min", "10s", "off")),
+            ("orders", orders, ("15s", "10s", "off")),
+            ("eventlog", APPLICATION, ("15s", "10s", "on")),
+            ("eventlog", SEALER, ("15s", "10s", "on")),
+        ):
+            with psycopg.connect(url(database, role)) as session:
+                assert session.execute(LIMITED.encode()).fetchone() == limits
+        for role in (*(f"{PREFIX}_{alias}" for alias in settings.DATABASES), OWNER, SEALER):
+            superuser.execute(f"ALTER ROLE {role} RESET ALL".encode())
+    make(deployed)
+
+
 RIGHTS = """
 SELECT relname::text, relacl::text FROM pg_class WHERE relnamespace = 'public'::regnamespace
 UNION ALL SELECT oid::regprocedure::text, proacl::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace

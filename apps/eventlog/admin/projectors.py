@@ -18,7 +18,7 @@ from apps.eventlog.projectors import Projector
 from apps.eventlog.read import queries
 from apps.eventlog.read.overview import overview, wrong
 from apps.eventlog.replay import jobs
-from apps.eventlog.replay.rebuild import AlreadyRunning
+from apps.eventlog.replay.rebuild_lock import AlreadyRunning
 
 
 @needs(SEE_JOBS, POST=RUN_JOBS)

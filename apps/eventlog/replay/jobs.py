@@ -18,7 +18,8 @@ from apps.eventlog import store
 from apps.eventlog.errors.texts import ID, without_values
 from apps.eventlog.models import Job
 from apps.eventlog.projectors import Projector
-from apps.eventlog.replay.rebuild import AlreadyRunning, WouldSetAside, rebuild, repair_reactors
+from apps.eventlog.replay.rebuild import WouldSetAside, rebuild, repair_reactors
+from apps.eventlog.replay.rebuild_lock import AlreadyRunning
 from apps.eventlog.replay.verify_rows import Difference, verify
 
 logger = logging.getLogger(__name__)

@@ -25,10 +25,12 @@ from apps.eventlog.relay.webhooks import endpoints
 from apps.eventlog.replay.fold_streams import BATCH, Progress
 from apps.eventlog.replay.one_stream import NoSuchRow, history, rebuild_stream, with_a_row_of
 from apps.eventlog.replay.past_databases import build_past
-from apps.eventlog.replay.rebuild import AlreadyRunning, WouldSetAside, rebuild, repair_reactors
+from apps.eventlog.replay.rebuild import WouldSetAside, rebuild, repair_reactors
+from apps.eventlog.replay.rebuild_lock import AlreadyRunning
 from apps.eventlog.replay.shadow_table import TableInUse
 from apps.eventlog.replay.target_databases import is_suffix
 from apps.eventlog.replay.verify_rows import Difference, verify, verify_stream
+from apps.eventlog.sealing import seals
 
 INTO = (
     "build other databases and leave the live ones alone. A plain name in lower case that no file or directory has "
@@ -99,6 +101,7 @@ class Command(LogCommand):
             if not (options["service"] or options["projector"]):
                 running.repair()
                 self._rewind_webhooks()
+                self._mention_seals()
 
     def _one_stream(self, stream: str, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         try:
@@ -146,6 +149,12 @@ class Command(LogCommand):
     def _rewind_webhooks(self) -> None:
         for endpoint, place in endpoints.rewind():
             self.stdout.write(f"webhook {endpoint.pk}: goes on after position {place.position}")
+
+    def _mention_seals(self) -> None:
+        if seals.went_back():
+            self.stderr.write(
+                "The seals are over events that the log does not have: see verify_log and seal_events --help"
+            )
 
     def _verify(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         found = 0

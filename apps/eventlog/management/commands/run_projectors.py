@@ -39,12 +39,13 @@ class Command(LogCommand):
     help = (
         "Projects events into the read models, runs the reactors and the processes, seals the log and sends webhooks, "
         "as events come. Any number of these processes may run, on any number of machines. Stop it with SIGTERM or "
-        "Ctrl-C. Exit status 1: the log went back, and readers have stopped; replay_events repairs that."
+        "Ctrl-C. Exit status 1: the log went back, and readers or seals have stopped; it says how to repair that."
     )
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.complaints = Complaints()
+        self.seals_stopped = ""  # why, if they are over events that the log does not have
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -82,7 +83,7 @@ class Command(LogCommand):
             while self._seal(sealer):
                 pass
             courier.drain()
-            _require_same_log(services)
+            self._require_same_log(services)
             return
         if options["metrics_port"]:
             serve_metrics(options["metrics_host"], options["metrics_port"])
@@ -113,7 +114,7 @@ class Command(LogCommand):
                     pause = min(PAUSE[1], 1.5 * pause)
                 else:
                     waits = max(self._try(service, ended) for service in services)
-                    _require_same_log(services)
+                    self._require_same_log(services)
                     pause = waits or (PAUSE[0] if safe != seen else pause)
                     seen, looked = -1 if waits else safe, now
                 pause = PAUSE[0] if self._seal(sealer) else pause
@@ -146,7 +147,18 @@ class Command(LogCommand):
             return sealer.tick()
         except seals.CannotSeal as error:
             logger.error("This worker seals nothing: %s", error)
+            self.seals_stopped = str(error) if isinstance(error, seals.OF_ANOTHER_LOG) else ""
             return False
+
+    def _require_same_log(self, services: list[str]) -> None:
+        """End with an error, which a supervisor reports, if readers or the sealer have found that the log went back."""
+        stopped = [f"{name} of {service}" for service in services for name in identity.stopped(service)]
+        stopped += [f"webhook {endpoint.pk}" for endpoint in endpoints.went_back()]
+        wrong = [f"the log went back: {', '.join(stopped)} stopped; run replay_events"] if stopped else []
+        if self.seals_stopped:
+            wrong.append(f"the seals stopped: {self.seals_stopped}, and seal_events --new-chain if you know why")
+        if wrong:
+            raise CommandError(f"{'; '.join(wrong)}; then start this again")
 
     def _report_error(self, what: str, error: Exception) -> None:
         self.complaints.say(what, error)
@@ -165,14 +177,6 @@ def _catch_up(service: str, stopped: Callable[[], bool] = lambda: False, *, turn
     done = not projecting.behind(service) or projecting.catch_up(service, stopped=late, sharing=True)
     reacting.catch_up(service, late)
     return done and not late()
-
-
-def _require_same_log(services: list[str]) -> None:
-    """End with an error, which a supervisor reports, if readers have found that the log went back."""
-    stopped = [f"{name} of {service}" for service in services for name in identity.stopped(service)]
-    stopped += [f"webhook {endpoint.pk}" for endpoint in endpoints.went_back()]
-    if stopped:
-        raise CommandError(f"the log went back: {', '.join(stopped)} stopped; run replay_events, then start this again")
 
 
 def _progress(services: list[str]) -> str:

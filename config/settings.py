@@ -89,6 +89,8 @@ STAFF_COMMANDS_PER_MINUTE = max(1, env.int("STAFF_COMMANDS_PER_MINUTE", default=
 TOKENS_PER_LOGIN = max(1, env.int("TOKENS_PER_LOGIN", default=20))
 # Seconds within which a request must have come, and its answer been taken, unless it goes on at a least pace.
 CLIENT_PATIENCE = env.float("CLIENT_PATIENCE", default=30)
+# Seconds for which a server goes on serving after SIGTERM, while balancers find out that it stops.
+DRAIN_SECONDS = max(0.0, env.float("DRAIN_SECONDS", default=0 if DEBUG else 1))
 # Threads of a server process that one login can hold, for queries, for commands and for requests with a password;
 # each pool has one thread more. To hash a password takes 100 MB and every core.
 WEB_THREADS = env.int("WEB_THREADS", default=4)
@@ -321,7 +323,7 @@ FORCE_SCRIPT_NAME = env.str("SCRIPT_NAME", default="") or None  # the path under
 SPECTACULAR_SETTINGS = {
     "TITLE": "Headrace",
     "DESCRIPTION": "Commands are POST, queries are GET; every change is an event.",
-    "VERSION": "0.1.0",
+    "VERSION": "0.2.0",
     "OAS_VERSION": "3.1.1",
     "SCHEMA_PATH_PREFIX": "/api",  # operations are named by what follows
     "SERVERS": [{"url": FORCE_SCRIPT_NAME}] if FORCE_SCRIPT_NAME else [],
@@ -348,6 +350,12 @@ FORMAT_MODULE_PATH = ["config.formats"]  # instants as in the API, with seconds
 STATIC_URL = f"{FORCE_SCRIPT_NAME or ''}/static/"
 WHITENOISE_STATIC_PREFIX = "/static/"
 WHITENOISE_USE_FINDERS = True  # files are served from their packages, so collectstatic need not run
+# Where collectstatic puts them. It is no STATIC_ROOT, because WhiteNoise would look for that folder at every start.
+COLLECTED = {"location": env.str("STATIC_ROOT", default=str(DATA_DIR / "static"))}
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage", "OPTIONS": COLLECTED},
+}
 
 LOG_FORMAT = env.str("LOG_FORMAT", default="text")
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()

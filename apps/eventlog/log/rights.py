@@ -37,7 +37,7 @@ def faults(alias: str, aliases: Collection[str]) -> Iterator[str]:
             return
         if alias == settings.EVENTLOG:
             yield from _at_the_log(cursor, role)
-        elif lacks := [table for table in _tables(alias) if not _may(cursor, table, EVERYTHING)]:
+        elif lacks := [table for table in tables(alias) if not _may(cursor, table, EVERYTHING)]:
             yield f"grants: {role} may not read and write {lacks[0]}, {len(lacks)} tables in all: {_take(alias)}"
         yield from _of_others(cursor, connection, role, aliases)
 
@@ -54,7 +54,7 @@ def _at_the_log(cursor: CursorWrapper, role: str) -> Iterator[str]:
         return
     if changes := [right for right in CHANGES if _may(cursor, events, (right,))]:
         yield f"grants: {role} has {', '.join(changes)} on {events}, so it could change history: {AGAIN}"
-    lacks = [f"read {table}" for table in _tables(settings.EVENTLOG) if not _may(cursor, table, ("SELECT",))]
+    lacks = [f"read {table}" for table in tables(settings.EVENTLOG) if not _may(cursor, table, ("SELECT",))]
     for model, rights in roles.WRITES.items():
         table = model._meta.db_table
         lacks += [] if _may(cursor, table, rights.split(", ")) else [f"write {table}"]
@@ -97,6 +97,7 @@ def _may(cursor: CursorWrapper, table: str, rights: list[str] | tuple[str, ...])
     return True
 
 
-def _tables(alias: str) -> list[str]:
+def tables(alias: str) -> list[str]:
+    """The tables that the models of an alias have."""
     kept = [model for model in apps.get_models(include_auto_created=True) if model._meta.managed]
     return sorted({model._meta.db_table for model in kept if router.db_for_write(model) == alias})

@@ -32,10 +32,11 @@ def _faults() -> Iterator[str]:
     yield from _looking("the settings", configuration.faults())
     ready = set()
     for alias in databases.ALIASES:
-        lacks = list(_looking(alias, databases.faults(alias)))
+        lacks = list(_looking(alias, databases.lacks(alias)))
         yield from lacks
         if not lacks:
             ready.add(alias)
+            yield from _looking(alias, databases.dangers(alias))
             if connections[alias].vendor == "postgresql":
                 yield from _looking(alias, rights.faults(alias, databases.ALIASES))
     for needed, look in contents.LOOKS:

@@ -10,6 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
 from apps.eventlog.errors.texts import without_values
+from apps.eventlog.log import rights
 from apps.eventlog.server import probes
 
 # Those that can be written to; replicas have the roles and the migrations of their primary.
@@ -19,7 +20,8 @@ OLDEST = 15  # version of PostgreSQL
 LASTING = {"fsync": "on", "full_page_writes": "on"}
 
 
-def faults(alias: str) -> Iterator[str]:
+def lacks(alias: str) -> Iterator[str]:
+    """Why a database cannot be used as it is."""
     connection = connections[alias]
     if connection.vendor == "sqlite" and not Path(connection.settings_dict["NAME"]).exists():
         yield f"migrations: {alias} is not there yet: run manage.py migrate"  # to look would make the file
@@ -32,7 +34,6 @@ def faults(alias: str) -> Iterator[str]:
         return
     if probes.REASONS[probes.READ_ONLY](connection):
         yield f"databases: {alias} takes no writes: name the primary in {alias.upper()}_DATABASE_URL"
-    yield from _of_the_engine(connection)
     yield from _of_migrations(connection)
 
 
@@ -44,9 +45,14 @@ def _of_migrations(connection: BaseDatabaseWrapper) -> Iterator[str]:
         own = [name for name in missing if router.allow_migrate(connection.alias, name.partition(".")[0])] or missing
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         yield f"migrations: {connection.alias} lacks {own[0]}{more}: run manage.py migrate"
+    elif gone := set(rights.tables(connection.alias)) - set(connection.introspection.table_names()):
+        variable = f"{connection.alias.upper()}_DATABASE_URL"
+        yield f"databases: {connection.alias} has no table {min(gone)}: {variable} may be another one's"
 
 
-def _of_the_engine(connection: BaseDatabaseWrapper) -> Iterator[str]:
+def dangers(alias: str) -> Iterator[str]:
+    """How a database that can be used could lose or show what it holds."""
+    connection = connections[alias]
     if connection.vendor == "sqlite":
         file = Path(connection.settings_dict["NAME"])
         if S_IMODE(file.stat().st_mode) & 0o077:

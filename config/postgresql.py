@@ -21,7 +21,7 @@ class Process(NamedTuple):
 
 
 def connection(
-    variable: str, given: Mapping[str, object], process: Process, *, kept: bool, hosts: int
+    variable: str, given: Mapping[str, object], *, process: Process, kept: bool, hosts: int
 ) -> dict[str, object]:
     """ENGINE, OPTIONS and more for Django. The options `given` in the URL, which `variable` holds, override ours.
 

@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from config.environment import Environment
 
 # What a URL says (the name of its variable, its options, and how many hosts), as settings of a connection.
-Connect = Callable[[str, dict[str, Any], int], dict[str, Any]]
+Connect = Callable[..., dict[str, Any]]
 
 
 def replicas(
@@ -46,5 +46,5 @@ def _replica(env: Environment, service: str, primary: Mapping[str, Any], connect
     options = {"connect_timeout": 2, **several, **given}
     if "pool" not in given:
         options["options"] = f"-c default_transaction_read_only=on {given.get('options', '')}".strip()
-    made = connect(variable, options, host.count(",") + 1)
+    made = connect(variable, options, hosts=host.count(",") + 1)
     return {**parsed, "HOST": host, "CONN_MAX_AGE": 60, **made}

@@ -5,6 +5,7 @@ import hashlib
 import re
 import sys
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -94,6 +95,8 @@ STAFF_COMMANDS_PER_MINUTE = max(1, env.int("STAFF_COMMANDS_PER_MINUTE", default=
 TOKENS_PER_LOGIN = max(1, env.int("TOKENS_PER_LOGIN", default=20))
 # Seconds within which a request must have come, and its answer been taken, unless it goes on at a least pace.
 CLIENT_PATIENCE = env.float("CLIENT_PATIENCE", default=30)
+# Seconds for which a server goes on serving after SIGTERM, while balancers find out that it stops.
+DRAIN_SECONDS = max(0.0, env.float("DRAIN_SECONDS", default=0 if DEBUG else 1))
 # Threads of a server process that one login can hold, for queries, for commands and for requests with a password;
 # each pool has one thread more. To hash a password takes 100 MB and every core.
 WEB_THREADS = env.int("WEB_THREADS", default=4)
@@ -209,7 +212,7 @@ def database(alias: str) -> dict[str, object]:
         if "postgresql" in parsed["ENGINE"]:
             host = unquote(parsed["HOST"])  # a unix socket's directory comes percent-encoded
             given, hosts = parsed.get("OPTIONS", {}), host.count(",") + 1
-            made = postgresql.connection(variable, given, Process(PROGRAM, SERVES), kept=kept, hosts=hosts)
+            made = postgresql.connection(variable, given, process=Process(PROGRAM, SERVES), kept=kept, hosts=hosts)
             return {**parsed, "NAME": suffixed(parsed["NAME"]), "HOST": host, "CONN_MAX_AGE": 60, **made}
         file = Path(parsed["NAME"])
     else:
@@ -232,7 +235,7 @@ def database(alias: str) -> dict[str, object]:
 # In the order in which `migrate` goes through them: the keys come before `users`, where they were.
 DATABASES = {alias: database(alias) for alias in ("default", KEYS, *SERVED, EVENTLOG)}
 REPLICAS = replicas(
-    env, SERVICES, DATABASES, lambda _, given, hosts: {"OPTIONS": postgresql_options(given, kept=False, hosts=hosts)}
+    env, SERVICES, DATABASES, partial(postgresql.connection, process=Process(PROGRAM, SERVES), kept=False)
 )
 DATABASE_ROUTERS = ["config.routers.ServiceRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -303,7 +306,7 @@ FORCE_SCRIPT_NAME = env.str("SCRIPT_NAME", default="") or None  # the path under
 SPECTACULAR_SETTINGS = {
     "TITLE": "Headrace",
     "DESCRIPTION": "Commands are POST, queries are GET; every change is an event.",
-    "VERSION": "0.1.0",
+    "VERSION": "0.2.0",
     "OAS_VERSION": "3.1.1",
     "SCHEMA_PATH_PREFIX": "/api",  # operations are named by what follows
     "SERVERS": [{"url": FORCE_SCRIPT_NAME or "/", "description": "where this document comes from"}],
@@ -335,6 +338,12 @@ FORMAT_MODULE_PATH = ["config.formats"]  # instants as in the API, with seconds
 STATIC_URL = f"{FORCE_SCRIPT_NAME or ''}/static/"
 WHITENOISE_STATIC_PREFIX = "/static/"
 WHITENOISE_USE_FINDERS = True  # files are served from their packages, so collectstatic need not run
+# Where collectstatic puts them. It is no STATIC_ROOT, because WhiteNoise would look for that folder at every start.
+COLLECTED = {"location": env.str("STATIC_ROOT", default=str(DATA_DIR / "static"))}
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage", "OPTIONS": COLLECTED},
+}
 
 LOG_FORMAT = env.str("LOG_FORMAT", default="text")
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()

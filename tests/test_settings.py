@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -144,3 +145,31 @@ def test_of_several_hosts_the_one_that_takes_writes_is_meant(tmp_path: Path) -> 
     assert options(tmp_path, host="one:5432,two:5433")["target_session_attrs"] == "read-write"
     chosen = options(tmp_path, "?target_session_attrs=any", host="one,two")
     assert chosen["target_session_attrs"] == "any"
+
+
+ASKED = """
+from config.environment import Environment
+asked, get_value = set(), Environment.get_value
+Environment.get_value = lambda self, var, *more, **options: asked.add(var) or get_value(self, var, *more, **options)
+import config.settings
+print(*sorted(asked))
+"""
+TICKED = re.compile(r"`([A-Z][A-Z_]+)`")
+
+
+def unlisted(asked: set[str], page: str) -> list[str]:
+    """The variables that the first column of the table of settings does not name."""
+    named = {name for row in page.splitlines() for name in TICKED.findall(row.partition(" | ")[0])}
+    return sorted(asked - named)
+
+
+def test_the_reference_lists_every_variable_that_the_settings_read(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "SECRET_KEY": STRONG, "DATA_DIR": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-c", ASKED], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    asked = set(run.stdout.split())
+    page = (ROOT / "docs/reference/settings.md").read_text()
+    assert {"SECRET_KEY", "ORDERS_DATABASE_URL", "LOG_LEVEL"} <= asked
+    assert unlisted(asked, page) == []
+    assert unlisted(asked | {"NEW_LIMIT"}, page) == ["NEW_LIMIT"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -165,3 +166,31 @@ def test_what_a_pooler_of_transactions_cannot_keep_is_refused(tmp_path: Path, qu
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
     assert f"ORDERS_DATABASE_URL: {said}" in result.stderr.replace("with pool=transaction ", "")
     assert "hush" not in result.stderr
+
+
+ASKED = """
+from config.environment import Environment
+asked, get_value = set(), Environment.get_value
+Environment.get_value = lambda self, var, *more, **options: asked.add(var) or get_value(self, var, *more, **options)
+import config.settings
+print(*sorted(asked))
+"""
+TICKED = re.compile(r"`([A-Z][A-Z_]+)`")
+
+
+def unlisted(asked: set[str], page: str) -> list[str]:
+    """The variables that the first column of the table of settings does not name."""
+    named = {name for row in page.splitlines() for name in TICKED.findall(row.partition(" | ")[0])}
+    return sorted(asked - named)
+
+
+def test_the_reference_lists_every_variable_that_the_settings_read(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "SECRET_KEY": STRONG, "DATA_DIR": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-c", ASKED], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    asked = set(run.stdout.split())
+    page = (ROOT / "docs/reference/settings.md").read_text()
+    assert {"SECRET_KEY", "ORDERS_DATABASE_URL", "LOG_LEVEL"} <= asked
+    assert unlisted(asked, page) == []
+    assert unlisted(asked | {"NEW_LIMIT"}, page) == ["NEW_LIMIT"]

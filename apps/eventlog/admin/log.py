@@ -24,13 +24,13 @@ RELATED = 500  # events of one correlation on one page
 @admin.register(StoredEvent)
 class EventAdmin(ReadOnlyAdmin):
     change_form_template = "eventlog/admin/event.html"
-    list_display = ("position", "recorded", "type", "stream", "version")
+    list_display = ("position", "recorded", "current_type", "stream", "version")
     list_filter = (CategoryFilter, TypeFilter, TimeFilter, CorrelationFilter)
     search_fields = ("stream",)
     search_hint = "A stream (order-<uuid>), an event id or a position."
     actions = None
-    fields = ("position", "recorded", "type", "schema_version", "stream", "stream_version", "event_id")
-    readonly_fields = ("recorded", "payload", "about")
+    fields = ("position", "recorded", "named", "schema_version", "stream", "stream_version", "event_id")
+    readonly_fields = ("recorded", "named", "payload", "about")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return (*self.fields, "payload", "about")
@@ -52,6 +52,14 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description="recorded at")
     def recorded(self, event: StoredEvent) -> str:
         return f"{event.recorded_at:%Y-%m-%d %H:%M:%S.%f}"[:-3]
+
+    @admin.display(description="type")
+    def current_type(self, event: StoredEvent) -> str:
+        return event.current_type
+
+    @admin.display(description="type")
+    def named(self, event: StoredEvent) -> str:
+        return event.type if event.type == event.current_type else f"{event.current_type} (stored as {event.type})"
 
     @admin.display(description="version")
     def version(self, event: StoredEvent) -> int:

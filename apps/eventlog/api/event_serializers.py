@@ -40,6 +40,7 @@ class EventVersionSerializer(serializers.Serializer[None]):
 
 class EventTypeSerializer(EventVersionSerializer):
     type = serializers.CharField()
+    formerly = serializers.ListField(child=serializers.CharField(), help_text="what the type was called before")
     versions = EventVersionSerializer(many=True)
 
 

@@ -105,6 +105,7 @@ class EventReadViewSet(MethodsAlone, GenericViewSet[Any]):
         results = [
             {
                 "type": name,
+                "formerly": list(kind.formerly),
                 "schema_version": kind.schema_version,
                 "schema": schema_lock.schema(kind),
                 "versions": [{"schema_version": n, "schema": schema} for n, schema in schema_lock.versions(kind)],

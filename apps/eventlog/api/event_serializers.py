@@ -113,10 +113,18 @@ class MarkSerializer(serializers.Serializer[None]):
     release = serializers.CharField(help_text="the SQL that ends the append without a commit")
 
 
+class FaultSerializer(serializers.Serializer[None]):
+    text = serializers.CharField()
+    page = serializers.CharField(
+        allow_null=True, help_text="the page of the admin where it is put right; null if this login may not see it"
+    )
+
+
 # What the log says is null if its database does not answer in time; readers whose database does not are left out.
 class StatusSerializer(serializers.Serializer[None]):
     serves = serializers.ListField(child=serializers.CharField(), help_text="whose readers are here: see SERVE")
     wrong = serializers.ListField(child=serializers.CharField(), help_text="what is wrong now, the worst first")
+    faults = FaultSerializer(many=True, help_text="the same, each with where it is put right")
     away = serializers.ListField(child=serializers.CharField(), help_text="what did not answer in time")
     head = serializers.IntegerField(allow_null=True, help_text="the position of the last event")
     safe_position = serializers.IntegerField(allow_null=True, help_text="no event can still appear up to here")

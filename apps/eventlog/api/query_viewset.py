@@ -136,7 +136,7 @@ class QueryViewSet(GenericViewSet[Any]):
         check_parameters(request, {"at", "version"})
         when = WhenSerializer(data=request.query_params.dict())
         when.is_valid(raise_exception=True)
-        position = _position(self.stream_of(pk), **when.validated_data)
+        position = position_then(self.stream_of(pk), **when.validated_data)
         row = None if position is None else self.row_at(pk, position)
         if row is None:
             raise NotFound("it did not exist then")
@@ -200,7 +200,7 @@ def _size(row: Any) -> int:
     return len(row[0])
 
 
-def _position(stream: str, at: datetime | None, version: int | None) -> int | None:
+def position_then(stream: str, at: datetime | None, version: int | None) -> int | None:
     """The position that an instant means, or at which a stream reached a version; None if it never did."""
     if at is not None:
         return store.position_at(at)

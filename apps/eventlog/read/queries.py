@@ -1,6 +1,6 @@
 """The status of the log and of its readers, as the API shows it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -8,8 +8,9 @@ from django.conf import settings
 from apps.eventlog.log.records import MarkHolder
 from apps.eventlog.monitoring import instruments
 from apps.eventlog.read import replicas
+from apps.eventlog.read.faults import faults
 from apps.eventlog.read.log_state import LogState, log_state
-from apps.eventlog.read.overview import Overview, held, overview, wrong
+from apps.eventlog.read.overview import Overview, held, overview
 from apps.eventlog.read.progress import Progress, of_readers
 from apps.eventlog.read.readers import Reader
 from apps.eventlog.read.readers import of as readers_of
@@ -20,12 +21,17 @@ KINDS = {"projector": "projectors", "reactor": "reactors", "process": "processes
 Durations = Mapping[tuple[str, str], float]
 
 
-def status() -> dict[str, Any]:
-    """What is wrong, where the log ends and which log it is, how far each reader is, and the dead letters of all."""
+def status(may: Callable[[str], bool] = lambda permission: False) -> dict[str, Any]:
+    """What is wrong, where the log ends and which log it is, how far each reader is, and the dead letters of all.
+
+    `may` says which permissions the one who asks has: pages that they may not see are left out.
+    """
     seen, durations = overview(), instruments.batch_durations()
+    found = faults(seen)
     return {
         "serves": settings.SERVED,
-        "wrong": wrong(seen),
+        "wrong": [each.text for each in found],
+        "faults": [each.document(may) for each in found],
         "away": seen.away,
         **_log(seen.log),
         "marks": marks(seen.log),

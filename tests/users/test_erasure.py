@@ -172,6 +172,7 @@ def test_the_command_finishes_what_a_worker_would_do_later(api: Api, worker_mode
     ann = api.customer()
     call_command("erase_user", ann.user_id, "--reason", "by letter")
     assert erasures.is_carried_out(UUID(ann.user_id))
+    assert projected() == folded()  # the copies of other services are erased too
     assert api.post("auth/login/", {"username": "ann@example.org", "password": PASSWORD}).status == 401
 
 

@@ -25,8 +25,8 @@ _asking = Asking()
 class Overview(NamedTuple):
     """`log` is None if the log is away; `away` names what did not answer. Progress is the log's to say.
 
-    `relays` and `webhooks` are what sends events out, and `replicas` where queries read, as the API shows them. `jobs` are
-    what became of the last rebuild or check of each projector, if it did not succeed.
+    `relays` and `webhooks` are what sends events out, and `replicas` where queries read, as the API shows them.
+    `jobs` are what became of the last rebuild or check of each projector, if it did not succeed.
     """
 
     log: LogState | None
@@ -51,8 +51,8 @@ def overview() -> Overview:
         known = asked.get(PROGRESS, {})
     away = [name for name in questions if name not in answers]
     seen = [(reader, known.get(key)) for key, reader in found.items() if reader.kind != replicas.KIND]
-    more = [answers.get(name, []) for name in (RELAYS, WEBHOOKS, JOBS)]
-    return Overview(answers.get(LOG), seen, away, *more, replicas.documents(found, known))
+    out, hooks, complaints = (answers.get(name, []) for name in (RELAYS, WEBHOOKS, JOBS))
+    return Overview(answers.get(LOG), seen, away, out, hooks, complaints, replicas.documents(found, known))
 
 
 def _webhooks() -> list[dict[str, Any]]:

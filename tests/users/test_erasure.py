@@ -180,7 +180,7 @@ def test_the_admin_shows_the_event_of_an_erased_person_without_them(api: Api, cl
     ann = api.customer()
     client.force_login(get_user_model().objects.create_superuser("root"))
     assert "ann@example.org" in client.get("/admin/eventlog/storedevent/1/change/").content.decode()
-    chosen = {"action": "erase", "_selected_action": [ann.user_id], "reason": "by letter"}
+    chosen = {"action": "erase", "_selected_action": [ann.user_id], "reason": "by letter", "confirmed": ann.user_id}
     assert client.post("/admin/users/user/", chosen).status_code == 302
     page = client.get("/admin/eventlog/storedevent/1/change/").content.decode()
     assert ERASED in page

@@ -14,7 +14,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 export DATA_DIR DEMO_LOGIN
 
-.PHONY: run test nightly soak drill check schemas requirements bench-api bench-log bench-personal bench-relay bench-replay bench-replay-load bench-stream bench-seals bench-admin bench-workers screenshots help clean
+.PHONY: run test nightly soak drill check schemas requirements clients bench-api bench-log bench-personal bench-relay bench-replay bench-replay-load bench-replicas bench-stream bench-seals bench-admin bench-workers screenshots help clean
 
 help:
 	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, HOST=, DATA_DIR=, DB=postgres, DEMO=0, DEMO_LOGIN=1)"
@@ -23,8 +23,9 @@ help:
 	@echo "make drill   hosts of one's own, cut off, stopped, killed, and a failover: two minutes, as root (DRILL_SECONDS=, SEED=)"
 	@echo "make soak    200 kills under load, and the loops of faults, on both: about ten minutes (KILLS=, SEED=)"
 	@echo "make check   style, types, import rules, migrations and event schemas; runs all, then says which failed"
+	@echo "make clients lint the API's schema, and build typed clients of it, in \$$DATA_DIR/clients (needs Node.js)"
 	@echo "make schemas lock the schemas of new events, and of new versions, in each events.lock.json"
-	@echo "make bench-api, bench-log, bench-personal, bench-relay, bench-replay, bench-replay-load, bench-stream, bench-seals, bench-admin, bench-workers; make screenshots"
+	@echo "make bench-api, bench-log, bench-personal, bench-relay, bench-replay, bench-replay-load, bench-replicas, bench-stream, bench-seals, bench-admin, bench-workers; make screenshots"
 	@echo "             the tables of benchmarks/, the pictures of the README"
 	@echo "make requirements   pin what the requirements*.in name, with hashes (UPGRADE=--upgrade: the newest of what they need)"
 	@echo "make clean   remove the virtual environment and the caches; data stays"
@@ -83,6 +84,12 @@ check: .venv/dev .env
 schemas: .venv/run .env
 	$(BIN)/python manage.py lock_schemas
 
+# A trailing slash is part of every URL here, which one of Redocly's rules forbids.
+clients: .venv/dev .env
+	$(BIN)/python examples/clients/build.py "$(DATA_DIR)/clients"
+	npx --yes @stoplight/spectral-cli@6.16.3 lint --ruleset examples/clients/spectral.yaml "$(DATA_DIR)/clients/schema.json"
+	npx --yes @redocly/cli@2.77.0 lint --config examples/clients/redocly.yaml "$(DATA_DIR)/clients/schema.json"
+
 # One file for each purpose, complete in itself. For every Python from 3.11 on and every system, whoever runs this.
 requirements:
 	@test -x $(BIN)/uv || $(MAKE) --no-print-directory .venv/bin/python
@@ -123,6 +130,9 @@ bench-api bench-log bench-replay bench-stream: .venv/bench
 bench-admin bench-api bench-log bench-personal bench-relay bench-replay bench-replay-load bench-seals bench-workers: .venv/dev
 	$(BIN)/python -m benchmarks.$(module) --db=sqlite $(ARGS)
 	$(BIN)/python -m benchmarks.$(module) --db=postgres $(ARGS)
+
+bench-replicas: .venv/dev
+	$(BIN)/python -m benchmarks.replicas.reads $(ARGS)
 
 bench-stream:
 	$(BIN)/python -m benchmarks.stream.clients --own-view 90 1000 $(ARGS)

@@ -4,7 +4,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,13 @@ class Environment(environ.Env):  # type: ignore[misc]
             return read(text)
         except (ValueError, LookupError):
             raise ImproperlyConfigured(f"{var} is not {kind}") from None
+
+    def choice(self, var: str, known: Sequence[str]) -> list[str]:
+        """The known names that a comma-separated list names; all if it is not set. Raises ImproperlyConfigured."""
+        chosen = self.list(var, default=list(known))
+        if not chosen or not set(chosen) <= set(known):
+            raise ImproperlyConfigured(f"{var} is a comma-separated list of {', '.join(known)}, or left out for all")
+        return [name for name in known if name in chosen]
 
     def duration(self, var: str, default: str) -> timedelta | None:
         """A time such as `14d`, `12h`, `30m` or `2s`; None for `off`. Raises ImproperlyConfigured."""

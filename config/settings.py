@@ -5,12 +5,16 @@ import hashlib
 import re
 import sys
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
 from django.core.exceptions import ImproperlyConfigured
 
+from config import postgresql
 from config.environment import Environment, is_weak
+from config.postgresql import Process
+from config.replicas import replicas
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -23,6 +27,8 @@ EVENTLOG = "eventlog"
 KEYS = "keys"  # the data keys of personal fields, apart from the log and its backups
 PROCESSES = "processes"  # business processes that span services or wait for time
 OWN_DATABASES = (*SERVICES, PROCESSES, EVENTLOG, KEYS)  # apps with a database alias of their own name
+SERVED = env.choice("SERVE", (*SERVICES, PROCESSES))
+LEFT_OUT = tuple(name for name in (*SERVICES, PROCESSES) if name not in SERVED)  # their databases may be away
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY")
@@ -89,6 +95,8 @@ STAFF_COMMANDS_PER_MINUTE = max(1, env.int("STAFF_COMMANDS_PER_MINUTE", default=
 TOKENS_PER_LOGIN = max(1, env.int("TOKENS_PER_LOGIN", default=20))
 # Seconds within which a request must have come, and its answer been taken, unless it goes on at a least pace.
 CLIENT_PATIENCE = env.float("CLIENT_PATIENCE", default=30)
+# Seconds for which a server goes on serving after SIGTERM, while balancers find out that it stops.
+DRAIN_SECONDS = max(0.0, env.float("DRAIN_SECONDS", default=0 if DEBUG else 1))
 # Threads of a server process that one login can hold, for queries, for commands and for requests with a password;
 # each pool has one thread more. To hash a password takes 100 MB and every core.
 WEB_THREADS = env.int("WEB_THREADS", default=4)
@@ -190,32 +198,6 @@ TAKES_LONG = not SERVES and sys.argv[1:2] not in ([], ["shell"])
 PROGRAM = f"headrace {sys.argv[1]}" if Path(sys.argv[0]).name == "manage.py" and sys.argv[1:] else "headrace"
 
 
-def postgresql_options(given: dict[str, object], *, kept: bool, hosts: int) -> dict[str, object]:
-    """The options of a connection, so that nothing waits for ever; those `given` in the URL override them.
-
-    A host that vanishes is noticed within seconds: by keepalives if an answer is awaited, and by `tcp_user_timeout` (in
-    ms) if something was sent. A process that was stopped in a transaction must not hold its locks for ever.
-    """
-    server = "-c idle_in_transaction_session_timeout=30s"
-    server += " -c statement_timeout=15s -c lock_timeout=10s" if SERVES else ""
-    server += "" if kept else " -c synchronous_commit=off"
-    return {
-        "connect_timeout": 5 if hosts == 1 else 2,  # for each host; a command may have to connect to several databases
-        "fallback_application_name": PROGRAM,
-        "tcp_user_timeout": 5000,
-        "keepalives": 1,
-        "keepalives_idle": 5,
-        "keepalives_interval": 2,
-        "keepalives_count": 3,
-        **({"target_session_attrs": "read-write"} if hosts > 1 else {}),
-        # Bound by the server, statements are prepared there and planned once.
-        "server_side_binding": True,
-        "prepare_threshold": 5,
-        **given,
-        "options": f"{server} {given.get('options', '')}".strip(),  # of two that differ the later one holds
-    }
-
-
 def database(alias: str) -> dict[str, object]:
     """The database of an alias: `<ALIAS>_DATABASE_URL`, or a SQLite file under DATA_DIR, with DATABASE_SUFFIX.
 
@@ -225,13 +207,13 @@ def database(alias: str) -> dict[str, object]:
     If its commits are synced, SQLite also overwrites what is deleted. Otherwise it does not overwrite the pages of a
     dropped table, which would slow each rebuild.
     """
-    kept = alias not in SERVICES
-    if parsed := env.database(f"{alias.upper()}_DATABASE_URL"):
+    kept, variable = alias not in SERVICES, f"{alias.upper()}_DATABASE_URL"
+    if parsed := env.database(variable):
         if "postgresql" in parsed["ENGINE"]:
             host = unquote(parsed["HOST"])  # a unix socket's directory comes percent-encoded
-            options = postgresql_options(parsed.get("OPTIONS", {}), kept=kept, hosts=host.count(",") + 1)
-            name = suffixed(parsed["NAME"])
-            return {**parsed, "NAME": name, "HOST": host, "OPTIONS": options, "CONN_MAX_AGE": 60}
+            given, hosts = parsed.get("OPTIONS", {}), host.count(",") + 1
+            made = postgresql.connection(variable, given, process=Process(PROGRAM, SERVES), kept=kept, hosts=hosts)
+            return {**parsed, "NAME": suffixed(parsed["NAME"]), "HOST": host, "CONN_MAX_AGE": 60, **made}
         file = Path(parsed["NAME"])
     else:
         file = DATA_DIR / f"{alias}.sqlite3"
@@ -251,7 +233,10 @@ def database(alias: str) -> dict[str, object]:
 
 
 # In the order in which `migrate` goes through them: the keys come before `users`, where they were.
-DATABASES = {alias: database(alias) for alias in ("default", KEYS, *SERVICES, PROCESSES, EVENTLOG)}
+DATABASES = {alias: database(alias) for alias in ("default", KEYS, *SERVED, EVENTLOG)}
+REPLICAS = replicas(
+    env, SERVICES, DATABASES, partial(postgresql.connection, process=Process(PROGRAM, SERVES), kept=False)
+)
 DATABASE_ROUTERS = ["config.routers.ServiceRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -321,10 +306,15 @@ FORCE_SCRIPT_NAME = env.str("SCRIPT_NAME", default="") or None  # the path under
 SPECTACULAR_SETTINGS = {
     "TITLE": "Headrace",
     "DESCRIPTION": "Commands are POST, queries are GET; every change is an event.",
-    "VERSION": "0.1.0",
+    "VERSION": "0.2.0",
     "OAS_VERSION": "3.1.1",
     "SCHEMA_PATH_PREFIX": "/api",  # operations are named by what follows
-    "SERVERS": [{"url": FORCE_SCRIPT_NAME}] if FORCE_SCRIPT_NAME else [],
+    "SERVERS": [{"url": FORCE_SCRIPT_NAME or "/", "description": "where this document comes from"}],
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,  # 180 currencies
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "apps.eventlog.api.openapi.declare_tags",
+    ],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
@@ -348,6 +338,12 @@ FORMAT_MODULE_PATH = ["config.formats"]  # instants as in the API, with seconds
 STATIC_URL = f"{FORCE_SCRIPT_NAME or ''}/static/"
 WHITENOISE_STATIC_PREFIX = "/static/"
 WHITENOISE_USE_FINDERS = True  # files are served from their packages, so collectstatic need not run
+# Where collectstatic puts them. It is no STATIC_ROOT, because WhiteNoise would look for that folder at every start.
+COLLECTED = {"location": env.str("STATIC_ROOT", default=str(DATA_DIR / "static"))}
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage", "OPTIONS": COLLECTED},
+}
 
 LOG_FORMAT = env.str("LOG_FORMAT", default="text")
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()

@@ -14,6 +14,10 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/schema/", SchemaView.as_view(), name="schema"),
     path("api/docs/", DocsView.as_view(url_name="schema"), name="docs"),
-    *(path("api/", include(f"apps.{service}.urls")) for service in (settings.EVENTLOG, *settings.SERVICES)),
+    *(
+        path("api/", include(f"apps.{service}.urls"))
+        for service in (settings.EVENTLOG, *settings.SERVICES)
+        if service not in settings.LEFT_OUT
+    ),
     path("metrics", metrics, name="metrics"),
 ]

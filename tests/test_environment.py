@@ -123,6 +123,9 @@ MALFORMED = {
     "PREVIOUS_KEY_ENCRYPTION_KEYS": f"{SECRET}, {SECRET}",
     "PROJECTIONS": SECRET,
     "PAYMENT_DEADLINE": SECRET,
+    "SERVE": f"users, {SECRET}",
+    "ORDERS_REPLICA_URL": f"postgres://app:{SECRET}@db/orders",  # of a primary on SQLite
+    "EVENTLOG_REPLICA_URL": f"postgres://app:{SECRET}@db/eventlog",
     "USERS_DATABASE_URL": f"postgres://app:{SECRET}/x@db/users",
     "ORDERS_DATABASE_URL": f"oracle://app:{SECRET}@db/orders",
     "EVENTLOG_DATABASE_URL": f"postgres://app:{SECRET}@db",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -128,8 +129,7 @@ def test_nothing_waits_for_postgresql_without_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["replay_events", "import_events", "migrate", "seal_events"])
 def test_what_an_operator_runs_may_take_long(tmp_path: Path, command: str) -> None:
     found = str(options(tmp_path, command=command)["options"])
-    assert "statement_timeout" not in found
-    assert "lock_timeout" not in found
+    assert "-c statement_timeout=0 -c lock_timeout=0" in found  # also where `print_roles --pool` has set limits
     assert "idle_in_transaction_session_timeout=30s" in found
 
 
@@ -146,3 +146,53 @@ def test_of_several_hosts_the_one_that_takes_writes_is_meant(tmp_path: Path) -> 
     assert options(tmp_path, host="one:5432,two:5433")["target_session_attrs"] == "read-write"
     chosen = options(tmp_path, "?target_session_attrs=any", host="one,two")
     assert chosen["target_session_attrs"] == "any"
+
+
+def test_behind_a_pooler_of_transactions_nothing_is_asked_of_the_session(tmp_path: Path) -> None:
+    found = options(tmp_path, "?pool=transaction&connect_timeout=9", command="run_projectors")
+    assert not {"options", "pool"} & found.keys()
+    assert (found["prepare_threshold"], found["connect_timeout"], found["keepalives_idle"]) == (None, 9, 5)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("?pool=statement", "pool is transaction, or left out"),
+        ("?pool=5", "pool is transaction, or left out"),
+        ("?pool=transaction&options=-c%20statement_timeout%3D60s", "there is no options: set them for the role"),
+        ("?pool=transaction&assume_role=other", "there is no assume_role: connect as that role"),
+    ],
+)
+def test_what_a_pooler_of_transactions_cannot_keep_is_refused(tmp_path: Path, query: str, said: str) -> None:
+    result = check(tmp_path, SECRET_KEY=STRONG, ORDERS_DATABASE_URL=f"postgres://headrace:hush@db.example/o{query}")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert f"ORDERS_DATABASE_URL: {said}" in result.stderr.replace("with pool=transaction ", "")
+    assert "hush" not in result.stderr
+
+
+ASKED = """
+from config.environment import Environment
+asked, get_value = set(), Environment.get_value
+Environment.get_value = lambda self, var, *more, **options: asked.add(var) or get_value(self, var, *more, **options)
+import config.settings
+print(*sorted(asked))
+"""
+TICKED = re.compile(r"`([A-Z][A-Z_]+)`")
+
+
+def unlisted(asked: set[str], page: str) -> list[str]:
+    """The variables that the first column of the table of settings does not name."""
+    named = {name for row in page.splitlines() for name in TICKED.findall(row.partition(" | ")[0])}
+    return sorted(asked - named)
+
+
+def test_the_reference_lists_every_variable_that_the_settings_read(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "SECRET_KEY": STRONG, "DATA_DIR": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-c", ASKED], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    asked = set(run.stdout.split())
+    page = (ROOT / "docs/reference/settings.md").read_text()
+    assert {"SECRET_KEY", "ORDERS_DATABASE_URL", "LOG_LEVEL"} <= asked
+    assert unlisted(asked, page) == []
+    assert unlisted(asked | {"NEW_LIMIT"}, page) == ["NEW_LIMIT"]

@@ -4,17 +4,20 @@ A backup of the data keys may be older than an erasure and bring its key back. T
 again.
 """
 
+import logging
 from uuid import UUID
 
 from django.db import connections
 
-from apps.eventlog import store
+from apps.eventlog import projectors, store
 from apps.eventlog.database import statements
 from apps.eventlog.delivery import projecting, reacting
 from apps.eventlog.encryption import data_keys
 from apps.eventlog.models import Erasure
 from apps.eventlog.privacy import traces
 from apps.eventlog.replay.leftovers import drop_leftovers
+
+logger = logging.getLogger(__name__)
 
 
 def carry_out(subject: UUID, position: int) -> None:
@@ -40,8 +43,15 @@ def is_carried_out(subject: UUID) -> bool:
 def complete(subject: UUID, service: str) -> bool:
     """Project and react in this process, also if workers do it usually; True if the erasure is then carried out.
 
-    `service` is the one whose reactor carries it out.
+    `service` is the one whose reactor carries it out. If a process was killed before, the rows of other services may
+    show the person still, so these are brought up to the log as well; one whose database is away is left to its
+    workers, and that is logged.
     """
     projecting.catch_up(service)
     reacting.catch_up(service)
+    for other in projectors.services():
+        try:
+            projecting.catch_up(other)
+        except Exception:
+            logger.exception("%s is erased, and %s could not follow", subject, other)
     return is_carried_out(subject)

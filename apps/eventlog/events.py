@@ -1,10 +1,10 @@
 """What happened: the events of a service, and their recorded form in the log."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar, get_origin, get_type_hints
 from uuid import UUID
 
 import msgspec
@@ -22,7 +22,14 @@ ENCRYPTED = {"subject", "sealed"}  # the members of a personal field in the log
 ERASED = "[erased]"  # what a personal field reads after its person was erased
 
 Personal = Annotated[Field, _PERSONAL]
-"""Marks a field about a person: `name: Personal[str]`. Encrypted in the log; `[erased]` after an erasure."""
+"""Marks a field about a person: `name: Personal[str]`. An event has it encrypted in the log. After an erasure it reads
+`[erased]`, also in the state of a process, and in a command that a process has sent or will send."""
+
+
+def personal_fields(kind: type[Any]) -> tuple[str, ...]:
+    """The fields of an event, a command or a process that are marked `Personal`."""
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple(name for name, hint in hints.items() if _PERSONAL in getattr(hint, "__metadata__", ()))
 
 
 def is_encrypted(value: Any) -> bool:
@@ -30,6 +37,8 @@ def is_encrypted(value: Any) -> bool:
     return type(value) is dict and value.keys() == ENCRYPTED and type(value["subject"]) is str
 
 
+_ONE_NAME = "Rename one of them, or take the name out of `formerly`"
+_NAME = re.compile(r"\w+\.\w+")
 _decoders: dict[type, Callable[[bytes | msgspec.Raw], Any]] = {}
 _uuid = msgspec.json.Decoder(UUID).decode
 
@@ -55,6 +64,10 @@ class DomainEvent:
     The log stores the class as the type `<service>.<class name>`. If old payloads do not fit a change of the fields,
     the change needs a higher `schema_version` and an upcaster (`upcasting.py`).
 
+    If an event is renamed, or moves to another service, `formerly` has the types under which the log has it:
+    `formerly = ("orders.OrderAnnulled",)`. Its versions go on from there. Events that were stored under such a name are
+    read as events of this class, and are shown with its name.
+
     What the fields must be beyond their types is in `check`, for no code may append or import an event that breaks it.
 
     Fields marked `Personal` are about one person. The person's id is in the name of the stream, or in the field that
@@ -62,8 +75,10 @@ class DomainEvent:
     """
 
     __slots__ = ()
-    types: ClassVar[Registry[type["DomainEvent"]]] = Registry("events")
+    types: ClassVar[Registry[type["DomainEvent"]]] = Registry("events", remedy=_ONE_NAME)
+    former: ClassVar[Registry[type["DomainEvent"]]] = Registry("events", beside=[types], remedy=_ONE_NAME)
     type: ClassVar[str]
+    formerly: ClassVar[tuple[str, ...]] = ()
     schema_version: ClassVar[int] = 1
     personal: ClassVar[tuple[str, ...]] = ()
     subject: ClassVar[str] = ""
@@ -72,9 +87,16 @@ class DomainEvent:
     def __init_subclass__(cls) -> None:
         service = cls.__module__.removesuffix(".events").rpartition(".")[2]
         cls.type = f"{service}.{cls.__name__}"
-        hints = get_type_hints(cls, include_extras=True)
-        cls.personal = tuple(name for name, hint in hints.items() if _PERSONAL in getattr(hint, "__metadata__", ()))
+        cls.personal = personal_fields(cls)
+        cls.formerly = _former_names(cls)
         DomainEvent.types.add(cls.type, cls)
+        for name in cls.formerly:
+            DomainEvent.former.add(name, cls)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The types under which the log has events of this class, the current one first."""
+        return cls.type, *cls.formerly
 
     def check(self) -> None:
         """Raise ValueError with a rule that the fields break. Asked when an event enters the log, not when it is read:
@@ -94,6 +116,36 @@ class DomainEvent:
     def from_payload(cls, data: Payload) -> Self:
         """The event of a payload in the current version; raises `msgspec.ValidationError` if it does not fit."""
         return msgspec.convert(data, cls)
+
+
+DomainEvent.types.beside = [DomainEvent.former]
+
+
+def _former_names(kind: type[DomainEvent]) -> tuple[str, ...]:
+    """What a class itself says in `formerly`. Raises TypeError unless that is a tuple of types."""
+    names = vars(kind).get("formerly", ())
+    if not isinstance(names, tuple) or not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+        raise TypeError(f'{kind.type}: formerly is a tuple of types, as in ("orders.OrderAnnulled",), not {names!r}')
+    if "formerly" in vars(kind).get("__annotations__", {}) and get_origin(get_type_hints(kind)["formerly"]) != ClassVar:
+        raise TypeError(f"{kind.type}: formerly is no field of the event; write it without a type")
+    return names
+
+
+def named(name: str) -> type[DomainEvent] | None:
+    """The class of the events that go by this name, now or formerly; None if this code has none."""
+    return DomainEvent.types.get(name) or DomainEvent.former.get(name)
+
+
+def current_name(name: str) -> str:
+    """What a type is called now; a type that this code does not know is called as ever."""
+    known = DomainEvent.former.get(name)
+    return known.type if known else name
+
+
+def stored_names(types: Iterable[str]) -> list[str]:
+    """All types under which the log may have the events of these types, current or former."""
+    found = (kind.names() if (kind := named(name)) else (name,) for name in types)
+    return list(dict.fromkeys(each for names in found for each in names))
 
 
 def _decoder(kind: type[DomainEvent]) -> Callable[[bytes | msgspec.Raw], Any]:
@@ -126,6 +178,8 @@ class Place(NamedTuple):
 class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One row of the log, with the `FIELDS`; `event` is the typed event in its current version.
 
+    `type` is what the type is called now; `stored_type` is what the log has.
+
     A replay reads millions of these and seldom asks for an id or the metadata. So they stay text until somebody asks.
     """
 
@@ -133,11 +187,19 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     _event_id: str
     stream: str
     stream_version: int
-    type: str
+    _type: str
     schema_version: int
     _data: msgspec.Raw
     _metadata: msgspec.Raw
     recorded_at: datetime
+
+    @property
+    def type(self) -> str:
+        return current_name(self._type)
+
+    @property
+    def stored_type(self) -> str:
+        return self._type
 
     @property
     def event_id(self) -> UUID:
@@ -185,7 +247,7 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def event(self) -> DomainEvent:
         """The event, upcast to the current version of its class; raises `UnknownEvent`."""
-        known = DomainEvent.types.get(self.type)
+        known = named(self._type)
         if known is None:
             raise UnknownEvent(f"{self.type} at position {self.position} is not an event of this code")
         if self.schema_version > known.schema_version:
@@ -196,7 +258,7 @@ class RecordedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
         try:
             if self.schema_version == known.schema_version:
                 return (_decoders.get(known) or _decoder(known))(self._data)
-            data = upcasting.upcast(self.type, self.schema_version, known.schema_version, self.data)
+            data = upcasting.upcast(self._type, self.schema_version, known.schema_version, self.data, known.names())
             return known.from_payload(data)
         except Exception as error:  # an upcaster may raise anything
             why = f"{self.type} at position {self.position} does not fit its class: {without_values(error)}"

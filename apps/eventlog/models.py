@@ -4,6 +4,8 @@ from typing import Any, ClassVar, Self
 
 from django.db import models
 
+from apps.eventlog.events import current_name
+
 
 class Instant(models.DateTimeField):  # type: ignore[type-arg]
     """An instant with six decimals. SQLite compares instants as texts, and the log writes all of them with six."""
@@ -50,7 +52,12 @@ class StoredEvent(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.position} {self.type} {self.stream}"
+        return f"{self.position} {self.current_type} {self.stream}"
+
+    @property
+    def current_type(self) -> str:
+        """What the type is called now."""
+        return current_name(self.type)
 
 
 class Import(models.Model):

@@ -11,10 +11,11 @@ from typing import Any, ClassVar, TypeVar, get_origin, get_type_hints
 from uuid import UUID
 
 import msgspec
+from django.conf import settings
 
 from apps.eventlog import projectors
 from apps.eventlog.commands import Command
-from apps.eventlog.events import DomainEvent, Payload, RecordedEvent, UnknownEvent
+from apps.eventlog.events import DomainEvent, Payload, RecordedEvent, UnknownEvent, personal_fields
 from apps.eventlog.projectors import Projector, marked_methods
 from apps.eventlog.reactors import Reactor
 from apps.eventlog.registry import DuplicateName, Registry
@@ -52,8 +53,8 @@ class Process:
     """Base of every process, in a file of its own under `apps/processes/`.
 
     Its state is the fields that the class declares, each with a type and the value that it begins with, as in
-    `paid: bool = False`. Their values are kept as JSON for each `key`. Keep ids in them and not names or addresses,
-    because an erasure does not reach them.
+    `paid: bool = False`. Their values are kept as JSON for each `key`. Better keep ids in them than names or addresses.
+    What is about a person all the same is marked, `called: Personal[str] = ""`, and an erasure of the person clears it.
 
     A method gets an event once, unless the log went back. A method that raises leaves no trace: its event, or its
     timer, is set aside, and what comes later for the same key waits behind it.
@@ -65,6 +66,7 @@ class Process:
     timers: ClassVar[dict[str, str]]
     name: ClassVar[str]
     state_type: ClassVar[type[msgspec.Struct]]
+    personal: ClassVar[tuple[str, ...]]  # fields of the state
 
     key: str
     now: datetime  # when the event was recorded, or when the timer was due
@@ -72,9 +74,10 @@ class Process:
     woken: dict[str, datetime | None]  # by the name of the timer; None clears it
 
     def __init_subclass__(cls) -> None:
-        cls.name = cls.__name__
         cls.methods, cls.timers, cls.state_type = marked_methods(cls), _timers(cls), _state_type(cls)
-        Process.registry.add(cls.name, cls)
+        cls.name, cls.personal = cls.__name__, personal_fields(cls)
+        if cls.service not in settings.LEFT_OUT:
+            Process.registry.add(cls.name, cls)
 
     def __init__(self, key: str, state: Payload | None = None) -> None:
         """The instance of a key, as its state says. Raises `msgspec.ValidationError` if the state does not fit."""
@@ -127,7 +130,8 @@ class Process:
     @classmethod
     def key_of(cls, recorded: RecordedEvent) -> str:
         """The key of the instance that takes an event."""
-        field = getattr(getattr(cls, cls.methods[DomainEvent.types[recorded.type]]), "key", None)
+        method = cls.methods.get(DomainEvent.types[recorded.type], "")
+        field = getattr(getattr(cls, method, None), "key", None)
         if field is None:
             return recorded.stream.partition("-")[2]
         try:
@@ -157,8 +161,14 @@ def _timers(kind: type[Process]) -> dict[str, str]:
 
 
 def _state_type(kind: type[Process]) -> type[msgspec.Struct]:
-    """The declared fields as a type that msgspec can check. Raises TypeError for a field without a first value."""
+    """The declared fields as a type that msgspec can check.
+
+    Raises TypeError for a field without a first value, and for what would hide something that every process has.
+    """
     known = get_type_hints(Process)
+    given = {*vars(kind), *vars(kind).get("__annotations__", {})}
+    if hidden := known.keys() & given:
+        raise TypeError(f"{kind.__name__}.{min(hidden)}: every process has that already; choose another name")
     hints = {name: hint for name, hint in get_type_hints(kind).items() if name not in known}
     fields = {name: hint for name, hint in hints.items() if get_origin(hint) is not ClassVar}
     if missing := [name for name in fields if not hasattr(kind, name)]:

@@ -4,9 +4,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Model
 
 from apps.eventlog import store
+from apps.eventlog.aggregates import Aggregate
 from apps.eventlog.database import bulk_rows
 from apps.eventlog.events import DomainEvent, RecordedEvent
 from apps.eventlog.registry import DuplicateName, Registry
@@ -43,6 +45,8 @@ class Projector:
 
     A subclass names the models of its tables (`models`) and the categories that it follows, and implements `project`.
     It must reach its tables by `self.table(Model)`: in a rebuild that is a new table, not the live one.
+
+    The `registry` has those of the services that this process serves (SERVE), as have those of reactors and processes.
     """
 
     registry: ClassVar[Registry[type["Projector"]]] = Registry("readers")
@@ -57,7 +61,8 @@ class Projector:
             return
         cls.service, cls.name = cls.models[0]._meta.app_label, cls.__name__
         cls.methods = marked_methods(cls)
-        Projector.registry.add(cls.name, cls)
+        if cls.service not in settings.LEFT_OUT:
+            Projector.registry.add(cls.name, cls)
 
     def __init__(self, tables: dict[type[Model], type[Model]] | None = None) -> None:
         self._tables = tables or {}
@@ -125,8 +130,9 @@ def of_service(service: str) -> list[type[Projector]]:
 
 
 def categories() -> set[str]:
-    """Every category that a projector follows."""
-    return {category for projector in Projector.registry.values() for category in projector.categories}
+    """Every category that this code writes, or that a projector follows."""
+    followed = {category for projector in Projector.registry.values() for category in projector.categories}
+    return followed | set(Aggregate.registry)
 
 
 def services() -> list[str]:

@@ -1,7 +1,10 @@
 """Reactors answer events with commands or side effects. They follow the log live; a replay does not run them."""
 
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
+
+from django.conf import settings
 
 from apps.eventlog import commands
 from apps.eventlog.commands import Reaction, derived_id
@@ -10,6 +13,29 @@ from apps.eventlog.monitoring import origin, spans
 from apps.eventlog.monitoring.origin import Origin
 from apps.eventlog.projectors import Projector, marked_methods
 from apps.eventlog.registry import Registry
+
+Method = TypeVar("Method", bound=Callable[[Any, Sequence[UUID]], str])
+
+
+def foresees(event_type: type[DomainEvent]) -> Callable[[Method], Method]:
+    """Mark the method of a reactor that says what it will do if this happens to streams with these ids.
+
+    It returns one sentence, or "" for nothing. Pages show it before somebody sends the command.
+    """
+
+    def mark(method: Method) -> Method:
+        method.__dict__["foresees"] = event_type
+        return method
+
+    return mark
+
+
+def foreseen(event_type: type[DomainEvent], ids: Sequence[UUID]) -> list[str]:
+    """What all reactors will do if this happens to streams with these ids, in sentences."""
+    kinds = sorted(Reactor.registry.values(), key=lambda kind: kind.name)
+    methods = [(kind, getattr(kind, name)) for kind in kinds for name in dir(kind)]
+    found = (method(kind(), ids) for kind, method in methods if getattr(method, "foresees", None) is event_type)
+    return [sentence for sentence in found if sentence]
 
 
 class Reactor:
@@ -30,7 +56,8 @@ class Reactor:
     def __init_subclass__(cls) -> None:
         cls.service, cls.name = cls.__module__.split(".")[-2], cls.__name__
         cls.methods = marked_methods(cls)
-        Reactor.registry.add(cls.name, cls)
+        if cls.service not in settings.LEFT_OUT:
+            Reactor.registry.add(cls.name, cls)
 
     def react(self, recorded: RecordedEvent) -> None:
         """Call the method for this event. Raises what the method raises."""

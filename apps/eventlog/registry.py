@@ -20,11 +20,11 @@ class DuplicateName(TypeError):
 
 
 class Registry(dict[str, Kind]):
-    """Classes by name. `beside` are registries that share one set of names with this one."""
+    """Classes by name. `beside` are registries that share one set of names with this one; `remedy` is the way out."""
 
-    def __init__(self, what: str, beside: "Sequence[Registry[Any]]" = ()) -> None:
+    def __init__(self, what: str, beside: "Sequence[Registry[Any]]" = (), remedy: str = "Rename one of them") -> None:
         super().__init__()
-        self.what, self.beside = what, beside
+        self.what, self.beside, self.remedy = what, beside, remedy
         self.statements: dict[str, str] = {}
 
     def add(self, name: str, kind: Kind) -> None:
@@ -43,7 +43,7 @@ class Registry(dict[str, Kind]):
             if known is not None and (there != here or registry is not self):
                 raise DuplicateName(
                     f"two {self.what} are named {name}: {_called(known)} ({there or 'made by hand'}) and "
-                    f"{_called(kind)} ({here}). Rename one of them"
+                    f"{_called(kind)} ({here}). {self.remedy}"
                 )
         self[name] = kind
         self.statements[name] = here

@@ -1,6 +1,6 @@
 """Turn old payloads into current ones when they are read; the log itself never changes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
@@ -31,13 +31,23 @@ def _place(upcaster: Any) -> str:
     return f"{upcaster.__code__.co_filename}:{upcaster.__code__.co_firstlineno}"
 
 
-def upcast(event_type: str, from_version: int, to_version: int, data: dict[str, Any]) -> dict[str, Any]:
-    """Bring a payload of `from_version` to `to_version`; raises KeyError if a step is missing."""
+def upcast(
+    event_type: str, from_version: int, to_version: int, data: dict[str, Any], names: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Bring a payload of `from_version` to `to_version`; raises KeyError if a step is missing.
+
+    `event_type` is the type that the log has, and `names` are all that the event goes by. A step that is registered for
+    the stored type comes before one for another name.
+    """
     for version in range(from_version, to_version):
-        data = _upcasters[event_type, version](data)
+        data = _upcasters[_registered(version, (event_type, *names)) or (event_type, version)](data)
     return data
 
 
-def missing(event_type: str, version: int) -> list[int]:
-    """The versions below a given one that have no upcaster to the next version."""
-    return [before for before in range(1, version) if (event_type, before) not in _upcasters]
+def _registered(version: int, names: Sequence[str]) -> tuple[str, int] | None:
+    return next(((name, version) for name in names if (name, version) in _upcasters), None)
+
+
+def missing(names: Sequence[str], version: int) -> list[int]:
+    """The versions below a given one that have no upcaster to the next version, under any name of the event."""
+    return [before for before in range(1, version) if _registered(before, names) is None]

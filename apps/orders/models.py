@@ -46,6 +46,7 @@ class Order(models.Model):
             models.Index(fields=["status", "placed_at", "id"], name="orders_order_status"),
             models.Index(fields=["customer_id", "placed_at", "id"], name="orders_order_customer"),
             models.Index(fields=["currency", "placed_at", "id"], name="orders_order_currency"),
+            models.Index(fields=["payment_reference"], name="orders_order_payment"),
         ]
 
     def __str__(self) -> str:

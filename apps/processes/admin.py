@@ -5,17 +5,14 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.utils.safestring import SafeString
 
+from apps.eventlog.admin import searching
 from apps.eventlog.admin.filters import ValuesFilter
-from apps.eventlog.admin.html import link, pretty, table
+from apps.eventlog.admin.html import bullets, event_link, link, pretty, stream_link, table
 from apps.eventlog.admin.readers import CheckpointAdmin, DeadLetterAdmin
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.processes.models import Checkpoint, DeadLetter, Instance, OutgoingCommand, Timer
 
 SHOWN = 100  # commands of an instance on its page
-
-
-def _event(position: int) -> SafeString:
-    return link(f"at position {position}", "eventlog_storedevent_change", position)
 
 
 @admin.register(Instance)
@@ -24,10 +21,11 @@ class InstanceAdmin(ReadOnlyAdmin):
     list_display_links = ("process", "key")
     list_filter = (("process", ValuesFilter),)
     search_fields = ("=key",)
-    search_hint = "The key of an instance: the id of an order, for one."
+    search_hint = "The key of an instance: the id of an order, for one, or its beginning."
+    findable = True
     actions = None
-    fields = ("process", "key", "values", "last_event", "timers", "sent", "updated_at")
-    readonly_fields = ("values", "last_event", "timers", "sent")
+    fields = ("process", "key", "about", "values", "last_event", "timers", "sent", "updated_at")
+    readonly_fields = ("about", "values", "last_event", "timers", "sent")
 
     @admin.display(description="state")
     def values(self, instance: Instance) -> SafeString:
@@ -35,7 +33,13 @@ class InstanceAdmin(ReadOnlyAdmin):
 
     @admin.display
     def last_event(self, instance: Instance) -> SafeString:
-        return _event(instance.position)
+        return event_link(instance.position)
+
+    @admin.display(description="about")
+    def about(self, instance: Instance) -> SafeString | str:
+        """The rows whose id is the key."""
+        found = [stream_link(stream) for stream in searching.existing(searching.streams(instance.key))]
+        return bullets(found) if found else "nothing with a page of its own"
 
     @admin.display
     def timers(self, instance: Instance) -> SafeString:
@@ -83,11 +87,11 @@ class OutgoingCommandAdmin(ReadOnlyAdmin):
 
     @admin.display(description="event that led to it")
     def cause(self, command: OutgoingCommand) -> SafeString:
-        return _event(command.position)
+        return event_link(command.position)
 
     @admin.display(description="its last event")
     def effect(self, command: OutgoingCommand) -> Any:
-        return _event(command.sent_position) if command.sent_position else "none"
+        return event_link(command.sent_position) if command.sent_position else "none"
 
 
 admin.site.register(Checkpoint, CheckpointAdmin)

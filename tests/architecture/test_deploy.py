@@ -15,7 +15,7 @@ from apps.eventlog.read.log_state import LogState
 from apps.eventlog.read.overview import Overview
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = [*(ROOT / "deploy").rglob("*.yml"), *(ROOT / "deploy").rglob("*.json")]
+FILES = [*(ROOT / "deploy/prometheus").glob("*.yml"), *(ROOT / "deploy/grafana").glob("*.json")]
 METRIC = re.compile(r"\bheadrace_\w+")
 LABELS = {"command", "outcome", "route", "status", "service", "reader", "pool", "database", "le"}
 

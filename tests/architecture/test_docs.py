@@ -4,11 +4,13 @@ Each guard is also shown to find a planted fault.
 """
 
 import re
+import tomllib
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNEL = Path("apps/eventlog")
@@ -89,6 +91,15 @@ def test_help_and_docstrings_name_pages_that_exist() -> None:
     named = {name for path in files(".py") for name in PAGE.findall((ROOT / path).read_text())}
     assert named
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_the_newest_version_of_the_changelog_is_that_of_the_code() -> None:
+    newest, *older = re.findall(
+        r"^## (\d+\.\d+\.\d+) - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert newest == project["version"] == settings.SPECTACULAR_SETTINGS["VERSION"]
+    assert older
 
 
 def test_the_map_names_every_room_and_door() -> None:

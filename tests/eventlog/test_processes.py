@@ -89,6 +89,10 @@ def test_a_field_needs_a_first_value_and_a_key_is_a_field() -> None:
         class Begins(Process):
             number: int
 
+    with pytest.raises(TypeError, match=r"Named\.name: every process has that already; choose another name"):
+        type("Named", (Process,), {"__annotations__": {"name": str}})
+    with pytest.raises(TypeError, match=r"Sends\.sent: every process has that already"):
+        type("Sends", (Process,), {"sent": lambda process: None})
     with pytest.raises(TypeError, match="OrderPlaced has no field order_id"):
         on(OrderPlaced, key="order_id")
 

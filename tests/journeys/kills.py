@@ -13,7 +13,8 @@ from typing import Any
 from django.db import connections
 
 from apps.eventlog.projectors import Projector
-from apps.eventlog.replay.rebuild import AlreadyRunning, rebuild
+from apps.eventlog.replay.rebuild import rebuild
+from apps.eventlog.replay.rebuild_lock import AlreadyRunning
 from apps.orders.models import Customer, Order, OrderSummary
 from apps.users.models import User
 from tests.support.fold import folded, projected

@@ -119,18 +119,33 @@ def told_until_erasure(server: Server) -> str:
     return "".join(told)
 
 
-# CustomerProjector cannot take a new name. What Python and the database say of that quotes the name and the row.
+# CustomerProjector cannot take a new name. What Python and the database say of that quotes the name and the row. And a
+# process keeps the name, also in a command that nobody takes.
 FAILING = """
+from uuid import UUID
 from config.asgi import application
+from apps.eventlog.events import Personal
+from apps.eventlog.processes import Process, on
 from apps.orders.models import Customer
 from apps.orders.read.projectors import CustomerProjector
+from apps.users.events import UserRegistered
+from apps.users.write.commands import RenameUser
 
 def renamed(self, row, event, recorded):
     Customer.objects.filter(pk=row.pk).update(name=event.name)
     raise ValueError(f"{event.name} of {row.name} is no name")
 
 CustomerProjector.renamed = renamed
+
+class Greeting(Process):
+    called: Personal[str] = ""
+
+    @on(UserRegistered)
+    def registered(self, event, recorded):
+        self.called = event.name
+        self.send(RenameUser(UUID(int=7), event.name))
 """
+KEPT = "SELECT i.state, c.content FROM processes_instance i, processes_outgoingcommand c WHERE i.key = c.key"
 CHECKS = {
     True: "ALTER TABLE orders_customer ADD CONSTRAINT plain CHECK (name NOT LIKE '%Married')",
     False: "CREATE TRIGGER plain BEFORE UPDATE ON orders_customer WHEN NEW.name LIKE '%Married' "
@@ -166,8 +181,10 @@ def test_neither_a_failing_projection_nor_an_unfinished_job_keeps_an_erased_pers
         deployment.manage("replay_events", "--projector", "UserProjector", check=False, FAILPOINT="switching")
         [(left,)] = deployment.query("users", "SELECT name FROM users_user__rebuild")
         assert MARK in left
+        eventually(lambda: str(deployment.query("processes", KEPT)).count(MARK) == 2)
         assert server.client.post(f"/api/users/{person}/erase/", json={"reason": "by letter"}).status_code == 202
         assert deployment.query("orders", "SELECT name FROM orders_customer") == [("[erased]",)]
+        eventually(lambda: MARK not in str(deployment.query("processes", KEPT)))
     settle(deployment)
     assert found(deployment) == []
 

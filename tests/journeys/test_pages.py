@@ -150,12 +150,18 @@ def test_the_slider_shows_a_user_as_of_any_version_or_instant(site: Server, chro
         expect(cells).to_have_text(["User 10", "Renamed"])
         expect(page.locator("#then-said")).to_have_text("Not the same: version, name, updated_at")
         page.locator("#version").fill("2")
-        page.locator("#instant").fill(registered[:19])
-        page.locator("#instant").blur()
-        expect(page.locator("#then-said")).to_have_text("It was not there yet at that instant.")
-        page.locator("#instant").fill("2100-01-01T00:00:00")
-        page.locator("#instant").blur()
+        page.locator("#day").fill("2000-01-01")
+        page.locator("#hour").select_option("10")
+        expect(page.locator("#then-said")).to_contain_text(
+            "It was not there yet on 2000-01-01 at 10:59 UTC. It began on"
+        )
+        expect(page.locator("#then-fields")).to_be_hidden()
+        page.locator("#day").fill(registered[:10])
+        page.locator("#hour").select_option("")
         expect(cells).to_have_text(["Renamed", "User 10"])
+        page.goto(f"{site.url}/admin/orders/customer/{user}/change/")  # a copy follows the same stream
+        page.locator("#version").fill("1")
+        expect(cells).to_have_text(["User 10", ""])
 
 
 def test_an_order_is_cancelled_in_the_admin(site: Server, chromium: Browser) -> None:
@@ -164,7 +170,9 @@ def test_an_order_is_cancelled_in_the_admin(site: Server, chromium: Browser) -> 
         page.get_by_role("button", name="Cancel, with a reason").click()
         page.get_by_label("Reason").fill("ordered twice")
         page.get_by_role("button", name="Cancel", exact=True).click()
-        expect(page.locator(".messagelist")).to_have_text("Cancel: 1 of 1 done")
+        expect(page.locator(".messagelist .success")).to_contain_text("Cancel: 1 of 1 done")
+        page.get_by_role("link", name="see what followed").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("orders.OrderCancelled")
         assert site.client.get(f"/api/orders/{order}/").json()["cancel_reason"] == "ordered twice"
 
 

@@ -107,6 +107,36 @@ def test_the_whole_way_goes_under_least_privilege(deployed: Deployment) -> None:
         assert "0 events are not sealed yet" in deployed.manage("verify_log")
 
 
+def test_deploy_check_is_content_with_these_roles_and_names_what_is_amiss(deployed: Deployment) -> None:
+    def said(**environment: str) -> str:
+        return deployed.manage("deploy_check", check=False, **environment)
+
+    rights = ("roles:", "grants:", "server: sessions")
+    assert [line for line in said().splitlines() if line.startswith(rights)] == []
+    assert "roles: eventlog is reached as its owner" in said(EVENTLOG_DATABASE_URL=url("eventlog", OWNER))
+    assert "roles: orders is reached as postgres, a superuser" in said(ORDERS_DATABASE_URL=url("orders", "postgres"))
+    assert "databases: orders has no table orders_c" in said(ORDERS_DATABASE_URL=url("users", f"{PREFIX}_users"))
+    with psycopg.connect(engine.URL, dbname=f"{PREFIX}_eventlog", autocommit=True) as superuser:
+        superuser.execute(f"REVOKE EXECUTE ON FUNCTION eventlog_append_events FROM {APPLICATION}")  # type: ignore[arg-type]
+        superuser.execute(f"GRANT INSERT ON eventlog_event TO {APPLICATION}")  # type: ignore[arg-type]
+        superuser.execute(f"GRANT CONNECT ON DATABASE {PREFIX}_orders TO {APPLICATION}")  # type: ignore[arg-type]
+        superuser.execute(f"ALTER DATABASE {PREFIX}_eventlog RESET idle_in_transaction_session_timeout")  # type: ignore[arg-type]
+    with psycopg.connect(engine.URL, dbname=f"{PREFIX}_orders", autocommit=True) as superuser:
+        superuser.execute("ALTER TABLE orders_order OWNER TO postgres")
+    try:
+        told = said()
+    finally:
+        make(deployed)
+        with psycopg.connect(engine.URL, dbname=f"{PREFIX}_orders", autocommit=True) as superuser:
+            superuser.execute(f"ALTER TABLE orders_order OWNER TO {PREFIX}_orders")  # type: ignore[arg-type]
+            superuser.execute(f"REVOKE CONNECT ON DATABASE {PREFIX}_orders FROM {APPLICATION}")  # type: ignore[arg-type]
+    assert f"grants: {PREFIX}_orders may not read and write orders_order, 1 tables in all" in told
+    assert f"grants: {APPLICATION} may not call eventlog_append_events, 1 rights in all" in told
+    assert f"grants: {APPLICATION} has INSERT on eventlog_event" in told
+    assert f"grants: {APPLICATION} may connect to {PREFIX}_orders, which is not its own" in told
+    assert f"server: sessions at {PREFIX}_eventlog may stay idle in a transaction for ever" in told
+
+
 def refusals(role: str, database: str, statements: list[Intrusion]) -> list[str]:
     """Try each statement as a role; says which were not refused as they should be, and what they changed."""
     faults = []
@@ -224,6 +254,30 @@ def test_no_role_and_no_superuser_may_leave_a_transaction_open(deployed: Deploym
                 assert session.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("30s",)
                 if alias == "eventlog" and session.info.server_version >= 170000:
                     assert session.execute("SHOW transaction_timeout").fetchone() == ("30s",)
+
+
+LIMITED = """
+SELECT current_setting('statement_timeout'), current_setting('lock_timeout'), current_setting('synchronous_commit')
+"""
+
+
+def test_for_a_pooler_the_roles_have_the_limits_and_keep_those_that_somebody_chose(deployed: Deployment) -> None:
+    users, orders = f"{PREFIX}_users", f"{PREFIX}_orders"
+    with psycopg.connect(engine.URL, autocommit=True) as superuser:
+        superuser.execute(f"ALTER ROLE {users} SET statement_timeout = '60s'".encode())
+        for _ in range(2):
+            run(deployed.manage("print_roles", "--prefix", PREFIX, "--pool"))
+        for database, role, limits in (
+            ("users", users, ("1min", "10s", "off")),
+            ("orders", orders, ("15s", "10s", "off")),
+            ("eventlog", APPLICATION, ("15s", "10s", "on")),
+            ("eventlog", SEALER, ("15s", "10s", "on")),
+        ):
+            with psycopg.connect(url(database, role)) as session:
+                assert session.execute(LIMITED.encode()).fetchone() == limits
+        for role in (*(f"{PREFIX}_{alias}" for alias in settings.DATABASES), OWNER, SEALER):
+            superuser.execute(f"ALTER ROLE {role} RESET ALL".encode())
+    make(deployed)
 
 
 RIGHTS = """

@@ -35,7 +35,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 def set_environment(directory: Path) -> None:
     """Give this process, and those that it starts, settings for tests and no database but those in `directory`."""
-    for name in [name for name in os.environ if name.endswith("_DATABASE_URL")]:
+    urls = ("_DATABASE_URL", "_REPLICA_URL")
+    for name in [name for name in os.environ if name.endswith(urls) or name == "SERVE"]:
         del os.environ[name]
     os.environ.update(
         {"SECRET_KEY": "only-for-these-tests-" * 3, "DEBUG": "off", "PROJECTIONS": "inline", "FAILPOINT": ""}

@@ -172,6 +172,7 @@ def test_the_command_finishes_what_a_worker_would_do_later(api: Api, worker_mode
     ann = api.customer()
     call_command("erase_user", ann.user_id, "--reason", "by letter")
     assert erasures.is_carried_out(UUID(ann.user_id))
+    assert projected() == folded()  # the copies of other services are erased too
     assert api.post("auth/login/", {"username": "ann@example.org", "password": PASSWORD}).status == 401
 
 
@@ -179,7 +180,7 @@ def test_the_admin_shows_the_event_of_an_erased_person_without_them(api: Api, cl
     ann = api.customer()
     client.force_login(get_user_model().objects.create_superuser("root"))
     assert "ann@example.org" in client.get("/admin/eventlog/storedevent/1/change/").content.decode()
-    chosen = {"action": "erase", "_selected_action": [ann.user_id], "reason": "by letter"}
+    chosen = {"action": "erase", "_selected_action": [ann.user_id], "reason": "by letter", "confirmed": ann.user_id}
     assert client.post("/admin/users/user/", chosen).status_code == 302
     page = client.get("/admin/eventlog/storedevent/1/change/").content.decode()
     assert ERASED in page

@@ -9,10 +9,10 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from apps.eventlog.events import DomainEvent
+from apps.eventlog.events import DomainEvent, stored_names
 from apps.eventlog.log.columns import correlation_key
 from apps.eventlog.models import StoredEvent
-from apps.eventlog.projectors import Projector
+from apps.eventlog.projectors import categories
 
 Events = QuerySet[StoredEvent]
 
@@ -53,8 +53,7 @@ class CategoryFilter(_Choice):
     title, parameter_name, other = "category", "category", "type"
 
     def lookups(self, request: HttpRequest, page: Any) -> list[tuple[str, str]]:
-        categories = {category for kind in Projector.registry.values() for category in kind.categories}
-        return [(category, category) for category in sorted(categories)]
+        return [(category, category) for category in sorted(categories())]
 
 
 class TypeFilter(_Choice):
@@ -62,6 +61,10 @@ class TypeFilter(_Choice):
 
     def lookups(self, request: HttpRequest, page: Any) -> list[tuple[str, str]]:
         return [(name, name) for name in sorted(DomainEvent.types)]
+
+    def queryset(self, request: HttpRequest, events: Events) -> Events:
+        asked = self.value()
+        return events.filter(type__in=stored_names([asked])) if asked else events
 
 
 class _TypedFilter(admin.ListFilter):

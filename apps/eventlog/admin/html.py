@@ -1,17 +1,86 @@
-"""HTML for values on the pages of the admin."""
+"""HTML for values on the pages of the admin. A link is there only for those who may see where it leads."""
 
 import json
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
-from django.urls import reverse
+from django.contrib import admin
+from django.db.models import Model
+from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
+from apps.eventlog.commands import Actor
 
-def link(text: object, page: str, *arguments: object) -> SafeString:
-    """A link to a page of the admin."""
-    return format_html('<a href="{}">{}</a>', reverse(f"admin:{page}", args=arguments), text)
+viewer: ContextVar[Actor] = ContextVar("viewer")
+"""Who looks at the page. The site sets it for each page of the admin."""
+
+
+def may_see(app_label: str, model: str) -> bool:
+    """May the one who looks at the page see the rows of this model?"""
+    actor = viewer.get(None)
+    return actor is not None and actor.may(f"{app_label}.view_{model}")
+
+
+def url(page: str, *arguments: object, **query: Any) -> str:
+    """The URL of a page of a model, such as `orders_order_change`; empty for those who may not see its rows."""
+    app_label, model, _ = page.rsplit("_", 2)
+    if not may_see(app_label, model):
+        return ""
+    try:
+        return reverse(f"admin:{page}", args=arguments) + (f"?{urlencode(query)}" if query else "")
+    except NoReverseMatch:  # a key that no row can have
+        return ""
+
+
+def link(text: object, page: str, *arguments: object, **query: Any) -> SafeString:
+    """A link to a page of a model; the text alone for those who may not see it."""
+    return linked(text, url(page, *arguments, **query))
+
+
+def linked(text: object, where: str) -> SafeString:
+    return format_html('<a href="{}">{}</a>', where, text) if where else format_html("{}", text)
+
+
+def pages() -> dict[type[Model], Any]:
+    """The page of each model that the admin shows."""
+    found: dict[type[Model], Any] = admin.site._registry  # noqa: SLF001  (Django has no other way to ask)
+    return found
+
+
+@cache
+def main_pages() -> dict[str, tuple[str, str]]:
+    """For each category, the label and the model of the rows that stand for its streams, such as an order's."""
+    return {
+        page.category: (model._meta.app_label, str(model._meta.model_name))
+        for model, page in pages().items()
+        if getattr(page, "category", "") and not getattr(page, "is_copy", False)
+    }
+
+
+def row_url(stream: str) -> str:
+    """The URL of the page of the row that stands for a stream: of the order, of the user. Empty if there is none."""
+    category, _, id = stream.partition("-")
+    label, model = main_pages().get(category, ("", ""))
+    return url(f"{label}_{model}_change", id) if model and id else ""
+
+
+def stream_link(stream: str, text: object = "") -> SafeString:
+    """A link to the row that stands for a stream."""
+    return linked(text or stream, row_url(stream))
+
+
+def event_link(position: int, text: object = "") -> SafeString:
+    """A link to the event at a position of the log."""
+    return link(text or f"at position {position}", "eventlog_storedevent_change", position)
+
+
+def events_link(text: object, **query: Any) -> SafeString:
+    """A link to the list of events, filtered."""
+    return link(text, "eventlog_storedevent_changelist", **query)
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> SafeString:
@@ -20,6 +89,16 @@ def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> SafeString:
     cells = [[format_html_join("", "<td>{}</td>", [[value] for value in row])] for row in rows]
     body = format_html_join("", "<tr>{}</tr>", cells)
     return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", head, body)
+
+
+def with_text(row: object, said: object) -> SafeString:
+    """A row and what is said of it."""
+    return format_html("{}: {}", row, said) if said else format_html("{}", row)
+
+
+def bullets(items: Iterable[object]) -> SafeString:
+    """A list of values, one below the other."""
+    return format_html("<ul>{}</ul>", format_html_join("", "<li>{}</li>", [[item] for item in items]))
 
 
 def pretty(value: Any) -> SafeString:

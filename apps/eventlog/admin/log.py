@@ -1,39 +1,58 @@
 """The log in the admin: a list of events, and for each its neighbours and what its request caused."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import reduce
+from operator import or_
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from apps.eventlog import store
+from apps.eventlog.admin import searching
 from apps.eventlog.admin.changelist import EventChangeList
+from apps.eventlog.admin.documents import causes_of
 from apps.eventlog.admin.filters import CategoryFilter, CorrelationFilter, TimeFilter, TypeFilter, ValuesFilter
-from apps.eventlog.admin.html import pretty
+from apps.eventlog.admin.html import bullets, event_link, events_link, main_pages, pretty, stream_link
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.eventlog.events import stream_named
 from apps.eventlog.models import IdempotencyRecord, Import, Relay, Reservation, Seal, StoredEvent
 
 RELATED = 500  # events of one correlation on one page
+NAMED = 20  # ids in the data of an event that are looked up
 
 
 @admin.register(StoredEvent)
 class EventAdmin(ReadOnlyAdmin):
+    about_it = "Everything that has happened, in order."
     change_form_template = "eventlog/admin/event.html"
-    list_display = ("position", "recorded", "type", "stream", "version")
+    list_display = ("position", "recorded", "current_type", "of", "version")
     list_filter = (CategoryFilter, TypeFilter, TimeFilter, CorrelationFilter)
     search_fields = ("stream",)
-    search_hint = "A stream (order-<uuid>), an event id or a position."
+    search_hint = "A stream (order-<uuid>), the id of an order, a user or an event, its beginning, or a position."
+    findable = True
     actions = None
-    fields = ("position", "recorded", "type", "schema_version", "stream", "stream_version", "event_id")
-    readonly_fields = ("recorded", "payload", "about")
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return (*self.fields, "payload", "about")
+    fields = (
+        *("position", "recorded", "named", "schema_version", "of", "version", "event_id"),
+        *("by", "caused_by", "correlation", "payload", "names", "about"),
+    )
+    readonly_fields = (
+        "recorded",
+        "named",
+        "of",
+        "version",
+        "by",
+        "caused_by",
+        "correlation",
+        "payload",
+        "names",
+        "about",
+    )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return EventChangeList
@@ -41,21 +60,59 @@ class EventAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[StoredEvent], search_term: str
     ) -> tuple[QuerySet[StoredEvent], bool]:
-        """Only exact matches, because there is an index for each of them."""
-        term = search_term.strip()
-        if term.isdecimal():
-            return queryset.filter(position=int(term)), False
-        if (id := _uuid(term)) is not None:
-            return queryset.filter(event_id=id), False
-        return (queryset.filter(stream=stream_named(term)) if term else queryset), False
+        """Only what an index finds: positions, ids and their beginnings, streams."""
+        term = stream_named(search_term.strip())
+        if not term:
+            return queryset, False
+        positions = searching.events(term)
+        whole = len(searching.digits_of(term)) == 32 and positions  # the id of an event is no other's
+        streams = [] if whole else searching.streams(term)
+        positions += [int(term)] if term.isdecimal() else []
+        # One condition if one is enough: with two, a planner may read the whole log.
+        ways = [Q(pk__in=positions)] * bool(positions) + [Q(stream__in=streams)] * bool(streams)
+        return (queryset.filter(reduce(or_, ways)) if ways else queryset.none()), False
 
     @admin.display(description="recorded at")
     def recorded(self, event: StoredEvent) -> str:
         return f"{event.recorded_at:%Y-%m-%d %H:%M:%S.%f}"[:-3]
 
+    @admin.display(description="type")
+    def current_type(self, event: StoredEvent) -> str:
+        return event.current_type
+
+    @admin.display(description="type")
+    def named(self, event: StoredEvent) -> str:
+        return event.type if event.type == event.current_type else f"{event.current_type} (stored as {event.type})"
+
     @admin.display(description="version")
     def version(self, event: StoredEvent) -> int:
         return event.stream_version
+
+    @admin.display(description="stream")
+    def of(self, event: StoredEvent) -> SafeString:
+        return stream_link(event.stream)
+
+    @admin.display(description="by")
+    def by(self, event: StoredEvent) -> str:
+        return " · ".join(str(event.metadata[name]) for name in ("actor", "command") if event.metadata.get(name))
+
+    @admin.display(description="caused by")
+    def caused_by(self, event: StoredEvent) -> SafeString | str:
+        [cause] = causes_of([event])
+        return (
+            event_link(cause.position, f"{cause.current_type} at position {cause.position}") if cause else "the command"
+        )
+
+    @admin.display(description="correlation id")
+    def correlation(self, event: StoredEvent) -> SafeString | str:
+        id = event.metadata.get("correlation_id", "")
+        return events_link(id, correlation_id=id) if id else "none"
+
+    @admin.display(description="also about")
+    def names(self, event: StoredEvent) -> SafeString | str:
+        """Other streams that the data names by their ids."""
+        found = [stream_link(stream) for stream in named_streams(event.data) if stream != event.stream]
+        return bullets(found) if found else "no other stream"
 
     @admin.display(description="data")
     def payload(self, event: StoredEvent) -> SafeString:
@@ -73,13 +130,14 @@ class EventAdmin(ReadOnlyAdmin):
         return {
             "earlier": stream.filter(stream_version=row.stream_version - 1).first(),
             "later": stream.filter(stream_version=row.stream_version + 1).first(),
-            "caused": causation_tree(related[:RELATED]),
+            "caused": [(depth, event, stream_link(event.stream)) for depth, event in causation_tree(related[:RELATED])],
             "more": len(related) > RELATED,
         }
 
 
 @admin.register(Reservation)
 class ReservationAdmin(ReadOnlyAdmin):
+    is_machinery = True
     list_display = ("scope", "key", "stream")
     list_filter = (("scope", ValuesFilter),)
     search_fields = ("=key", "=stream")
@@ -87,18 +145,21 @@ class ReservationAdmin(ReadOnlyAdmin):
 
 @admin.register(IdempotencyRecord)
 class IdempotencyRecordAdmin(ReadOnlyAdmin):
+    is_machinery = True
     list_display = ("digest", "started_at", "stream", "version", "position")
     search_fields = ("=stream",)
 
 
 @admin.register(Import)
 class ImportAdmin(ReadOnlyAdmin):
+    is_machinery = True
     list_display = ("first", "last", "imported_at")
     ordering = ("-first",)
 
 
 @admin.register(Seal)
 class SealAdmin(ReadOnlyAdmin):
+    is_machinery = True
     list_display = ("number", "after", "until", "events", "sealed_at", "signed")
     ordering = ("-number",)
 
@@ -130,15 +191,25 @@ def causation_tree(events: Iterable[StoredEvent]) -> list[tuple[range, StoredEve
     return tree
 
 
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
+def named_streams(data: Any) -> list[str]:
+    """The streams whose ids stand in the data of an event, in the order of their names."""
+    ids = list(dict.fromkeys(_ids(data)))[:NAMED]
+    return searching.existing([f"{category}-{id}" for category in main_pages() for id in ids])
+
+
+def _ids(value: Any) -> Iterator[UUID]:
+    """Every id in a JSON value. The values of an object or a list are at most 20 levels deep."""
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _ids(inner)
+    elif isinstance(value, str) and len(value) == 36:
+        with suppress(ValueError):
+            yield UUID(value)
 
 
 @admin.register(Relay)
 class RelayAdmin(ReadOnlyAdmin):
+    is_machinery = True
     list_display = ("target", "position", "beat_at", "error")
     search_fields = ("target",)
     actions = None

@@ -1,7 +1,8 @@
-"""Pages of the admin that belong to no model. Each declares the permission that it needs."""
+"""Pages of the admin beside those that Django has for each model. Each declares the permission that it needs."""
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -29,3 +30,16 @@ def needs(permission: str, **by_method: str) -> Callable[[Page], Page]:
         return guarded
 
     return mark
+
+
+def needs_view(page: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Refuse a page of a model to staff who may not see its rows."""
+
+    @wraps(page)
+    def guarded(self: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied("this needs the permission to see the rows")
+        return page(self, request, *args, **kwargs)
+
+    guarded.__dict__["needs"] = {"GET": "view"}
+    return guarded

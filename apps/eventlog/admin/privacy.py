@@ -9,6 +9,7 @@ from apps.eventlog.models import Erasure
 
 @admin.register(PersonalKey)
 class PersonalKeyAdmin(ReadOnlyAdmin):
+    is_machinery = True
     list_display = ("subject", "wrapped_by", "destroyed_at")
     search_fields = ("=subject",)
     fields = ("subject", "wrapped_by", "destroyed_at")
@@ -17,6 +18,7 @@ class PersonalKeyAdmin(ReadOnlyAdmin):
 
 @admin.register(Erasure)
 class ErasureAdmin(ReadOnlyAdmin):
+    is_machinery = True
     list_display = ("subject", "position", "carried_out_at")
     search_fields = ("=subject",)
     actions = None

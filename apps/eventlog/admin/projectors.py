@@ -16,9 +16,10 @@ from apps.eventlog.models import Job
 from apps.eventlog.monitoring import instruments
 from apps.eventlog.projectors import Projector
 from apps.eventlog.read import queries
-from apps.eventlog.read.overview import overview, wrong
+from apps.eventlog.read.faults import faults
+from apps.eventlog.read.overview import overview
 from apps.eventlog.replay import jobs
-from apps.eventlog.replay.rebuild import AlreadyRunning
+from apps.eventlog.replay.rebuild_lock import AlreadyRunning
 
 
 @needs(SEE_JOBS, POST=RUN_JOBS)
@@ -32,9 +33,11 @@ def projectors(request: HttpRequest) -> HttpResponse:
         for kind, plural in queries.KINDS.items()
     ]
     _add_jobs([row for _, rows in groups for row in rows])
-    context = {**admin.site.each_context(request), "title": "Projectors", "groups": groups, "wrong": wrong(seen)}
+    context = {**admin.site.each_context(request), "title": "Projectors", "groups": groups}
+    may = Actor.of(request.user).may
+    context["faults"] = [each.document(may) for each in faults(seen)]
     context |= {"log": seen.log, "marks": queries.marks(seen.log)}
-    context["kinds"] = Job.Kind if Actor.of(request.user).may(RUN_JOBS) else ()
+    context["kinds"] = Job.Kind if may(RUN_JOBS) else ()
     return render(request, "eventlog/admin/projectors.html", context)
 
 

@@ -1,16 +1,18 @@
 """Admin pages that show rows and do not change them."""
 
 from functools import reduce
-from operator import or_
+from operator import and_, or_
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin import ShowFacets
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import ValidationError
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
 
+from apps.eventlog.admin import searching
 from apps.eventlog.admin.changelist import KeysetChangeList
 from apps.eventlog.api.access import permission_to
 from apps.eventlog.commands import Actor
@@ -24,6 +26,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     `change_<model>`.
     """
 
+    is_machinery = False  # of no interest to people who do the business's work
     change_form_template = "eventlog/admin/row.html"
     change_list_template = "eventlog/admin/list.html"
     sortable_by = ()
@@ -56,20 +59,20 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """If the term can be the value of a field marked `=`, search those fields alone, because they have an index."""
-        names = [name[1:] for name in self.get_search_fields(request) if name.startswith("=")]
-        term = stream_named(search_term.strip())
-        exact = [Q(**{name: term}) for name in names if self._can_be(name, term)]
-        if exact:
-            return queryset.filter(reduce(or_, exact)), False
-        return super().get_search_results(request, queryset, search_term)
+        """Rows with the term in a field marked `=`, which has an index; by words in the others, unless it is an id."""
+        term, names = stream_named(search_term.strip()), self.get_search_fields(request)
+        if not term:
+            return queryset, False
+        known = [searching.exact(self.opts.get_field(name[1:]), term) for name in names if name.startswith("=")]
+        ways = [each for each in (*known, self.other_way(term)) if each is not None]
+        texts = [name for name in names if not name.startswith("=")]
+        if texts and len(searching.digits_of(term)) < 32:
+            ways.append(reduce(and_, searching.containing(texts, term)))
+        return (queryset.filter(reduce(or_, ways)) if ways else queryset.none()), False
 
-    def _can_be(self, name: str, value: str) -> bool:
-        field: Any = self.opts.get_field(name)
-        try:
-            return bool(value) and field.to_python(value) is not None
-        except ValidationError:
-            return False
+    def other_way(self, term: str) -> Q | None:
+        """Rows that a search term means and no column of theirs has. Subclasses override this."""
+        return None
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         title = {"title": str(self.opts.verbose_name_plural).capitalize()}
@@ -79,14 +82,27 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         row = self.get_object(request, object_id)
-        more = {} if row is None else self.page_context(request, row) | {"row_actions": self._row_actions(request)}
+        more = {} if row is None else self.page_context(request, row) | {"row_actions": self._row_actions(request, row)}
         title = {"title": f"{str(self.opts.verbose_name).capitalize()} {row}", "subtitle": None}
         return super().change_view(request, object_id, form_url, (extra_context or {}) | title | more)
 
-    def _row_actions(self, request: HttpRequest) -> list[tuple[str, str]]:
-        """The actions of the list, which the page of a row offers for that row: (name, description)."""
+    def _row_actions(self, request: HttpRequest, row: Model) -> list[dict[str, Any]]:
+        """The actions of the list that are possible for a row, for the page of the row."""
         found = [action for action in self.get_actions(request).values() if action]
-        return [(action[1], str(action[2])) for action in found if action[1] != "delete_selected"]  # has its button
+        offered = [
+            {"name": name, "description": description, "for_good": act is not None and act.for_good}
+            for function, name, description in found
+            if not ((act := getattr(function, "act", None)) and act.unless(row))
+        ]
+        return [each for each in offered if each["name"] != "delete_selected"]  # it has its button
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any) -> HttpResponse | None:
+        """What was begun on the page of a row ends there; what was begun in the list, in the list with its filter."""
+        answer = super().response_action(request, queryset, *args)
+        row = request.POST.get(ACTION_CHECKBOX_NAME, "")
+        if isinstance(answer, HttpResponseRedirect) and "from_row" in request.POST and row:
+            return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", row)
+        return answer
 
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Template variables that the page of this row needs besides its fields. Subclasses override this."""

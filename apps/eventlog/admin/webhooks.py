@@ -1,5 +1,6 @@
 """Webhooks in the admin: endpoints with how far they are, and the events that they have not taken."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django import forms
@@ -10,8 +11,8 @@ from django.shortcuts import render
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-from apps.eventlog.admin.actions import MOST, Refused, act_with_reason
-from apps.eventlog.admin.html import link, pretty
+from apps.eventlog.admin.actions import MOST, Act, Refused, action
+from apps.eventlog.admin.html import event_link, link, pretty, stream_link
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.eventlog.api.conditions import not_stored
 from apps.eventlog.api.webhook_serializers import LOOK_UP
@@ -48,6 +49,27 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
         return url
 
 
+def _switch(*, on: bool) -> Callable[[HttpRequest, Endpoint, str], object]:
+    def do(request: HttpRequest, endpoint: Endpoint, _: str) -> object:
+        endpoints.change(endpoint.pk, {"active": on})
+        return "goes on where it was" if on else "gets no more events"
+
+    return do
+
+
+def _unless_active(endpoint: Endpoint) -> str:
+    return "" if endpoint.active else "it is stopped already"
+
+
+def _if_active(endpoint: Endpoint) -> str:
+    return "it is not stopped" if endpoint.active else ""
+
+
+def _stopping(rows: Sequence[Endpoint]) -> list[str]:
+    said = "Events that come meanwhile are kept for it: if it is started again, it goes on where it was."
+    return [said] if rows else []
+
+
 @admin.register(Endpoint)
 class EndpointAdmin(ReadOnlyAdmin):
     """The secret of a new endpoint is on the page that answers the form, and nowhere else."""
@@ -61,7 +83,11 @@ class EndpointAdmin(ReadOnlyAdmin):
         ("How far it is", {"fields": ("place", "lag", "dead_letters", "sent", "failing_since", "last_error")}),
     )
     readonly_fields = ("place", "lag", "dead_letters", "sent", "failing_since", "last_error")
-    actions = ("new_secret", "send_again")
+    actions = ("stop", "start", "new_secret", "send_again")
+    stop = action(
+        Act("Stop", _switch(on=False), asks="", unless=_unless_active, follows=_stopping), description="Stop it"
+    )
+    start = action(Act("Start", _switch(on=True), asks="", unless=_if_active), description="Start it again")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return self.may(request, "add")
@@ -97,7 +123,7 @@ class EndpointAdmin(ReadOnlyAdmin):
     def place(self, endpoint: Endpoint) -> SafeString | str:
         if endpoint.event_id is None or self._document(endpoint)["log_went_back"]:
             return f"position {endpoint.position}"
-        return link(f"position {endpoint.position}", "eventlog_storedevent_change", endpoint.position)
+        return event_link(endpoint.position, f"position {endpoint.position}")
 
     def _document(self, endpoint: Endpoint) -> dict[str, Any]:
         """How far it is, found once for each row of a page."""
@@ -149,19 +175,44 @@ class EndpointAdmin(ReadOnlyAdmin):
         return not_stored(page)  # type: ignore[no-any-return]
 
 
+def _settled(row: Delivery) -> str:
+    return "" if row.status in Delivery.OPEN else f"it is settled already: {row.status}"
+
+
+def _send_again(request: HttpRequest, row: Delivery, _: str) -> object:
+    by = request.user.get_username()
+    if not endpoints.send_again(row.endpoint_id, by, Delivery.objects.filter(pk=row.pk)):
+        raise Refused("it is settled already")
+    return "is sent again now"
+
+
+def _skip(request: HttpRequest, row: Delivery, reason: str) -> object:
+    by = request.user.get_username()
+    if not endpoints.skip(row.endpoint_id, by, reason, Delivery.objects.filter(pk=row.pk)):
+        raise Refused("it is settled already")
+    return "will be skipped"
+
+
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
-    list_display = ("position", "status", "to", "stream", "attempts", "why", "next_attempt_at")
+    list_display = ("position", "status", "to", "of", "attempts", "why", "next_attempt_at")
     list_select_related = ("endpoint",)
     list_filter = ("status",)
     search_fields = ("=stream",)
+    search_hint = "A stream, or the id of an order, a user or an event, or its beginning."
     actions = ("send_again", "skip")
-    exclude = ("position", "acts")
-    readonly_fields = ("event", "acts_of_people")
+    exclude = ("position", "acts", "endpoint", "stream")
+    readonly_fields = ("receiver", "event", "of", "acts_of_people")
+    send_again = action(Act("Send again", _send_again, asks="", unless=_settled))
+    skip = action(Act("Skip", _skip, unless=_settled), description="Skip for ever, with a reason")
 
     @admin.display(description="endpoint")
     def to(self, delivery: Delivery) -> str:
         return Truncator(delivery.endpoint.url).chars(40)
+
+    @admin.display(description="endpoint")
+    def receiver(self, delivery: Delivery) -> SafeString:
+        return link(delivery.endpoint.url, "webhooks_endpoint_change", delivery.endpoint_id)
 
     @admin.display(description="error")
     def why(self, delivery: Delivery) -> str:
@@ -169,24 +220,12 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display
     def event(self, delivery: Delivery) -> SafeString:
-        return link(f"at position {delivery.position}", "eventlog_storedevent_change", delivery.position)
+        return event_link(delivery.position, f"{delivery.type} at position {delivery.position}")
+
+    @admin.display(description="row")
+    def of(self, delivery: Delivery) -> SafeString:
+        return stream_link(delivery.stream)
 
     @admin.display
     def acts_of_people(self, delivery: Delivery) -> SafeString:
         return pretty(delivery.acts)
-
-    @admin.action(description="Send again", permissions=["act"])
-    def send_again(self, request: HttpRequest, rows: QuerySet[Delivery]) -> None:
-        by, chosen = request.user.get_username(), list(rows[:MOST])
-        count = sum(endpoints.send_again(row.endpoint_id, by, Delivery.objects.filter(pk=row.pk)) for row in chosen)
-        self.message_user(request, f"{count} of {len(chosen)} deliveries are sent again now; the others are settled")
-
-    @admin.action(description="Skip for ever, with a reason", permissions=["act"])
-    def skip(self, request: HttpRequest, rows: QuerySet[Delivery]) -> HttpResponse | None:
-        by = request.user.get_username()
-
-        def act(row: Delivery, reason: str) -> None:
-            if not endpoints.skip(row.endpoint_id, by, reason, Delivery.objects.filter(pk=row.pk)):
-                raise Refused("it is settled already")
-
-        return act_with_reason(self, request, rows, "Skip", act)

@@ -75,6 +75,7 @@ def _message(kind: type[DomainEvent]) -> Document:
     versions = [_payload(kind.type, version) for version, _ in schema_lock.plain_versions(kind)]
     return {
         "name": kind.type,
+        **({"x-formerly": list(kind.formerly)} if kind.formerly else {}),
         "contentType": cloud_events.CONTENT_TYPE,
         "headers": _ref("schemas", "headers"),
         "payload": versions[0] if len(versions) == 1 else {"oneOf": versions},

@@ -40,6 +40,7 @@ class EventVersionSerializer(serializers.Serializer[None]):
 
 class EventTypeSerializer(EventVersionSerializer):
     type = serializers.CharField()
+    formerly = serializers.ListField(child=serializers.CharField(), help_text="what the type was called before")
     versions = EventVersionSerializer(many=True)
 
 
@@ -82,6 +83,17 @@ class RelaySerializer(serializers.Serializer[None]):
     error = serializers.CharField(help_text="what keeps it from sending; empty if nothing does")
 
 
+class ReplicaSerializer(serializers.Serializer[None]):
+    """Where queries of a service read, if it answers. What is not known is null."""
+
+    service = serializers.CharField()
+    away = serializers.BooleanField(help_text="it does not answer, so queries read at the primary")
+    position = serializers.IntegerField(allow_null=True, help_text="of its rows")
+    lag_events = serializers.IntegerField(allow_null=True, help_text="events in the log that its rows do not show yet")
+    lag_seconds = serializers.FloatField(allow_null=True, help_text="for how long the oldest of these has waited")
+    log_went_back = serializers.BooleanField(help_text="its rows show events that are not in the log")
+
+
 class SealsSerializer(serializers.Serializer[None]):
     position = serializers.IntegerField()
     age_seconds = serializers.FloatField(help_text="since the last seal; if there is none, since the first event")
@@ -101,9 +113,18 @@ class MarkSerializer(serializers.Serializer[None]):
     release = serializers.CharField(help_text="the SQL that ends the append without a commit")
 
 
+class FaultSerializer(serializers.Serializer[None]):
+    text = serializers.CharField()
+    page = serializers.CharField(
+        allow_null=True, help_text="the page of the admin where it is put right; null if this login may not see it"
+    )
+
+
 # What the log says is null if its database does not answer in time; readers whose database does not are left out.
 class StatusSerializer(serializers.Serializer[None]):
+    serves = serializers.ListField(child=serializers.CharField(), help_text="whose readers are here: see SERVE")
     wrong = serializers.ListField(child=serializers.CharField(), help_text="what is wrong now, the worst first")
+    faults = FaultSerializer(many=True, help_text="the same, each with where it is put right")
     away = serializers.ListField(child=serializers.CharField(), help_text="what did not answer in time")
     head = serializers.IntegerField(allow_null=True, help_text="the position of the last event")
     safe_position = serializers.IntegerField(allow_null=True, help_text="no event can still appear up to here")
@@ -116,5 +137,6 @@ class StatusSerializer(serializers.Serializer[None]):
     reactors = ReaderSerializer(many=True)
     processes = ProcessSerializer(many=True)
     webhooks = EndpointSerializer(many=True)
+    replicas = ReplicaSerializer(many=True)
     relays = RelaySerializer(many=True)
     dead_letters = serializers.IntegerField(help_text="of all readers together")

@@ -1,9 +1,11 @@
 """The API's OpenAPI schema: its commands and queries, their headers, and the problems that they answer."""
 
+import re
 from typing import Any
 
 from drf_spectacular.contrib.django_filters import DjangoFilterExtension
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import get_doc
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
 
@@ -14,6 +16,12 @@ from apps.eventlog.api.openapi_problems import MEANS, ProblemSerializer
 from apps.eventlog.api.problems import CONTENT_TYPE
 
 TEXT = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"  # at least one visible character, and no NUL
+BREAK = re.compile(r"[.;:](?: |$)|, | \(")
+SHARED = {
+    "list": "List {}",
+    "retrieve": "Show one of the {}",
+    "history": "List the events of one of the {}",
+}
 ALWAYS = {400, 401, 406, 503}
 OF_A_BODY = {413, 415}
 OF_A_COMMAND = {409, 412, 422, 429}
@@ -40,8 +48,18 @@ class ApiSchema(AutoSchema):
         return "{" in self.path
 
     def get_tags(self) -> list[str]:
-        side = ["commands"] if self.is_command else ["queries"] if self.is_query else []
-        return [*super().get_tags(), *side]
+        """The resource, and nothing else: generators of clients make a class of each tag."""
+        return super().get_tags()[:1]
+
+    def get_extensions(self) -> dict[str, Any]:
+        side = "command" if self.is_command else "query" if self.is_query else ""
+        return {"x-side": side} if side else {}
+
+    def get_summary(self) -> str:
+        """What it is called in a list: the beginning of its description, unless many resources share that."""
+        if self.is_query and self.view.action in SHARED:
+            return SHARED[self.view.action].format(self.get_tags()[0])
+        return BREAK.split(" ".join(self.get_description().split()), maxsplit=1)[0]
 
     def get_operation_id(self) -> str:
         return f"{super().get_tags()[0]}_{self.view.action}"
@@ -94,6 +112,8 @@ class ApiSchema(AutoSchema):
 
     def _map_basic_serializer(self, serializer: Any, direction: Any) -> dict[str, Any]:
         schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)
+        if not type(serializer).__doc__:  # that of its base, which says how to write a serializer
+            schema.pop("description", None)
         if isinstance(serializer, CommandSerializer):
             schema["additionalProperties"] = False
         return schema
@@ -111,3 +131,12 @@ class StrictFilterExtension(DjangoFilterExtension):
             if parameter["schema"] == {"type": "string"}:
                 parameter["schema"] = {"type": "string", "minLength": 1, "pattern": TEXT}
         return [*filters, *self.target.get_ordering_parameters(auto_schema.view)]
+
+
+def declare_tags(result: dict[str, Any], generator: Any, **_: Any) -> dict[str, Any]:
+    """Declare each tag in use, with what the class of its views says. Called when the rest of the schema is made."""
+    said = {
+        path.split("/")[2]: get_doc(callback.cls) for path, _, _, callback in generator.endpoints if "/api/" in path
+    }
+    used = {tag for methods in result["paths"].values() for each in methods.values() for tag in each["tags"]}
+    return result | {"tags": [{"name": tag, "description": said[tag]} for tag in sorted(used)]}

@@ -5,6 +5,7 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -30,6 +31,9 @@ class HeldSerializer(serializers.Serializer[None]):
 
 class PersonalDataSerializer(serializers.Serializer[None]):
     subject = serializers.UUIDField()
+    left_out = serializers.ListField(
+        child=serializers.CharField(), help_text="whose rows this process does not have (SERVE), so they are not here"
+    )
     results = HeldSerializer(many=True)
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)
@@ -46,5 +50,5 @@ def personal_data(request: Request, subject: UUID) -> Response:
     pagination.salt = f"personal data of {subject}"  # so that no cursor of another list or another person fits
     page = pagination.page(request, list(Location._fields), fetch, itemgetter(0))
     answer = pagination.get_paginated_response([entry for _, entry in page])
-    answer.data = {"subject": subject} | answer.data
+    answer.data = {"subject": subject, "left_out": settings.LEFT_OUT} | answer.data
     return answer

@@ -28,6 +28,7 @@ from apps.eventlog.api.filters import InstantParameter, StrictFilterBackend, che
 from apps.eventlog.api.pagination import KeysetPagination
 from apps.eventlog.api.problems import Unavailable
 from apps.eventlog.api.set_aside import SetAside, may_see
+from apps.eventlog.database import replicas
 from apps.eventlog.delivery import checkpoints, identity
 from apps.eventlog.events import RecordedEvent
 from apps.eventlog.store import LogWentBack
@@ -66,6 +67,16 @@ class QueryViewSet(GenericViewSet[Any]):
     permission_classes = [DeclaredAccess]
     lookup_value_converter = "uuid"
 
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """A query reads at the replica of its service, if there is one that answers; a command at the primary."""
+        answer = partial(super().dispatch, request, *args, **kwargs)
+        return replicas.asked(self.service, answer) if request.method in ("GET", "HEAD") else answer()
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if replicas.at_fault(self.service, exc):
+            raise exc
+        return super().handle_exception(exc)
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if request.method in ("GET", "HEAD"):
@@ -78,10 +89,18 @@ class QueryViewSet(GenericViewSet[Any]):
         return not_stored(response)
 
     def _shows(self, position: int) -> bool:
-        """Do the rows show the log up to a position? Raises `Unavailable` if they show another log."""
+        """Do the rows that queries read show the log up to a position? Whoever waits may ask in another thread.
+
+        Raises `Unavailable` if they show another log.
+        """
+        return replicas.asked(self.service, partial(self._reached, position))
+
+    def _reached(self, position: int) -> bool:
         try:
             return checkpoints.reached(self.service, position)
         except LogWentBack as error:
+            if replicas.at_replica(self.service):
+                raise replicas.ReplicaFailed from error  # the primary may have been repaired since
             identity.went_back(self.service)  # so it is reported
             raise Unavailable("the log went back, and the rows show events that it no longer has") from error
 
@@ -117,7 +136,7 @@ class QueryViewSet(GenericViewSet[Any]):
         check_parameters(request, {"at", "version"})
         when = WhenSerializer(data=request.query_params.dict())
         when.is_valid(raise_exception=True)
-        position = _position(self.stream_of(pk), **when.validated_data)
+        position = position_then(self.stream_of(pk), **when.validated_data)
         row = None if position is None else self.row_at(pk, position)
         if row is None:
             raise NotFound("it did not exist then")
@@ -181,7 +200,7 @@ def _size(row: Any) -> int:
     return len(row[0])
 
 
-def _position(stream: str, at: datetime | None, version: int | None) -> int | None:
+def position_then(stream: str, at: datetime | None, version: int | None) -> int | None:
     """The position that an instant means, or at which a stream reached a version; None if it never did."""
     if at is not None:
         return store.position_at(at)

@@ -7,7 +7,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
 from apps.eventlog.api.command_serializer import CommandSerializer, example
-from apps.eventlog.events import DomainEvent
+from apps.eventlog.events import named
 from apps.eventlog.relay.webhooks import addresses
 from apps.eventlog.relay.webhooks.models import Delivery
 
@@ -29,12 +29,13 @@ class UrlField(serializers.CharField):
 
 @extend_schema_field({"type": "string", "description": "a type of the catalog, such as orders.OrderPlaced"})
 class EventTypeField(serializers.CharField):
-    """The name of an event type that this code has."""
+    """The name of an event type that this code has. A former name is stored as the current one."""
 
     def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str) or data not in DomainEvent.types:
+        kind = named(data) if isinstance(data, str) else None
+        if kind is None:
             raise ValidationError(f"unknown event type {str(data)[:200]!r}; the catalog has all")
-        return data
+        return kind.type
 
 
 class EventTypesField(serializers.ListField):

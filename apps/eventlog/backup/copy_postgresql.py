@@ -17,7 +17,8 @@ from psycopg.pq import Conninfo
 from apps.eventlog.backup import programs
 from apps.eventlog.backup.database_copy import CannotCopy, Progress
 from apps.eventlog.backup.manifest import CHUNK, private
-from apps.eventlog.database.transaction_timeout import KNOWN_SINCE
+from apps.eventlog.backup.past_the_pooler import past_the_pooler
+from apps.eventlog.database.transaction_timeout import KNOWN_SINCE, is_pooled
 
 DUMP = ("--format=custom", "--no-comments", "--no-publications", "--no-subscriptions", "--no-security-labels")
 RESTORE = ("--no-owner", "--no-tablespaces", "--single-transaction", "--exit-on-error")
@@ -61,7 +62,7 @@ class PostgreSQLCopy:
     engine, suffix = "postgresql", "pgdump"
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
-        self.connection = connection.copy()
+        self.connection, self.pooled = connection.copy(), is_pooled(connection)
         self.name = str(connection.settings_dict["NAME"])
         self.snapshot = ""
 
@@ -108,6 +109,8 @@ class PostgreSQLCopy:
         return sorted(name for (name,) in self.rows(ROLES))
 
     def obstacle(self) -> str:
+        if self.pooled:  # its sessions would count as users of the database
+            return f"{self.name}: stop the pooler too, and run this with URLs that lead to PostgreSQL itself"
         try:
             others = self._others()
             if not _first(self._session().execute(MAY_REPLACE)):
@@ -179,6 +182,8 @@ class PostgreSQLCopy:
         """A session of its own without limits of time."""
         session: Any = self.connection.connection
         if session is None:
+            if is_pooled(self.connection):
+                self.connection = _past(self.connection)
             self.connection.connect()
             session = self.connection.connection
             session.execute("SET idle_in_transaction_session_timeout = 0")
@@ -218,6 +223,13 @@ class PostgreSQLCopy:
             said.seek(0)
             why = said.read().decode(errors="replace").strip() or f"exit status {process.returncode}"
             raise CannotCopy(f"{self.name} cannot be {done}: {_line(why)}")
+
+
+def _past(pooled: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
+    try:
+        return past_the_pooler(pooled)
+    finally:
+        pooled.close()
 
 
 def _pass_on(source: IO[bytes], target: IO[bytes], progress: Progress) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import uuid_utils.compat as uuids
 
 from apps.eventlog import reservations, store
-from apps.eventlog.events import DomainEvent, Place
+from apps.eventlog.events import DomainEvent, Place, current_name
 from apps.eventlog.log import places
 from apps.eventlog.log.importing import ExportedEvent, exported
 
@@ -36,7 +36,7 @@ def carry_over(lines: Sequence[str]) -> int:
     for line in lines:
         event = msgspec.json.decode(line, type=ExportedEvent)
         history = list(store.read_stream(event.stream))
-        if history and event.type not in {recorded.type for recorded in history}:
+        if history and current_name(event.type) not in {recorded.type for recorded in history}:
             event.stream_version, event.event_id = history[-1].stream_version + 1, uuids.uuid7()
             event.position = 1  # it takes the next one
             written += store.import_events([event], _follow)

@@ -23,19 +23,25 @@ def forget_erased(service: str, events: Sequence[RecordedEvent]) -> None:
     checkpoints beyond the events.
     """
     for recorded in events:
-        if erases(recorded) and (subject := _subject(recorded)):
-            for letter in _about(subject, checkpoints.dead_letter_model(service)):
-                _clear(letter)
+        if erases(recorded) and (subject := erased_by(recorded)):
+            clear_letters(subject, service)
 
 
-def _subject(recorded: RecordedEvent) -> UUID | None:
+def clear_letters(subject: UUID, service: str, also: Q | None = None) -> None:
+    """Clear the texts of a service's dead letters about a person, and of those that `also` finds."""
+    for letter in _about(subject, checkpoints.dead_letter_model(service), also):
+        _clear(letter)
+
+
+def erased_by(recorded: RecordedEvent) -> UUID | None:
+    """Whom an event erases; None if it names nobody."""
     try:
         return subject_of(recorded.stream, DomainEvent.types[recorded.type], recorded.data)
     except InvalidEvent:
         return None
 
 
-def _about(subject: UUID, letters: type[DeadLetter]) -> list[DeadLetter]:
+def _about(subject: UUID, letters: type[DeadLetter], also: Q | None = None) -> list[DeadLetter]:
     """The dead letters of the person's own streams, and of events that name the person as their `subject`."""
     if not letters.objects.exists():
         return []  # as nearly always, and events that name somebody are found by reading all of their type
@@ -46,7 +52,7 @@ def _about(subject: UUID, letters: type[DeadLetter]) -> list[DeadLetter]:
         for kind in naming
         for recorded in store.read_all(types=[kind.type], naming=(kind.subject, str(subject)))
     ]
-    return list(letters.objects.filter(Q(stream__in=streams) | Q(position__in=positions)))
+    return list(letters.objects.filter(Q(stream__in=streams) | Q(position__in=positions) | (also or Q(pk=None))))
 
 
 def _clear(letter: DeadLetter) -> None:

@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from apps.eventlog.encryption import data_keys
-from apps.eventlog.events import ERASED, DomainEvent, InvalidEvent, Payload, RecordedEvent, is_encrypted
+from apps.eventlog.events import ERASED, DomainEvent, InvalidEvent, Payload, RecordedEvent, is_encrypted, named
 
 
 def subject_of(stream: str, kind: type[DomainEvent], data: Payload) -> UUID:
@@ -52,13 +52,14 @@ def conceal(stream: str, documents: Sequence[Payload], in_use: data_keys.InUse) 
 
 
 def _clear_fields(document: Payload) -> list[str]:
-    kind, data = DomainEvent.types.get(document["type"]), document["data"]
+    kind, data = named(document["type"]), document["data"]
     fields = kind.personal if kind else ()
     return [field for field in fields if isinstance(data.get(field), str) and data[field] != ERASED]
 
 
 def _subject(stream: str, document: Payload) -> UUID:
-    return subject_of(stream, DomainEvent.types[document["type"]], document["data"])
+    kind = named(document["type"]) or DomainEvent
+    return subject_of(stream, kind, document["data"])
 
 
 def _encrypt(key: bytes, text: bytes, about: bytes) -> bytes:

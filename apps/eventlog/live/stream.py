@@ -21,6 +21,7 @@ from apps.eventlog.live.messages import Filter, message_id
 from apps.eventlog.live.slots import Slot
 from apps.eventlog.live.tail import Page, tail
 
+COME_AGAIN = b"retry: 1000\n\n"  # in milliseconds; to a browser this is no message
 CHUNK = 32 * 1024  # bytes sent at once, about; as much may wait in memory for a slow client
 
 
@@ -28,6 +29,8 @@ async def event_stream(
     place: Place, filter: Filter, credential: Credential, *, went_back: bool = False, slot: Slot | None = None
 ) -> AsyncGenerator[bytes]:
     """Server-Sent Events after a place, until the credential is no longer valid. At the end it gives the slot back.
+
+    If the server ends, so does the stream, and tells the client to come again in a second.
 
     The first message, `stream-open`, has the id to resume from if the connection breaks before the first event. A
     heartbeat is a comment. It comes with an id if events have been passed over meanwhile that the filter does not
@@ -37,30 +40,38 @@ async def event_stream(
     _end_with_the_server()
     listener = listeners.add(credential)
     tail.start()
-    known = place  # the client has an id from which it resumes here
     try:
         yield sse_encode_event("stream-open", "", event_id=message_id(place)).encode()
-        if went_back:
-            yield _reset(place)
-        while not listener.error:
-            heartbeat = listeners.clear(listener)  # before the look for new events, or one in between would be missed
-            (messages, place, went_back), more = await _after(place, filter)
-            if went_back:
-                yield _reset(place)
-                known = place
-            for chunk in _chunks(message.text if filter.owner is None else message.own for message in messages):
-                yield chunk
-            if messages:
-                known = messages[-1].place
-            elif heartbeat:
-                yield _heartbeat(place if place != known else None)
-                known = place
-            if not more:
-                await listener.aevent.wait()
+        async for chunk in _following(listener, place, filter, went_back=went_back):
+            yield chunk
+        if tail.ending:
+            yield COME_AGAIN
     finally:
         listeners.remove(listener)
         if slot:
             slot.give_back()
+
+
+async def _following(listener: Any, place: Place, filter: Filter, *, went_back: bool) -> AsyncGenerator[bytes]:
+    """What a client gets after it knows a place, until its listener is told to end."""
+    if went_back:
+        yield _reset(place)
+    known = place  # the client has an id from which it resumes here
+    while not listener.error:
+        heartbeat = listeners.clear(listener)  # before the look for new events, or one in between would be missed
+        (messages, place, went_back), more = await _after(place, filter)
+        if went_back:
+            yield _reset(place)
+            known = place
+        for chunk in _chunks(message.text if filter.owner is None else message.own for message in messages):
+            yield chunk
+        if messages:
+            known = messages[-1].place
+        elif heartbeat:
+            yield _heartbeat(place if place != known else None)
+            known = place
+        if not more:
+            await listener.aevent.wait()
 
 
 @cache

@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 
 from apps.eventlog import upcasting
-from apps.eventlog.events import ERASED, DomainEvent, InvalidEvent, Payload, is_encrypted
+from apps.eventlog.events import ERASED, DomainEvent, InvalidEvent, Payload, is_encrypted, named
 
 LONGEST_NAME = 200  # characters of a stream, of a type and of a correlation id
 LONGEST_CATEGORY = 100  # characters
@@ -113,7 +113,7 @@ def check_recorded(type: str, schema_version: int, data: bytes, event: str) -> N
     payload = _decoded(data, event, "data")
     if not isinstance(payload, dict):
         raise InvalidEvent(event, "data", "is an object")
-    kind = DomainEvent.types.get(type)
+    kind = named(type)
     if kind is None or schema_version > kind.schema_version:
         return
     for field in kind.personal:
@@ -121,7 +121,9 @@ def check_recorded(type: str, schema_version: int, data: bytes, event: str) -> N
             payload[field] = ERASED  # what it reads as if the key is gone
     current = schema_version == kind.schema_version
     try:
-        upcast = payload if current else upcasting.upcast(type, schema_version, kind.schema_version, payload)
+        upcast = (
+            payload if current else upcasting.upcast(type, schema_version, kind.schema_version, payload, kind.names())
+        )
     except (LookupError, TypeError, ValueError) as error:
         raise InvalidEvent(event, "data", f"cannot be brought to version {kind.schema_version}: {error!r}") from error
     text = msgspec.json.encode(upcast)

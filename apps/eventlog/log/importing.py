@@ -48,7 +48,7 @@ def exported(recorded: RecordedEvent) -> bytes:
         recorded.event_id,
         recorded.stream,
         recorded.stream_version,
-        recorded.type,
+        recorded.stored_type,
         recorded.schema_version,
         msgspec.Raw(canonical(recorded.stored_data)),
         msgspec.Raw(canonical(recorded.stored_metadata)),
@@ -142,6 +142,7 @@ def _same(row: Row, twin: Row | RecordedEvent) -> bool:
         data, metadata = twin.stored_data, twin.stored_metadata
     else:
         data, metadata = twin.data, twin.metadata
-    names = ("stream", "stream_version", "type", "schema_version")
-    alike = all(getattr(row, name) == getattr(twin, name) for name in names)
+    type = twin.stored_type if isinstance(twin, RecordedEvent) else twin.type
+    names = ("stream", "stream_version", "schema_version")
+    alike = row.type == type and all(getattr(row, name) == getattr(twin, name) for name in names)
     return alike and _compare(row.data) == _compare(data) and _compare(row.metadata) == _compare(metadata)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from apps.eventlog.database import statements
 from apps.eventlog.errors.texts import Impersonal
-from apps.eventlog.events import Place
+from apps.eventlog.events import Place, stored_names
 from apps.eventlog.log import queries
 from apps.eventlog.log.engine import ALIAS, engine
 
@@ -90,9 +90,15 @@ def waiting_since(after: int, kinds: Collection[tuple[str, str]]) -> datetime | 
 
     A kind is a column, `category` or `type`, and its value; without a column it is every event.
     """
-    each = [queries.first_of_kind(column, value, after) for column, value in kinds]
+    stored = [(column, each) for column, value in kinds for each in _stored(column, [value])]
+    each = [queries.first_of_kind(column, value, after) for column, value in stored]
     found = statements.rows(ALIAS, *queries.any_of(each)) if each else []
     return engine().read(queries.at(min(found)[0]))[0].recorded_at if found else None
+
+
+def _stored(column: str, values: Collection[str]) -> Collection[str]:
+    """What a column of the log has for these values: an event type may have former names."""
+    return stored_names(values) if column == "type" else values
 
 
 def head_after(place: Place) -> Place:
@@ -121,7 +127,7 @@ def look(
     One statement answers both. See `store.any_after`.
     """
     column, values = ("category", category) if category else ("type", types)
-    each = [engine().next_of_kind(column, value, position, until) for value in values]
+    each = [engine().next_of_kind(column, value, position, until) for value in _stored(column, values)]
     each += [queries.gone(at, engine().plain(id)) for at, id in places if id is not None]
     answers = {answer for (answer,) in statements.rows(ALIAS, *queries.any_of(each))} if each else set()
     return Look(1 in answers, 2 in answers)

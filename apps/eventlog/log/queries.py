@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from uuid import UUID
 
 from apps.eventlog.database.statements import Query, marks
+from apps.eventlog.events import stored_names
 from apps.eventlog.log import columns
 from apps.eventlog.log.columns import correlation_key
 from apps.eventlog.log.engine import engine
@@ -32,8 +33,8 @@ ORDER BY position
 class Conditions(TypedDict, total=False):
     """Which events to read. They meet all of the conditions; None is no condition.
 
-    `category` is one or several; `since` is an instant: recorded then or later; `naming` is a field of the data and
-    its text.
+    `category` is one or several; `types` has current or former names, and means the same events by each; `since` is an
+    instant: recorded then or later; `naming` is a field of the data and its text.
     """
 
     category: str | Collection[str] | None
@@ -81,7 +82,7 @@ def _terms(after: int, back_from: int | None, conditions: Conditions) -> Iterato
 
 def _of_kind(category: str | Collection[str] | None, types: Collection[str] | None = None) -> Iterator[Query]:
     categories = [category] if isinstance(category, str) else category
-    for column, values in (("category", categories), ("type", types)):
+    for column, values in (("category", categories), ("type", types and stored_names(types))):
         if values is not None:
             yield (f"{column} IN {marks(values)}", list(values)) if values else ("false", [])
 
@@ -147,9 +148,8 @@ def encrypted_about(subject: str, streams: Collection[str], types: Collection[st
     # Each engine writes JSON in a form of its own, with a space behind the colon or without.
     sealed = "(lower(CAST(data AS text)) LIKE %s OR lower(CAST(data AS text)) LIKE %s)"
     forms = [f'%"subject": "{subject}"%', f'%"subject":"{subject}"%']
-    each = [
-        (f"{column} IN {marks(values)}", values) for column, values in (("stream", streams), ("type", types)) if values
-    ]
+    found = ("stream", streams), ("type", stored_names(types))
+    each = [(f"{column} IN {marks(values)}", values) for column, values in found if values]
     query = " UNION ALL ".join(f"SELECT 1 FROM eventlog_event WHERE {where} AND {sealed}" for where, _ in each)  # noqa: S608
     return f"{query} LIMIT 1", [value for _, values in each for value in (*values, *forms)]
 
@@ -179,7 +179,7 @@ def count_of_streams(starts: Collection[tuple[str, int]], until: int, types: Col
 
     The event at that version counts whatever its type.
     """
-    where, kinds = "stream = %s AND stream_version >= %s AND position <= %s", list(types)
+    where, kinds = "stream = %s AND stream_version >= %s AND position <= %s", stored_names(types)
     if kinds:
         where = f"{where} AND (stream_version = %s OR type IN {marks(kinds)})"
     each = f"SELECT count(*) FROM eventlog_event WHERE {where}"  # noqa: S608

@@ -21,6 +21,9 @@ WRITES: dict[type[Model], str] = {
     Reservation: "INSERT, DELETE",
 }
 LIMIT = "30s"  # for a transaction: an append that stays open holds back every follower of the log
+# What each connection sets for itself, unless a pooler lends it a session for one transaction.
+OF_CONNECTIONS = {"statement_timeout": "15s", "lock_timeout": "10s"}
+OF_READ_DATABASES = {"synchronous_commit": "off"}
 CALLS = (
     "eventlog_append_events",
     "eventlog_append_events_alone",
@@ -95,14 +98,16 @@ class Names:
             raise ValueError(f"{prefix!r} is not a short plain name in lower case")
 
 
-def script(prefix: str) -> str:
+def script(prefix: str, *, pool: bool = False) -> str:
     """The script for psql that makes all roles and databases, and gives each role what it needs and nothing else.
 
-    Raises ValueError for a prefix that no name can begin with.
+    With `pool`, roles also get the limits that a pooler of transactions does not let a connection set. Raises
+    ValueError for a prefix that no name can begin with.
     """
     names = Names(prefix)
     databases = [_database(names, alias) for alias in names.databases]
-    return "\n".join([_header(names), *_roles(names), *[line for lines in databases for line in lines]])
+    limits = _limits(names) if pool else ()
+    return "\n".join([_header(names), *_roles(names), *limits, *[line for lines in databases for line in lines]])
 
 
 def _header(names: Names) -> str:
@@ -122,6 +127,16 @@ def _roles(names: Names) -> Iterator[str]:
     for alias, database in names.databases.items():
         create = f"CREATE DATABASE {database} OWNER {names.owners[alias]}"
         yield _unless("SELECT FROM pg_database WHERE datname", database, create)
+
+
+def _limits(names: Names) -> Iterator[str]:
+    """A limit that somebody has set to something else stays."""
+    read = {names.databases[service] for service in settings.SERVICES}
+    for role in names.roles:
+        for setting, value in (OF_CONNECTIONS | (OF_READ_DATABASES if role in read else {})).items():
+            given = f"pg_db_role_setting, unnest(setconfig) given WHERE setrole = '{role}'::regrole"
+            unset = f"NOT EXISTS (SELECT FROM {given} AND given LIKE '{setting}=%')"
+            yield _if(unset, f"ALTER ROLE {role} SET {setting} = ''{value}''")
 
 
 def _database(names: Names, alias: str) -> Iterator[str]:

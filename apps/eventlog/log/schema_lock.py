@@ -5,7 +5,7 @@ Events stay in the log for ever, so the fields of a version must not change afte
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,8 @@ def schema(kind: type[DomainEvent]) -> Schema:
 
 def versions(kind: type[DomainEvent]) -> list[tuple[int, Schema]]:
     """Every version of an event type, oldest first, with the JSON Schema of its payload."""
-    locked = _read(kind.type.partition(".")[0]).get(kind.type, {})
-    return sorted(
-        ({int(version): old for version, old in locked.items()} | {kind.schema_version: schema(kind)}).items()
-    )
+    locked = _inherited(kind) | {str(kind.schema_version): schema(kind)}
+    return sorted((int(version), each) for version, each in locked.items())
 
 
 def plain_versions(kind: type[DomainEvent]) -> list[tuple[int, Schema]]:
@@ -42,17 +40,20 @@ def plain_versions(kind: type[DomainEvent]) -> list[tuple[int, Schema]]:
 def problems(service: str) -> list[str]:
     """Changes in a service's events after which events that may be in the log could not be read."""
     known, locked = _kinds(service), _read(service)
-    gone = [f"{name} is in {LOCK} but not in the code" for name in sorted(locked.keys() - known.keys())]
-    return gone + [problem for kind in known.values() for problem in _problems(kind, locked.get(kind.type, {}))]
+    gone = sorted(locked.keys() - known.keys() - DomainEvent.former.keys())
+    return [
+        *(f'{name} is in {LOCK} but not in the code; if it was renamed: formerly = ("{name}",)' for name in gone),
+        *(problem for kind in known.values() for problem in _problems(kind)),
+    ]
 
 
 def unlocked(service: str) -> list[str]:
-    """The event types of a service whose current schema is missing from the lock file, or another there."""
+    """The event types of a service that have a schema, or a version of a former name, that is not in its lock file."""
     locked = _read(service)
     return [
         f"{name} version {kind.schema_version}"
         for name, kind in _kinds(service).items()
-        if locked.get(name, {}).get(str(kind.schema_version)) != _plain(kind)
+        if locked.get(name, {}) != _every_version(kind)
     ]
 
 
@@ -60,20 +61,42 @@ def lock(service: str) -> None:
     """Write the current schemas of a service's events into its lock file; only if there are no `problems`."""
     locked = _read(service)
     for name, kind in _kinds(service).items():
-        locked.setdefault(name, {})[str(kind.schema_version)] = _plain(kind)
+        locked[name] = _every_version(kind)
     _path(service).write_text(json.dumps(locked, indent=2, sort_keys=True) + "\n")
 
 
-def _problems(kind: type[DomainEvent], locked: dict[str, Schema]) -> Iterator[str]:
-    """The problems of one event type, compared with its versions in the lock file."""
+def _problems(kind: type[DomainEvent]) -> Iterator[str]:
+    """The problems of one event type, compared with the locked versions of each of its names."""
     current = kind.schema_version
-    for version in upcasting.missing(kind.type, current):
+    for version in upcasting.missing(kind.names(), current):
         yield f"{kind.type} has no upcaster from version {version}"
-    if newer := [version for version in locked if int(version) > current]:
-        yield f"{kind.type} is at version {current} in the code, but {LOCK} has version {max(newer, key=int)}"
-    if str(current) in locked:
-        for change in incompatible(locked[str(current)], _plain(kind)):
-            yield f"{kind.type} {change}: give it a new schema_version and an upcaster"
+    for name in kind.names():
+        locked, formerly = _locked(name, kind), f" of {name}" if name != kind.type else ""
+        if newer := [version for version in locked if int(version) > current]:
+            last = max(newer, key=int)
+            yield f"{kind.type} is at version {current} in the code, but {LOCK} has version {last}{formerly}"
+        if str(current) in locked:
+            for change in incompatible(locked[str(current)], _plain(kind)):
+                yield f"{kind.type} {change}: give it a new schema_version and an upcaster"
+
+
+def _locked(name: str, kind: type[DomainEvent]) -> Mapping[str, Schema]:
+    """The locked versions of a name of an event: in the file of that service, or of the one where the event is now."""
+    return _read(_service(name)).get(name, {}) or _read(_service(kind.type)).get(name, {})
+
+
+def _service(type: str) -> str:
+    return type.partition(".")[0]
+
+
+def _inherited(kind: type[DomainEvent]) -> dict[str, Schema]:
+    """The locked versions of an event under any of its names; a newer name counts more."""
+    return {version: old for name in reversed(kind.names()) for version, old in _locked(name, kind).items()}
+
+
+def _every_version(kind: type[DomainEvent]) -> dict[str, Schema]:
+    """What the lock file is to have of an event. With the versions of its former names: their service may go."""
+    return _inherited(kind) | {str(kind.schema_version): _plain(kind)}
 
 
 def incompatible(old: Schema, new: Schema, where: str = "") -> Iterator[str]:
@@ -115,7 +138,7 @@ def _plain(kind: type[DomainEvent]) -> Schema:
 
 
 def _kinds(service: str) -> dict[str, type[DomainEvent]]:
-    return {name: kind for name, kind in sorted(DomainEvent.types.items()) if name.partition(".")[0] == service}
+    return {name: kind for name, kind in sorted(DomainEvent.types.items()) if _service(name) == service}
 
 
 def _path(service: str) -> Path:
@@ -123,5 +146,7 @@ def _path(service: str) -> Path:
 
 
 def _read(service: str) -> Lock:
+    if not apps.is_installed(f"apps.{service}"):  # it was removed, or its events are of another system
+        return {}
     path = _path(service)
     return json.loads(path.read_text()) if path.exists() else {}

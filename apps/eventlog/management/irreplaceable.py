@@ -17,6 +17,8 @@ def refuse(command: str, alias: str) -> None:
     """
     if alias in settings.SERVICES:
         return
+    if tables.ALIAS in settings.LEFT_OUT:
+        raise CommandError(f"nothing was done: {command} must look at the processes, and SERVE leaves them out")
     try:
         found = [] if store.is_empty() else ["the log has events"]
         found += [] if data_keys.is_empty() else ["there are data keys"]

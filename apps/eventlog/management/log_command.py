@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db.utils import OperationalError, ProgrammingError
 
@@ -28,8 +29,12 @@ class LogCommand(BaseCommand):
     """
 
     requires_system_checks = ()
+    takes_everything = False  # does it work on every database, so that SERVE may leave none out?
 
     def execute(self, *args: Any, **options: Any) -> str | None:
+        if self.takes_everything and settings.LEFT_OUT:
+            left_out = ", ".join(settings.LEFT_OUT)
+            raise CommandError(f"this takes every database, and SERVE leaves out {left_out}: run it with SERVE=")
         try:
             printed = super().execute(*args, **options)
             sys.stdout.flush()
@@ -44,6 +49,12 @@ class LogCommand(BaseCommand):
             advice = "; run manage.py migrate first" if missing else ""
             raise CommandError(f"{without_values(error)}{advice}") from error
         return printed
+
+
+def say_left_out(command: BaseCommand, what: str) -> None:
+    """Say in one line what a command does not do for those that SERVE leaves out, if there are any."""
+    if settings.LEFT_OUT:
+        command.stderr.write(f"SERVE leaves out {', '.join(settings.LEFT_OUT)}: {what}")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.apps import apps
+from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.sessions.models import Session
@@ -45,8 +46,8 @@ def stored_about(
     With `after`, the values beyond that location; `backwards`, those before it, the last one first. From the log come
     the events of the person's own streams, and the events that name the person as their `subject`. From a read model
     come the rows whose `subject_field` is the person. Then come dead letters, what jobs have found, records of
-    requests, and the login with its tokens, sessions and lines in the log of the admin. Reads CHUNK rows at a time, so
-    memory stays constant.
+    requests, and the login with its tokens, sessions and lines in the log of the admin. What SERVE leaves out is not
+    looked for. Reads CHUNK rows at a time, so memory stays constant.
     """
     step = -1 if backwards else 1
     for number, source in list(enumerate(_sources(subject)))[::step]:
@@ -73,15 +74,20 @@ def _sources(subject: UUID) -> list[Source]:
     """The log, and each table with rows about people, always in the same order."""
     tables = [
         partial(_of_table, model, {column: subject}, [field.attname for field in model._meta.concrete_fields])
-        for model in apps.get_models()
+        for model in _models()
         if (column := getattr(model, "subject_field", None))
     ]
     return [partial(_of_log, subject), *tables, *_traces(subject), *_login(subject)]
 
 
+def _models() -> list[type[Model]]:
+    """Those of the databases that this process has."""
+    return [model for model in apps.get_models() if model._meta.app_label not in settings.LEFT_OUT]
+
+
 def _traces(subject: UUID) -> list[Source]:
     mine = {"stream__in": streams_of(subject)}
-    letters = [model for model in apps.get_models() if issubclass(model, DeadLetter)]
+    letters = [model for model in _models() if issubclass(model, DeadLetter)]
     fields = ["projector", "stream", "position", "error", "reason", "acts"]
     return [
         *[partial(_of_table, model, mine, fields) for model in letters],

@@ -41,7 +41,8 @@ def run(stopped: Callable[[], bool] = lambda: False) -> bool:
         done &= not turn()
     turn = turn_of(stopped)
     try:
-        send_waiting(going, turn)
+        if going:
+            send_waiting(going, turn)
     except LogWentBack:
         identity.went_back(tables.ALIAS)
     return done and not turn()
@@ -71,7 +72,8 @@ def repair() -> None:
 
     Its states stay as they are. It may take events again; the commands that follow then have the ids that they had.
     """
-    reacting.rewind(tables.ALIAS, Process.registry, also=_go_back)
+    if tables.kinds():
+        reacting.rewind(tables.ALIAS, Process.registry, also=_go_back)
 
 
 def _go_back(name: str, position: int) -> None:

@@ -9,11 +9,12 @@ from django.utils import timezone
 from apps.eventlog import store
 from apps.eventlog.delivery import retry as letters
 from apps.eventlog.delivery.dead_letters import OPEN, open_dead_letters
-from apps.eventlog.events import Place
+from apps.eventlog.events import DomainEvent, Place
 from apps.eventlog.models import DeadLetter, OutgoingCommand
 from apps.eventlog.processes import Process
 from apps.eventlog.processing import tables
 from apps.eventlog.processing.changes import Changes
+from apps.eventlog.processing.forgetting import forget_erased
 from apps.eventlog.projectors import Projector
 from apps.eventlog.reactors import Reactor
 
@@ -67,9 +68,10 @@ def _take_again(kind: type[Process], letter: DeadLetter) -> None:
     changes = Changes(kind, [key])
     if timer:
         changes.fire(key, timer, at, recorded.place)
-    else:
+    elif DomainEvent.types[recorded.type] in kind.methods:
         changes.take(recorded)
     changes.save()
+    forget_erased(kind, [recorded])
 
 
 def _put(letter: DeadLetter, status: OutgoingCommand.Status) -> None:

@@ -28,6 +28,7 @@ from apps.eventlog.monitoring.deliveries import delivery
 from apps.eventlog.processes import Process
 from apps.eventlog.processing import tables
 from apps.eventlog.processing.changes import LONGEST_KEY, Changes
+from apps.eventlog.processing.forgetting import erasing_types, forget_erased
 
 BATCH = 200
 # How often an event, or a timer, may end the process. More than for a projector: a replay brings back what a projector
@@ -61,7 +62,7 @@ def reached(kind: type[Process]) -> Reached:
 
 
 def _types(kind: type[Process]) -> list[str]:
-    return [event_type.type for event_type in kind.methods]
+    return list(dict.fromkeys([*(event_type.type for event_type in kind.methods), *erasing_types()]))
 
 
 def _step(kind: type[Process], end: Place) -> bool:
@@ -107,6 +108,7 @@ def _take(it: Claim, events: Sequence[RecordedEvent], to: Place, end: Place) -> 
         with delivery(it.service, [it.name], (each.metadata for each in events)):
             batch.take()
             batch.changes.save()
+            forget_erased(kind, events)
         failpoint("processed")
         move(it, to, end)
     return True
@@ -144,7 +146,8 @@ class _Batch:
 
     def __init__(self, kind: type[Process], events: list[RecordedEvent]) -> None:
         self.kind = kind
-        self.keyed = [(kind.key_of(recorded), recorded) for recorded in events]
+        taken = {event_type.type for event_type in kind.methods}
+        self.keyed = [(kind.key_of(recorded), recorded) for recorded in events if recorded.type in taken]
         keys = {key for key, _ in self.keyed}
         self.changes, self.parked = Changes(kind, keys), set(tables.parked(kind, keys))
         skipped = tables.dead_letters().objects.filter(

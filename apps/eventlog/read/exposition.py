@@ -54,6 +54,7 @@ def _from_databases(seen: Overview) -> Iterator[Any]:
     yield up
     yield from _of_the_log(seen)
     yield from _of_readers(seen)
+    yield from _of_replicas(seen)
 
 
 def _of_the_log(seen: Overview) -> Iterator[Any]:
@@ -90,3 +91,18 @@ def _of_readers(seen: Overview) -> Iterator[Any]:
         lag.add_metric(key, sender["lag_events"])
         late.add_metric(key, sender["lag_seconds"])
     yield from (letters, back, lag, late, taken)
+
+
+def _of_replicas(seen: Overview) -> Iterator[Any]:
+    labels = ["service"]
+    up = GaugeMetricFamily(
+        "headrace_replica_up", "1 if it answered in time; else queries read elsewhere.", labels=labels
+    )
+    lag = GaugeMetricFamily("headrace_replica_lag_events", "How many events its rows do not show yet.", labels=labels)
+    late = GaugeMetricFamily("headrace_replica_lag_seconds", "How long the oldest of these has waited.", labels=labels)
+    for each in seen.replicas:
+        up.add_metric([each["service"]], float(not each["away"]))
+        if each["lag_events"] is not None:
+            lag.add_metric([each["service"]], each["lag_events"])
+            late.add_metric([each["service"]], each["lag_seconds"])
+    yield from (up, lag, late)

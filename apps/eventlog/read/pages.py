@@ -6,13 +6,12 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from apps.eventlog.api.options import page
-from apps.eventlog.projectors import Projector
+from apps.eventlog.projectors import categories
 
 
 @page("GET", "HEAD")
 def live(request: HttpRequest) -> HttpResponse:
-    categories = sorted({category for kind in Projector.registry.values() for category in kind.categories})
-    return render(request, "eventlog/live.html", {"demo": settings.DEMO_LOGIN, "categories": categories})
+    return render(request, "eventlog/live.html", {"demo": settings.DEMO_LOGIN, "categories": sorted(categories())})
 
 
 @page("POST")

@@ -1,12 +1,16 @@
 """The status of the log and of its readers, as the API shows it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from django.conf import settings
 
 from apps.eventlog.log.records import MarkHolder
 from apps.eventlog.monitoring import instruments
+from apps.eventlog.read import replicas
+from apps.eventlog.read.faults import faults
 from apps.eventlog.read.log_state import LogState, log_state
-from apps.eventlog.read.overview import Overview, held, overview, wrong
+from apps.eventlog.read.overview import Overview, held, overview
 from apps.eventlog.read.progress import Progress, of_readers
 from apps.eventlog.read.readers import Reader
 from apps.eventlog.read.readers import of as readers_of
@@ -17,15 +21,22 @@ KINDS = {"projector": "projectors", "reactor": "reactors", "process": "processes
 Durations = Mapping[tuple[str, str], float]
 
 
-def status() -> dict[str, Any]:
-    """What is wrong, where the log ends and which log it is, how far each reader is, and the dead letters of all."""
+def status(may: Callable[[str], bool] = lambda permission: False) -> dict[str, Any]:
+    """What is wrong, where the log ends and which log it is, how far each reader is, and the dead letters of all.
+
+    `may` says which permissions the one who asks has: pages that they may not see are left out.
+    """
     seen, durations = overview(), instruments.batch_durations()
+    found = faults(seen)
     return {
-        "wrong": wrong(seen),
+        "serves": settings.SERVED,
+        "wrong": [each.text for each in found],
+        "faults": [each.document(may) for each in found],
         "away": seen.away,
         **_log(seen.log),
         "marks": marks(seen.log),
         **{plural: readers(seen, kind, durations) for kind, plural in KINDS.items()},
+        "replicas": seen.replicas,
         "relays": seen.relays,
         "webhooks": seen.webhooks,
         "dead_letters": sum(reader.dead_letters for reader, _ in seen.readers),
@@ -52,6 +63,12 @@ def of_service(service: str) -> list[dict[str, Any]]:
     known = readers_of(service)
     at = of_readers(known)
     return [{"kind": each.kind, **_reader(each, at[each.key], None)} for each in known]
+
+
+def of_replica(service: str) -> dict[str, Any]:
+    """The replica of a service. Raises what its database raises."""
+    found = {each.key: each for each in replicas.of(service)}
+    return next(each for each in replicas.documents(found, of_readers(found.values())) if each["service"] == service)
 
 
 def readers(seen: Overview, kind: str, durations: Durations) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from rest_framework import serializers
 
 from apps.eventlog.api.filters import InstantParameter
-from apps.eventlog.events import Place, stream_named
+from apps.eventlog.events import Place, current_name, stream_named
 from apps.eventlog.read.resume import PlaceField
 
 
@@ -29,6 +29,9 @@ class StreamQuerySerializer(serializers.Serializer[None]):
     type = serializers.RegexField(r"^\w+\.\w+$", max_length=200, required=False)
     stream = serializers.RegexField(r"^\w+-[^\s]+$", max_length=200, required=False)
     category = serializers.RegexField(r"^\w+$", max_length=100, required=False)
+
+    def validate_type(self, type: str) -> str:
+        return current_name(type)
 
     def validate_stream(self, stream: str) -> str:
         return stream_named(stream)

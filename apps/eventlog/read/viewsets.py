@@ -24,6 +24,7 @@ from apps.eventlog.api.filters import check_parameters
 from apps.eventlog.api.options import MethodsAlone
 from apps.eventlog.api.pagination import bounded
 from apps.eventlog.api.problems import Unavailable
+from apps.eventlog.commands import Actor
 from apps.eventlog.events import DomainEvent, RecordedEvent
 from apps.eventlog.live import stream_owners
 from apps.eventlog.live.credentials import SEE_LOG, Credential
@@ -105,6 +106,7 @@ class EventReadViewSet(MethodsAlone, GenericViewSet[Any]):
         results = [
             {
                 "type": name,
+                "formerly": list(kind.formerly),
                 "schema_version": kind.schema_version,
                 "schema": schema_lock.schema(kind),
                 "versions": [{"schema_version": n, "schema": schema} for n, schema in schema_lock.versions(kind)],
@@ -127,7 +129,7 @@ class EventReadViewSet(MethodsAlone, GenericViewSet[Any]):
     def status(self, request: Request) -> Response:
         """What is wrong now, where the log ends, and how far each of its readers is."""
         check_parameters(request, set())
-        return Response(queries.status())
+        return Response(queries.status(Actor.of(request.user).may))
 
     @open_to(SEE_LOG, customers=True)
     @extend_schema(

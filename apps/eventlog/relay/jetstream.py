@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from nats.js import JetStreamContext
 from nats.js.api import Header, PubAck, RawStreamMsg, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError, ServiceUnavailableError
 
-from apps.eventlog.events import Place
+from apps.eventlog.events import Place, current_name
 from apps.eventlog.relay.cloud_events import MESSAGE_ID, POSITION, Message, Only
 
 ACK_EVERY = 50  # messages; one acknowledgement answers for all before it, because each must follow the one before
@@ -194,7 +194,7 @@ class Target:
     def _check(self, config: StreamConfig) -> None:
         """Raise `CannotRelay` if the stream cannot keep the relay's place, or is for other events."""
         wanted, there = _filter(self.only), (config.metadata or {}).get(FILTER, EVERYTHING)
-        if there != wanted:
+        if _today(there) != _today(wanted):
             raise CannotRelay(
                 f"the stream {self.stream} is for the events of {there}, and this relay sends those of {wanted}: it "
                 f"would leave gaps. Name another stream with --stream"
@@ -243,6 +243,15 @@ def _filter(only: Only) -> str:
     named = {"categories": only["category"], "types": only["types"]}
     conditions = {name: sorted(set(values)) for name, values in named.items() if values}
     return msgspec.json.encode(conditions).decode() if conditions else EVERYTHING
+
+
+def _today(conditions: str) -> Any:
+    """The conditions that a stream has, with the names that event types have now. Anything else stays as it is."""
+    try:
+        found = msgspec.json.decode(conditions, type=dict[str, list[str]])
+    except msgspec.DecodeError:
+        return conditions
+    return found | {"types": sorted({current_name(name) for name in found.get("types", [])})}
 
 
 @contextmanager

@@ -25,11 +25,17 @@ class Replay:
 
     `place` is how far the replay has come, `done` the number of events that this took. `accept_dead_letters` says if
     the rows may lose events. `batch` is in events; `progress` is called with the number of events done since its last
-    call.
+    call. `require_lock` raises if this is no longer the only rebuild of the projector.
     """
 
-    def __init__(self, projector: Projector, batch: int = BATCH, progress: Progress = lambda events: None) -> None:
-        self.projector, self.batch, self.progress = projector, batch, progress
+    def __init__(
+        self,
+        projector: Projector,
+        batch: int = BATCH,
+        progress: Progress = lambda events: None,
+        require_lock: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.projector, self.batch, self.progress, self.require_lock = projector, batch, progress, require_lock
         [self.dead_letters] = dead_letters_of([projector], replay=True)
         self.place, self.done = Place(), 0
         self.accept_dead_letters = False

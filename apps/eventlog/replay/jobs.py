@@ -18,7 +18,8 @@ from apps.eventlog import store
 from apps.eventlog.errors.texts import ID, without_values
 from apps.eventlog.models import Job
 from apps.eventlog.projectors import Projector
-from apps.eventlog.replay.rebuild import AlreadyRunning, WouldSetAside, rebuild, repair_reactors
+from apps.eventlog.replay.rebuild import WouldSetAside, rebuild, repair_reactors
+from apps.eventlog.replay.rebuild_lock import AlreadyRunning
 from apps.eventlog.replay.verify_rows import Difference, verify
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 BEAT = 1.0  # seconds between two heartbeats
 SILENCE = timedelta(seconds=20)  # a job without a heartbeat for so long counts as dead
 KEPT = 100  # differences on record
+REBUILT, THE_SAME = "Rebuilt from", "As the log says"  # how the outcome of a job begins that went well
 
 
 def start(kind: type[Projector], what: str, by: str) -> Job:
@@ -55,6 +57,23 @@ def latest() -> dict[str, Job]:
     return {job.projector: job for job in jobs if job}
 
 
+def complaints() -> list[tuple[str, str]]:
+    """What became of the last job of each projector, if it did not go well: the projector, and a sentence."""
+    alive = set(running().values_list("pk", flat=True))
+    found = [(job.projector, _complaint(job)) for job in latest().values() if job.pk not in alive]
+    return [each for each in found if each[1]]
+
+
+def _complaint(job: Job) -> str:
+    if job.finished_at is None:
+        return f"the last {job} did not end: its process was killed, and the rows were not changed"
+    if job.outcome.startswith((REBUILT, THE_SAME)):
+        return ""
+    if job.differences:
+        return f"{job.projector} is not as the log says: {job.outcome} were found; a rebuild mends it"
+    return f"the last {job} did not succeed: {job.outcome}"
+
+
 def run(job: Job) -> None:
     """Do what a job asks for and record its outcome, also if it fails."""
     kind = Projector.registry[job.projector]
@@ -76,11 +95,11 @@ def _work(job: Job, kind: type[Projector]) -> None:
         job.done += events
 
     if job.kind == Job.Kind.REBUILD:
-        job.outcome = f"Rebuilt from {rebuild(kind, progress=advance)} events"
+        job.outcome = f"{REBUILT} {rebuild(kind, progress=advance)} events"
         repair_reactors(kind.service)
         return
     found = verify(kind, progress=advance)
-    job.outcome = f"{len(found)} differences" if found else "As the log says"
+    job.outcome = f"{len(found)} differences" if found else THE_SAME
     about_people = {model._meta.db_table for model in kind.models if hasattr(model, "subject_field")}
     job.differences = [_kept(difference, about_people) for difference in found[:KEPT]]
 

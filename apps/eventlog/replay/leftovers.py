@@ -5,7 +5,7 @@ import logging
 from django.db import Error, connections
 
 from apps.eventlog.projectors import Projector
-from apps.eventlog.replay.rebuild import AlreadyRunning, one_rebuild_at_a_time
+from apps.eventlog.replay.rebuild_lock import AlreadyRunning, one_rebuild_at_a_time
 from apps.eventlog.replay.shadow_table import ShadowTable
 
 logger = logging.getLogger(__name__)

@@ -7,35 +7,28 @@ From top to bottom:
 3. `_switch` projects what has come since, and puts tables, checkpoint and dead letters in place in one transaction.
 """
 
-import fcntl
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
-from pathlib import Path
 
 from django.conf import settings
-from django.db import connections, transaction
+from django.db import transaction
 
 from apps.eventlog import store
-from apps.eventlog.database.private_files import make_private
 from apps.eventlog.delivery import checkpoints, reacting
 from apps.eventlog.delivery.dead_letters import OPEN, dead_letters_of
 from apps.eventlog.delivery.projecting import catch_up
-from apps.eventlog.errors.texts import Impersonal
 from apps.eventlog.failpoints import failpoint
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector
 from apps.eventlog.replay.fold_in_processes import fold_in_processes
 from apps.eventlog.replay.fold_streams import BATCH, Progress, Replay
+from apps.eventlog.replay.rebuild_lock import one_rebuild_at_a_time
 from apps.eventlog.replay.shadow_table import ShadowTable, TableInUse
 
 PATIENCE = 300.0  # seconds in which a rebuild asks again for live tables that others use
 NAMED = 20  # events that a refusal names
-
-
-class AlreadyRunning(Impersonal):
-    """Another process is rebuilding this projector."""
 
 
 class WouldSetAside(Exception):
@@ -106,41 +99,16 @@ def building_shadow_tables(
 
     Raises `AlreadyRunning`.
     """
-    with one_rebuild_at_a_time(kind):
+    with one_rebuild_at_a_time(kind) as require_lock:
         shadows = {live: ShadowTable(live) for live in kind.models}
         for shadow in shadows.values():
             shadow.create()
         try:
             projector = kind({live: shadow.model for live, shadow in shadows.items()})
-            yield Replay(projector, batch, progress), list(shadows.values())
+            yield Replay(projector, batch, progress, require_lock), list(shadows.values())
         finally:
             for shadow in shadows.values():
                 shadow.drop()
-
-
-@contextmanager
-def one_rebuild_at_a_time(kind: type[Projector]) -> Iterator[None]:
-    """Take a lock that ends with this process. Raises `AlreadyRunning`."""
-    connection = connections[kind.service]
-    busy = AlreadyRunning(f"{kind.name} is being rebuilt by another process")
-    if connection.vendor == "sqlite":
-        file = Path(f"{connection.settings_dict['NAME']}.{kind.name}.lock")
-        make_private(file)
-        with file.open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise busy from None
-            yield
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [f"rebuild {kind.name}"])
-        if not cursor.fetchone()[0]:
-            raise busy
-        try:
-            yield
-        finally:
-            cursor.execute("SELECT pg_advisory_unlock(hashtext(%s))", [f"rebuild {kind.name}"])
 
 
 def _switch(kind: type[Projector], replay: Replay, shadows: list[ShadowTable]) -> None:
@@ -169,6 +137,7 @@ def _replace_live_tables(kind: type[Projector], replay: Replay, shadows: list[Sh
             shadow.lock_live()
         replay.project_rest(store.safe_place())
         _require_rows_kept(kind, replay)
+        replay.require_lock()
         failpoint("switching")
         for shadow in shadows:
             shadow.replace_live()

@@ -52,10 +52,11 @@ class PostgreSQL:
                 cursor.execute(statement)
 
     def keep_maintenance_away(self, live: str, shadow: str) -> list[str]:
+        [(usual,)] = self._rows("SELECT current_setting('lock_timeout') WHERE %s::regclass IS NOT NULL", live)
         return [
             f"SET LOCAL lock_timeout = '{MAINTENANCE_TIMEOUT}'",
             f'LOCK TABLE "{live}", "{shadow}" IN SHARE UPDATE EXCLUSIVE MODE',
-            "SET LOCAL lock_timeout TO DEFAULT",  # the transaction's next statements may have to wait for longer
+            f"SET LOCAL lock_timeout = '{usual}'",  # the transaction's next statements may have to wait for longer
         ]
 
     def lock(self, live: str) -> list[str]:
@@ -110,9 +111,12 @@ def _build_at_once(helpers: list[BaseDatabaseWrapper], indexes: list[str]) -> No
 
 
 def _build(connection: BaseDatabaseWrapper, indexes: list[str]) -> None:
-    with connection.cursor() as cursor:
-        for statement in ["SET max_parallel_maintenance_workers = 0", *indexes]:
-            cursor.execute(statement)
+    connection.set_autocommit(False)  # the setting is for this transaction: a pooler gives the session to others
+    for index in indexes:
+        with connection.cursor() as cursor:
+            for statement in ("SET LOCAL max_parallel_maintenance_workers = 0", index):
+                cursor.execute(statement)
+        connection.commit()
 
 
 def _temporary_name(index: str) -> str:

@@ -37,7 +37,7 @@ def _in_directory(path: Path) -> Iterator[dict[str, str]]:
     part = path.with_name(f"{path.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700, parents=True)
-    no_urls = {f"{alias.upper()}_DATABASE_URL": "" for alias in connections}
+    no_urls = {f"{alias.upper()}_{kind}_URL": "" for alias in connections for kind in ("DATABASE", "REPLICA")}
     yield os.environ | no_urls | {"DATA_DIR": str(part), "DATABASE_SUFFIX": ""}
     if path.exists():
         path.rmdir()

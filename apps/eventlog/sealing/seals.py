@@ -64,6 +64,9 @@ class OfAnotherLog(CannotSeal):
     """The last seal ends with an event that the log has not: the log went back, or somebody has changed the event."""
 
 
+OF_ANOTHER_LOG = (BeyondTheLog, OfAnotherLog)
+
+
 class NotNeeded(CannotSeal):
     """A new chain of seals cannot begin here."""
 
@@ -141,7 +144,7 @@ def went_back() -> bool:
     try:
         if last := Seal.objects.order_by("number").last():
             _batch_after(last, 0)
-    except (BeyondTheLog, OfAnotherLog):
+    except OF_ANOTHER_LOG:
         return True
     return False
 

@@ -25,6 +25,7 @@ from apps.eventlog.monitoring import instruments
 from apps.eventlog.monitoring.visit import LEFT, VISIT, Visit
 from apps.eventlog.server.awaited import TooMany, Waiting
 from apps.eventlog.server.client import STARTED, Client, Left, Message, Receive, Refusal, Send, gathered, start_of
+from apps.eventlog.server.draining import drain_at_sigterm
 from apps.eventlog.server.lanes import COMMANDS, METRICS, MONITORING, PASSWORDS, QUERIES, lane_of, whose
 from apps.eventlog.server.pools import Full, Pool
 from apps.eventlog.server.probes import LIVEZ, READYZ, livez, readiness
@@ -71,6 +72,7 @@ class Bridge:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"this server speaks HTTP and not {scope['type']}")
+        drain_at_sigterm()
         client, head, visit, status = Client(receive, send), scope["method"] == "HEAD", Visit.of_scope(scope), 500
         try:
             try:

@@ -32,6 +32,8 @@ class Connection(HttpToolsProtocol):
     # In the order in which they became so.
     quiet: ClassVar[dict["Connection", None]] = {}
     slow: ClassVar[dict["Connection", int]] = {}
+    open: ClassVar[set["Connection"]] = set()
+    draining: ClassVar[bool] = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -41,8 +43,17 @@ class Connection(HttpToolsProtocol):
         self.coming: TimerHandle | None = None
         self.taking: TimerHandle | None = None
 
+    @classmethod
+    def close_each_after_its_answer(cls) -> None:
+        """From now on each answer says that its connection ends with it."""
+        cls.draining = True
+        for connection in cls.open:
+            if connection.cycle is not None:
+                connection.cycle.keep_alive = False
+
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.open.add(self)
         self._expect_a_request()
         self._expect_it_soon()
 
@@ -50,6 +61,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         self.quiet.pop(self, None)
         self.slow.pop(self, None)
+        self.open.discard(self)
         for timer in (self.coming, self.taking, self.timeout_keep_alive_task):
             if timer is not None:
                 timer.cancel()
@@ -61,6 +73,11 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
         elif self.received and self.coming is None and self in self.quiet:
             self._expect_it_soon()
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self.draining and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self.of_body += len(body)

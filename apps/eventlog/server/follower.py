@@ -5,6 +5,7 @@ killed process has left behind must not wait for the next command. With PROJECTI
 """
 
 import atexit
+import logging
 import signal
 import threading
 import time
@@ -19,6 +20,8 @@ from apps.eventlog.database.lock_timeout import Locked
 from apps.eventlog.delivery import inline, projecting, reacting
 from apps.eventlog.processing import running
 from apps.eventlog.server.complaints import Complaints
+
+logger = logging.getLogger(__name__)
 
 REST = 0.05  # seconds between two looks, so that many commands are followed by one
 PAUSE = 0.5  # seconds until the next look if no command of this process comes before
@@ -91,6 +94,8 @@ def follow() -> None:
     """
     if settings.PROJECTIONS != "inline":
         return
+    if settings.LEFT_OUT:
+        logger.info("SERVE leaves out %s: other processes must follow the log for them", ", ".join(settings.LEFT_OUT))
     follower = Follower()
     follower.start()
     atexit.register(follower.stop)

@@ -80,7 +80,12 @@ class Look:
 
 
 class Readiness:
-    """The state of every database, in time for a probe: each is asked by itself, and not again for a moment."""
+    """The state of every database, in time for a probe: each is asked by itself, and not again for a moment.
+
+    Once the server is `stopping`, it is not ready any more, and no database is asked.
+    """
+
+    stopping = False
 
     def __init__(self) -> None:
         self.looks: dict[str, Look] = {}
@@ -88,6 +93,8 @@ class Readiness:
 
     async def answer(self) -> HttpResponse:
         """The answer, on the event loop."""
+        if self.stopping:
+            return JsonResponse({"server": "stopping"}, status=503, headers=NO_SNIFFING)
         looks = self._look()
         waited = [asyncio.wrap_future(look.state) for look in looks.values() if look.left]
         if waited:

@@ -1,5 +1,6 @@
 """The queries of the orders service."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.db.models import OuterRef, QuerySet, Subquery
@@ -31,6 +32,11 @@ def unpaid_orders_of(customer_id: UUID, placed_before: int) -> list[UUID]:
     """The ids of the orders that a customer placed before a position of the log and has not paid."""
     rows = Order.objects.filter(customer_id=customer_id, status="placed", placed_position__lt=placed_before)
     return list(rows.values_list("id", flat=True))
+
+
+def count_unpaid_orders(customer_ids: Sequence[UUID]) -> int:
+    """How many orders of these customers are not paid, as the rows have it now."""
+    return Order.objects.filter(customer_id__in=customer_ids, status="placed").count()
 
 
 def customer_is_active(customer_id: UUID) -> bool:

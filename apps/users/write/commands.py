@@ -5,35 +5,36 @@ from typing import ClassVar
 from uuid import UUID
 
 from apps.eventlog.commands import Command
+from apps.eventlog.events import Personal
 
 
 @dataclass(frozen=True, slots=True)
 class RegisterUser(Command):
     permission: ClassVar[str] = "users.change_user"
     user_id: UUID
-    email: str
-    name: str
+    email: Personal[str]
+    name: Personal[str]
 
 
 @dataclass(frozen=True, slots=True)
 class RenameUser(Command):
     permission: ClassVar[str] = "users.change_user"
     user_id: UUID
-    name: str
+    name: Personal[str]
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeEmail(Command):
     permission: ClassVar[str] = "users.change_user"
     user_id: UUID
-    email: str
+    email: Personal[str]
 
 
 @dataclass(frozen=True, slots=True)
 class DeactivateUser(Command):
     permission: ClassVar[str] = "users.change_user"
     user_id: UUID
-    reason: str
+    reason: Personal[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from apps.eventlog.dispatch import dispatch
 from apps.eventlog.models import StoredEvent
 from apps.eventlog.projectors import Projector
 from apps.orders.events import OrderLine
+from apps.orders.models import DeadLetter as OrderDeadLetter
 from apps.orders.write.commands import PayOrder, PlaceOrder, ShipOrder
 from apps.users.write.commands import DeactivateUser, RegisterUser
 from tests.support.history import make_history
@@ -73,16 +74,20 @@ def test_the_walk_covers_every_table_of_ours() -> None:
     assert tables == set(OURS)
 
 
-def test_the_index_groups_the_databases_by_service(browser: Client) -> None:
+def test_the_index_has_the_business_first_and_the_machinery_last(browser: Client) -> None:
     groups = browser.get("/admin/").context["app_list"]
-    named = [(apps.get_app_config(label).verbose_name, label) for label in LABELS]
-    others = [("Webhooks", "default"), ("Logins", "default")]
-    assert [(group["name"], group["database"]) for group in groups[: len(named)]] == named
-    assert sorted((group["name"], group["database"]) for group in groups[len(named) :]) == sorted(others)
+    names = [group["name"] for group in groups]
+    assert names[: len(settings.SERVICES)] == [apps.get_app_config(label).verbose_name for label in settings.SERVICES]
+    assert names[-1] == "Machinery"
+    assert len(set(names)) == len(names)
     models = {group["name"]: [model["name"] for model in group["models"]] for group in groups}
-    log, logins = models[apps.get_app_config(settings.EVENTLOG).verbose_name], models["Logins"]
-    assert log[:2] == ["Events", "Projectors"]
-    assert "Auth tokens" in logins
+    assert models[apps.get_app_config(settings.EVENTLOG).verbose_name][:2] == ["Events", "Projectors and reactors"]
+    assert {"Logins", "Auth tokens"} <= set(models["Logins"])
+    assert "Users" not in models["Logins"]
+    of_all = [name for group in models.values() for name in group]
+    assert {"Seals", "Reservations", "Personal keys"} <= set(models["Machinery"])
+    assert models["Machinery"].count("Checkpoints") == len(settings.OWN_DATABASES) - 2  # not of the log and the keys
+    assert of_all.count("Users") == 1
 
 
 def test_a_token_cannot_be_made_in_the_admin_and_can_be_revoked(browser: Client) -> None:
@@ -155,11 +160,17 @@ def test_the_log_is_never_counted_and_never_searched_for_choices(browser: Client
 
 def test_a_row_is_found_by_its_id_and_an_order_by_its_customer(browser: Client) -> None:
     ann, order = customer_with_order()
-    for path, terms in (("orders/order", (order, ann)), ("users/user", (ann, "Ann", "ANN@example.org"))):
+    dispatch(PayOrder(order, "PAY-17"))
+    registered, placed, _ = StoredEvent.objects.all()
+    of_order = (order, ann, str(order)[:6], str(order)[:13], f"order-{order}", placed.event_id, "Ann", "PAY-17")
+    of_user = (ann, "Ann", "ANN@example.org", str(ann)[:4], f"user-{ann}", registered.event_id)
+    for path, terms in (("orders/order", of_order), ("users/user", of_user)):
         for term in terms:
-            assert len(positions(browser.get(f"/admin/{path}/", {"q": term}))) == 1
-        for term in (uuid4(), "nobody"):
-            assert positions(browser.get(f"/admin/{path}/", {"q": term})) == []
+            assert (term, len(positions(browser.get(f"/admin/{path}/", {"q": term})))) == (term, 1)
+        for term in (uuid4(), "nobody", "PAY-1", "%", "_", "order-", "dead"):
+            assert (term, positions(browser.get(f"/admin/{path}/", {"q": term}))) == (term, [])
+    for term, found in ((order, [3, 2]), (f"order-{str(order)[:9]}", [3, 2]), (str(ann)[:13], [1])):
+        assert positions(browser.get("/admin/eventlog/storedevent/", {"q": term})) == found
     assert positions(browser.get("/admin/orders/order/?currency=EUR")) == [order]
     assert positions(browser.get("/admin/orders/order/?currency=USD")) == []
 
@@ -227,6 +238,86 @@ def test_orders_are_cancelled_with_a_reason_and_refusals_are_told(browser: Clien
     assert "refused, only a placed or paid order can be cancelled" in done
     *_, event = store.read_stream(f"order-{placed}")
     assert (event.data, event.metadata["actor"]) == ({"reason": "a test", "cause": "requested"}, "admin")
+
+
+def test_what_will_follow_is_said_before_and_the_filter_stays(browser: Client) -> None:
+    ann, placed = customer_with_order()
+    chosen = {"action": "deactivate", "_selected_action": [str(ann)]}
+    asked = browser.post("/admin/users/user/?status__exact=active", chosen).content.decode()
+    assert "1 unpaid order will be cancelled" in asked
+    assert 'action="/admin/users/user/?status__exact=active"' in asked
+    done = browser.post("/admin/users/user/?status__exact=active", chosen | {"confirm": "1", "reason": "left"})
+    assert done.headers["Location"] == "/admin/users/user/?status__exact=active"
+    page = browser.get(f"/admin/users/user/{ann}/change/").content.decode()
+    assert "see what followed" in page
+    assert ["reactivate" in page, "deactivate" in page] == [True, False]
+    cancelled = browser.get(f"/admin/orders/order/{placed}/change/").content.decode()
+    assert "users.UserDeactivated</a> of" in cancelled  # its history says why
+    assert 'value="cancel"' not in cancelled
+    chosen = {"action": "reactivate", "_selected_action": [str(ann)], "from_row": "1"}
+    assert "stay cancelled" in browser.post("/admin/users/user/", chosen).content.decode()
+    done = browser.post("/admin/users/user/", chosen | {"confirm": "1"}, follow=True)
+    assert done.redirect_chain == [(f"/admin/users/user/{ann}/change/", 302)]
+    assert "Reactivate: 1 of 1 done" in done.content.decode()
+
+
+def test_a_person_is_erased_only_if_the_id_is_typed(browser: Client) -> None:
+    ann, _ = customer_with_order()
+    chosen = {"action": "erase", "_selected_action": [str(ann)], "confirm": "1", "reason": "asked for it"}
+    for confirmed in ({}, {"confirmed": "yes"}, {"confirmed": str(uuid4())}):
+        asked = browser.post("/admin/users/user/", chosen | confirmed)
+        assert b"Type the id" in asked.content
+    assert store.head() == 2
+    browser.post("/admin/users/user/", chosen | {"confirmed": f" {ann} ".upper()})
+    assert store.last(f"user-{ann}").type == "users.UserErased"  # type: ignore[union-attr]
+    page = browser.get(f"/admin/users/user/{ann}/change/").content.decode()
+    assert 'name="action"' not in page  # nothing is possible any more
+
+
+def test_a_failure_is_not_green(browser: Client) -> None:
+    ann, _ = customer_with_order()
+    dispatch(DeactivateUser(ann, "left"))
+    chosen = {"action": "deactivate", "_selected_action": [str(ann)]}
+    for body in (chosen, chosen | {"reason": "again"}):
+        [message] = browser.post("/admin/users/user/", body, follow=True).context["messages"]
+        assert (message.level_tag, "0 of 1 done" in str(message)) == ("error", True)
+
+
+def test_one_search_finds_all_that_somebody_may_see(browser: Client) -> None:
+    ann, order = customer_with_order()
+    page = browser.get("/admin/find/", {"q": "Ann"}).content.decode()
+    assert f"/admin/users/user/{ann}/change/" in page
+    assert f"/admin/orders/order/{order}/change/" in page
+    assert browser.get("/admin/find/", {"q": "ann@example.org"}).headers["Location"].endswith(f"{ann}/change/")
+    for term in ("", "x" * 5000, "nobody", "'\"<b>", str(uuid4())):
+        assert browser.get("/admin/find/", {"q": term}).status_code == 200
+
+
+def test_a_row_whose_stream_is_set_aside_says_so(browser: Client) -> None:
+    ann, order = customer_with_order()
+    OrderDeadLetter.objects.create(projector="OrderProjector", stream=f"order-{order}", position=2, status="failed")
+    said = "OrderProjector has set aside 1 event of this stream"
+    assert said in browser.get(f"/admin/orders/order/{order}/change/").content.decode()
+    assert said not in browser.get(f"/admin/users/user/{ann}/change/").content.decode()
+    assert "so the rows do not show everything" in browser.get("/admin/orders/order/").content.decode()
+    index = browser.get("/admin/").content.decode()
+    assert 'href="/admin/orders/deadletter/?projector=OrderProjector&amp;status=open"' in index
+    [fault] = browser.get("/admin/wrong/").json()["faults"]
+    assert len(positions(browser.get(fault["page"]))) == 1
+    OrderDeadLetter.objects.update(status="retried")
+    assert browser.get("/admin/wrong/").json() == {"faults": []}
+    assert positions(browser.get(fault["page"])) == []
+
+
+def test_every_row_that_follows_a_stream_is_shown_as_it_was(browser: Client) -> None:
+    ann, order = customer_with_order()
+    dispatch(PayOrder(order, "PAY-1"))
+    then = f"/admin/orders/order/{order}/then/"
+    assert browser.get(then, {"version": 1}).json()["status"] == "placed"
+    assert browser.get(then, {"at": "2100-01-01T00:00:00Z"}).json()["status"] == "paid"
+    assert browser.get(f"/admin/orders/customer/{ann}/then/", {"version": 1}).json()["name"] == "Ann"
+    for query, status in (({"at": "2000-01-01T00:00:00Z"}, 404), ({"version": 9}, 404), ({"version": "x"}, 400)):
+        assert browser.get(then, query).status_code == status
 
 
 def test_users_are_deactivated_with_a_reason(browser: Client) -> None:

@@ -51,6 +51,8 @@ SITE_PAGES = {
     "index": (302, 200, 200, 200, 200),
     "app_list": (302, 404, 200, 404, 200),
     "projectors": (302, 403, 200, 403, 200),
+    "find": (302, 200, 200, 200, 200),
+    "wrong": (302, 200, 200, 200, 200),
     "login": (200, 302, 302, 302, 302),
     "logout": (302, 405, 405, 405, 405),
     "jsi18n": (302, 200, 200, 200, 200),
@@ -61,12 +63,18 @@ DJANGOS = {"view_on_site", "autocomplete", "auth_user_password_change"}  # need 
 # A service without a row here need only declare what its actions take.
 ACTIONS = {
     ("users.User", "deactivate"): "users.change_user",
+    ("users.User", "reactivate"): "users.change_user",
     ("users.User", "erase"): "users.erase_user",
+    ("orders.Order", "pay"): "orders.change_order",
+    ("orders.Order", "ship"): "orders.change_order",
+    ("orders.Order", "deliver"): "orders.change_order",
     ("orders.Order", "cancel"): "orders.change_order",
     ("users.DeadLetter", "retry"): "users.change_deadletter",
     ("users.DeadLetter", "skip"): "users.change_deadletter",
     ("orders.DeadLetter", "retry"): "orders.change_deadletter",
     ("orders.DeadLetter", "skip"): "orders.change_deadletter",
+    ("webhooks.Endpoint", "stop"): "webhooks.change_endpoint",
+    ("webhooks.Endpoint", "start"): "webhooks.change_endpoint",
     ("webhooks.Endpoint", "new_secret"): "webhooks.change_endpoint",
     ("webhooks.Endpoint", "send_again"): "webhooks.change_delivery",
     ("webhooks.Delivery", "send_again"): "webhooks.change_delivery",
@@ -193,6 +201,31 @@ def test_every_page_of_every_model_is_for_those_who_may_see_it(roles: dict[str, 
                 assert (where, statuses(roles, where)) == (where, expected)
 
 
+def test_the_past_of_a_row_is_for_those_who_may_see_it(roles: dict[str, Client], order: Order) -> None:
+    rows = (f"orders/order/{order.pk}", f"orders/customer/{order.customer_id}", f"users/user/{order.customer_id}")
+    for row in rows:
+        where = f"/admin/{row}/then/?version=1"
+        assert (where, statuses(roles, where)) == (where, (302, 403, 200, 403, 200))
+
+
+def test_a_page_links_only_to_what_one_may_see(order: Order) -> None:
+    DeadLetter.objects.create(projector="OrderProjector", stream=f"order-{order.pk}", position=2, status="failed")
+    where, user = f"/admin/orders/order/{order.pk}/change/", f"/admin/users/user/{order.customer_id}/change/"
+    letters = "/admin/orders/deadletter/?"
+    for permissions, links in ((("users.view_user",), (True, False)), (("orders.view_deadletter",), (False, True))):
+        page = staff("orders.view_order", *permissions).get(where).content.decode()
+        assert (user in page, letters in page) == links
+        assert "Ann" in page  # the name is there, with a link or without
+    told = [
+        staff(*each).get("/admin/wrong/").json()["faults"] for each in ((), ("orders.view_deadletter",), (SEE_LOG,))
+    ]
+    assert [len(each) for each in told] == [0, 1, 1]
+    assert [each["page"] for (each,) in told[1:]] == [told[1][0]["page"], None]
+    found = staff("orders.view_order").get("/admin/find/?q=Ann")
+    assert found.headers["Location"] == where  # the user is not found, who may not be seen
+    assert b"Nothing that you may see" in staff().get("/admin/find/?q=Ann").content
+
+
 def test_every_other_page_is_as_the_table_says(roles: dict[str, Client]) -> None:
     for page, expected in SITE_PAGES.items():
         where = reverse(f"admin:{page}", args=["orders"] if page == "app_list" else [])
@@ -219,7 +252,7 @@ def test_an_action_that_is_sent_all_the_same_does_nothing(order: Order) -> None:
         ("users", "user", "erase", order.customer_id),
         ("orders", "order", "cancel", order.pk),
     ):
-        chosen = {"action": name, "_selected_action": [str(row)], "reason": "a test"}
+        chosen = {"action": name, "_selected_action": [str(row)], "reason": "a test", "confirmed": str(row)}
         viewer = staff("view_", "users.change_user" if name == "erase" else "users.erase_user")
         viewer.post(f"/admin/{app}/{model}/", chosen)
         assert store.head() == before

@@ -70,9 +70,41 @@ def test_it_is_openapi_3_1_and_every_operation_says_what_it_is(document: dict[st
     names = [operation["operationId"] for operation in operations(document).values()]
     assert len(names) == len(set(names))
     for (method, path), operation in operations(document).items():
-        side = {"get": "queries", "post": "commands"}[method]
-        assert side in operation["tags"] or path.startswith(("/api/auth/", "/api/webhooks/")), path
+        side = {"get": "query", "post": "command"}[method]
+        assert operation.get("x-side") == side or path.startswith(("/api/auth/", "/api/webhooks/")), path
         assert operation["description"], path
+
+
+def faults(document: dict[str, Any]) -> list[str]:
+    """What generators of typed clients, and those who read the schema, would stumble over."""
+    declared, found = {tag["name"]: tag["description"] for tag in document["tags"]}, []
+    for (method, path), operation in operations(document).items():
+        if len(operation["tags"]) != 1 or not declared.get(operation["tags"][0]):
+            found.append(f"{method} {path}: not one declared tag")
+        if not 0 < len(operation.get("summary", "")) <= 60:
+            found.append(f"{method} {path}: no short summary")
+    for name, schema in document["components"]["schemas"].items():
+        said = schema.get("description", "")
+        if said.startswith("Base of") or "* `" in said:
+            found.append(f"{name}: {said[:40]}")
+    return found if document.get("servers") else [*found, "no servers"]
+
+
+def test_typed_clients_can_be_made_of_it(document: dict[str, Any]) -> None:
+    assert faults(document) == []
+    listed = json.dumps(document)
+    assert listed.count('"ZWL"') + listed.count('"ZMW"') <= 2  # the currencies come once
+
+
+def test_what_a_generator_stumbles_over_is_found(document: dict[str, Any]) -> None:
+    planted = json.loads(json.dumps(document))
+    operation = planted["paths"]["/api/orders/"]["get"]
+    operation["tags"].append("queries")
+    operation["summary"] = ""
+    planted["components"]["schemas"]["UserRead"]["description"] = "Base of the read serializers."
+    planted["components"]["schemas"]["CurrencyEnum"]["description"] = "* `AED` - AED"
+    planted["servers"] = []
+    assert len(faults(planted)) == 5
 
 
 def test_every_problem_has_its_form_and_its_media_type(document: dict[str, Any]) -> None:
@@ -82,14 +114,14 @@ def test_every_problem_has_its_form_and_its_media_type(document: dict[str, Any])
         for status, body in problems.items():
             assert set(body["content"]) == {"application/problem+json"}, (path, status)
             assert body["content"]["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
-        if "commands" in operation["tags"]:
+        if operation.get("x-side") == "command":
             assert set(problems) >= {"403", "409", "412", "422"}, path
             assert (
                 "Event-Position"
                 in operation["responses"]["201" if "201" in operation["responses"] else "202"]["headers"]
             )
             assert "Idempotency-Key" in {parameter["name"] for parameter in operation["parameters"]}
-        if "queries" in operation["tags"]:
+        if operation.get("x-side") == "query":
             assert "Min-Event-Position" in {parameter["name"] for parameter in operation["parameters"]}
 
 

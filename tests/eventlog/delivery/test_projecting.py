@@ -17,6 +17,7 @@ from apps.eventlog.dispatch import dispatch
 from apps.eventlog.models import DeadLetter
 from apps.eventlog.projectors import Projector, services
 from apps.eventlog.replay import rebuild
+from apps.eventlog.replay.rebuild_lock import AlreadyRunning, one_rebuild_at_a_time
 from apps.orders.models import Checkpoint as OrdersCheckpoint
 from apps.orders.models import DeadLetter as OrdersDeadLetter
 from apps.orders.models import Order
@@ -116,12 +117,12 @@ def test_one_replay_of_a_projector_at_a_time() -> None:
     def second() -> None:
         try:
             rebuild.rebuild(UserProjector)
-        except rebuild.AlreadyRunning:
+        except AlreadyRunning:
             refused.append(True)
         finally:
             connections.close_all()
 
-    with rebuild.one_rebuild_at_a_time(UserProjector):
+    with one_rebuild_at_a_time(UserProjector):
         thread = threading.Thread(target=second)
         thread.start()
         thread.join()

@@ -10,7 +10,7 @@ import sys
 import pytest
 from django.conf import settings
 
-from apps.eventlog.replay.rebuild import AlreadyRunning
+from apps.eventlog.replay.rebuild_lock import AlreadyRunning
 from tests.journeys.deployment import ROOT
 
 NAME = "Hipparchia"

@@ -18,6 +18,7 @@ from apps.eventlog.processes import Process
 from apps.eventlog.projectors import Projector
 from apps.eventlog.reactors import Reactor
 from apps.eventlog.read import overview, progress, readers
+from apps.eventlog.read.faults import faults
 from apps.eventlog.read.overview import Overview
 from apps.eventlog.relay import heartbeats
 from apps.eventlog.relay.webhooks import endpoints
@@ -235,7 +236,7 @@ def test_what_is_wrong_is_said_the_worst_first(api: Api) -> None:
     late = progress.Progress(1, 5, 300.0, went_back=False, rate=None)
     gone = late._replace(went_back=True)
     seen = Overview(None, [(reader, late), (reader, gone)], ["orders"])
-    said = overview.wrong(seen)
+    said = [each.text for each in faults(seen)]
     assert [said[0], len(said)] == ["orders does not answer", 4]
     assert "the log went back" in said[1]
     assert said[2] == "UserProjector of users is late: 5 events wait, the oldest for 300 s"

@@ -12,7 +12,7 @@ from django.utils import timezone
 from apps.eventlog import store
 from apps.eventlog.models import Job
 from apps.eventlog.replay import jobs
-from apps.eventlog.replay.rebuild import AlreadyRunning
+from apps.eventlog.replay.rebuild_lock import AlreadyRunning
 from apps.users.models import User
 from apps.users.read.projectors import UserProjector
 from tests.journeys.deployment import eventually

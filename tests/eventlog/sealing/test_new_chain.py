@@ -108,3 +108,21 @@ def test_the_database_takes_a_reason_only_for_a_chain_that_begins_anew() -> None
     wrong.reason = "but it begins after the last seal"
     with pytest.raises(DatabaseError, match="continues the one before"), transaction.atomic(using="eventlog"):
         seals._insert(wrong)
+
+
+@pytest.mark.parametrize("options", [{"once": True}, {}])
+@pytest.mark.parametrize("others", [0, 5, LAST - 20])
+def test_a_worker_ends_with_an_error_and_says_what_to_do(others: int, options: dict[str, bool]) -> None:
+    append(LAST)
+    seal()
+    with unguarded():
+        go_back_below_the_seals(20, others)
+        with pytest.raises(CommandError, match=r"the seals stopped: .* seal_events --new-chain if you know why"):
+            call_command("run_projectors", stdout=StringIO(), **options)
+        err = StringIO()
+        call_command("replay_events", no_progress=True, stdout=StringIO(), stderr=err)
+        assert "The seals are over events that the log does not have" in err.getvalue()
+        seal(new_chain=True, reason="the backup of Monday was restored")
+        call_command("run_projectors", once=True, stdout=StringIO())
+        call_command("replay_events", no_progress=True, stdout=StringIO(), stderr=(err := StringIO()))
+        assert err.getvalue() == ""

@@ -14,6 +14,7 @@ from apps.eventlog.management.progress import progress_bar
 
 
 class Command(LogCommand):
+    takes_everything = True
     help = (
         "Copies all databases to a new folder, as of one instant, while the application goes on. The folder has a "
         "manifest when it is complete; `manage.py restore` puts it back. It also has the data keys of personal fields, "

@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 
 from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.events import stream_named
-from apps.eventlog.management.log_command import LogCommand, visible
+from apps.eventlog.management.log_command import LogCommand, say_left_out, visible
 from apps.eventlog.processing import settling
 
 READERS = settling.readers()
@@ -32,6 +32,8 @@ class Command(LogCommand):
         name = options.get("projector")
         if name and name not in READERS:
             raise CommandError(f"no projector {name!r}; there are {', '.join(sorted(READERS))}")
+        if not name:
+            say_left_out(self, "their dead letters are not looked at")
         getattr(self, f"_{options['act']}")(options)
 
     def _list(self, options: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from django.db import DatabaseError
 
 from apps.eventlog import projectors, reservations, store
 from apps.eventlog.aggregates import Erased
-from apps.eventlog.delivery import projecting, reacting
+from apps.eventlog.delivery import identity, projecting, reacting
 from apps.eventlog.encryption.data_keys import MissingKey, WrongKey
 from apps.eventlog.events import InvalidEvent
 from apps.eventlog.log import importing
@@ -70,6 +70,8 @@ class Command(LogCommand):
             raise CommandError(f"{error} ({self.written} events were imported; the log ends at {store.head()})")
         known = self.read - self.written
         self.stdout.write(self.style.SUCCESS(f"{self.written} events imported, {known} were there already"))
+        if stopped := [name for service in projectors.services() for name in identity.stopped(service)]:
+            raise CommandError(f"the log went back: {', '.join(stopped)} stopped; run replay_events")
 
     def _import(self, advance: Callable[[int], None]) -> None:
         batch: list[Line] = []

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import Error, connections
 
-from apps.eventlog.management.log_command import LogCommand, visible
+from apps.eventlog.management.log_command import LogCommand, say_left_out, visible
 from apps.eventlog.read import overview, queries, readers
 
 Status = dict[str, Any]
@@ -28,6 +28,7 @@ class Command(LogCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         status = _status()
+        say_left_out(self, "their readers are not shown")
         if options["format"] == "json":
             self.stdout.write(msgspec.json.encode(status, enc_hook=str).decode())
         else:
@@ -47,6 +48,12 @@ def _status() -> Status:
             status["readers"] += queries.of_service(service)
         except Error as error:
             away.append(f"the database of {service} does not answer: {str(error).splitlines()[0]}")
+    status["replicas"] = []
+    for service in settings.REPLICAS:
+        try:
+            status["replicas"].append(queries.of_replica(service))
+        except Error as error:
+            away.append(f"the replica of {service} does not answer: {str(error).splitlines()[0]}")
     status["wrong"] = [*_wrong(status), *away]
     return status
 
@@ -96,3 +103,6 @@ def _lines(status: Status) -> Iterator[str]:
             f"{reader['kind']} {reader['name']} of {reader['service']}: at position {reader['position']}, "
             f"{reader['lag']} events behind, {reader['dead_letters']} dead letters{stopped}"
         )
+    for each in status["replicas"]:
+        late = f"{each['lag_events']} events behind, the oldest for {each['lag_seconds']:.0f} s"
+        yield f"replica of {each['service']}: at position {each['position']}, {late}"

@@ -13,6 +13,7 @@ from django.db.migrations.executor import MigrationExecutor
 from apps.eventlog import reservations
 from apps.eventlog.database.private_files import close_to_others
 from apps.eventlog.management import irreplaceable
+from apps.eventlog.management.log_command import say_left_out
 
 
 class Command(migrate.Command):
@@ -41,7 +42,10 @@ class Command(migrate.Command):
             if changes:
                 _truncate_write_ahead_log(alias)
                 self._close_files(alias)
-        if changes and not (options["database"] or options["app_label"]) and reservations.outdated():
+        if options["database"] or options["app_label"]:
+            return
+        say_left_out(self, "their databases are not migrated")
+        if changes and reservations.outdated():
             self._rebuild_reservations()
 
     def _rebuild_reservations(self) -> None:

@@ -10,6 +10,7 @@ from apps.eventlog.privacy import undone_erasures
 
 
 class Command(LogCommand):
+    takes_everything = True
     help = "Carries out again every erasure that an older, restored backup of the data keys has undone."
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -10,10 +10,9 @@ from urllib.parse import urlsplit
 from django.core.management.base import CommandError
 from django.db import Error
 
-from apps.eventlog import store
-from apps.eventlog.events import DomainEvent
+from apps.eventlog import projectors, store
+from apps.eventlog.events import DomainEvent, named
 from apps.eventlog.management.log_command import LogCommand, stopped_by_signals
-from apps.eventlog.projectors import Projector
 from apps.eventlog.relay.cloud_events import Only
 from apps.eventlog.relay.jetstream import Away, CannotRelay, Target
 from apps.eventlog.relay.jetstream_relay import Output, Relay
@@ -96,9 +95,9 @@ def stream(text: str) -> str:
 
 def _check_known(types: Collection[str], categories: Collection[str]) -> None:
     """A misspelt name would send nothing, without a word. A name that only the log knows is fine."""
-    known = {category for kind in Projector.registry.values() for category in kind.categories}
+    known = projectors.categories()
     for name in types:
-        if name not in DomainEvent.types and not store.any_after(0, types=[name]):
+        if named(name) is None and not store.any_after(0, types=[name]):
             raise CommandError(f"no event type {name!r}; there are {', '.join(sorted(DomainEvent.types))}")
     for name in categories:
         if name not in known and not store.any_after(0, category=[name]):

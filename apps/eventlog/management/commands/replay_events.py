@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from django.conf import settings
 from django.core.management.base import CommandError
 from django.db.utils import InterfaceError, OperationalError
 from django.utils import timezone
@@ -17,19 +16,21 @@ from apps.eventlog import store
 from apps.eventlog.delivery import checkpoints
 from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.events import RecordedEvent, stream_named
-from apps.eventlog.management.log_command import LogCommand, visible
+from apps.eventlog.management.log_command import LogCommand, say_left_out, visible
 from apps.eventlog.management.progress import progress_bar
 from apps.eventlog.processing import running
-from apps.eventlog.projectors import Projector
+from apps.eventlog.projectors import Projector, services
 from apps.eventlog.reactors import Reactor
 from apps.eventlog.relay.webhooks import endpoints
 from apps.eventlog.replay.fold_streams import BATCH, Progress
 from apps.eventlog.replay.one_stream import NoSuchRow, history, rebuild_stream, with_a_row_of
 from apps.eventlog.replay.past_databases import build_past
-from apps.eventlog.replay.rebuild import AlreadyRunning, WouldSetAside, rebuild, repair_reactors
+from apps.eventlog.replay.rebuild import WouldSetAside, rebuild, repair_reactors
+from apps.eventlog.replay.rebuild_lock import AlreadyRunning
 from apps.eventlog.replay.shadow_table import TableInUse
 from apps.eventlog.replay.target_databases import is_suffix
 from apps.eventlog.replay.verify_rows import Difference, verify, verify_stream
+from apps.eventlog.sealing import seals
 
 INTO = (
     "build other databases and leave the live ones alone. A plain name in lower case that no file or directory has "
@@ -50,7 +51,7 @@ class Command(LogCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument
-        add("--service", choices=settings.SERVICES, help="only the projectors of this service")
+        add("--service", choices=services(), help="only the projectors of this service")
         add("--projector", metavar="NAME", help="only this projector, as in OrderProjector")
         add("--stream", type=stream_named, metavar="NAME", help=STREAM)
         add("--until", type=instant, metavar="WHEN", help="as of this instant (ISO 8601) or position; needs --into")
@@ -82,6 +83,8 @@ class Command(LogCommand):
             return
         _check(options)
         kinds = _chosen(options)
+        if not (options["service"] or options["projector"]):
+            say_left_out(self, "their rows and processes are left alone")
         if options["stream"] is not None:
             self._one_stream(options["stream"], kinds, options)
         elif options["dry_run"]:
@@ -98,6 +101,7 @@ class Command(LogCommand):
             if not (options["service"] or options["projector"]):
                 running.repair()
                 self._rewind_webhooks()
+                self._mention_seals()
 
     def _one_stream(self, stream: str, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         try:
@@ -145,6 +149,12 @@ class Command(LogCommand):
     def _rewind_webhooks(self) -> None:
         for endpoint, place in endpoints.rewind():
             self.stdout.write(f"webhook {endpoint.pk}: goes on after position {place.position}")
+
+    def _mention_seals(self) -> None:
+        if seals.went_back():
+            self.stderr.write(
+                "The seals are over events that the log does not have: see verify_log and seal_events --help"
+            )
 
     def _verify(self, kinds: list[type[Projector]], options: dict[str, Any]) -> None:
         found = 0

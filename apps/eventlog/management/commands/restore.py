@@ -16,7 +16,7 @@ from apps.eventlog.backup.repair import NotAsWritten, repair
 from apps.eventlog.encryption.data_keys import WrongKey
 from apps.eventlog.management.log_command import LogCommand, interrupted_by_sigterm, visible
 from apps.eventlog.management.progress import progress_bar
-from apps.eventlog.replay.rebuild import AlreadyRunning
+from apps.eventlog.replay.rebuild_lock import AlreadyRunning
 from apps.eventlog.replay.shadow_table import TableInUse
 
 REFUSED = (
@@ -33,6 +33,7 @@ REFUSED = (
 
 
 class Command(LogCommand):
+    takes_everything = True
     help = (
         "Puts a backup that `manage.py backup` made in the place of the databases, and repairs what that takes: rows "
         "that are behind the log or ahead of it, reservations, erasures. Stop all servers and workers first. Refuses a "

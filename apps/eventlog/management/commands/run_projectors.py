@@ -16,7 +16,7 @@ from apps.eventlog import projectors, store
 from apps.eventlog.api import expiry
 from apps.eventlog.backup import unfinished
 from apps.eventlog.delivery import identity, projecting, reacting
-from apps.eventlog.management.log_command import LogCommand, stopped_by_signals
+from apps.eventlog.management.log_command import LogCommand, say_left_out, stopped_by_signals
 from apps.eventlog.management.metrics_server import serve_metrics
 from apps.eventlog.processing import running
 from apps.eventlog.read import progress, readers
@@ -39,12 +39,13 @@ class Command(LogCommand):
     help = (
         "Projects events into the read models, runs the reactors and the processes, seals the log and sends webhooks, "
         "as events come. Any number of these processes may run, on any number of machines. Stop it with SIGTERM or "
-        "Ctrl-C. Exit status 1: the log went back, and readers have stopped; replay_events repairs that."
+        "Ctrl-C. Exit status 1: the log went back, and readers or seals have stopped; it says how to repair that."
     )
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.complaints = Complaints()
+        self.seals_stopped = ""  # why, if they are over events that the log does not have
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -53,7 +54,7 @@ class Command(LogCommand):
         parser.add_argument(
             "--service",
             action="append",
-            choices=[*settings.SERVICES, settings.PROCESSES],
+            choices=settings.SERVED,
             help="only this; may be repeated",
         )
         parser.add_argument(
@@ -72,7 +73,7 @@ class Command(LogCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         unfinished.refuse_to_serve()
-        services = options["service"] or [*projectors.services(), settings.PROCESSES]
+        services = options["service"] or [*projectors.services(), *({settings.PROCESSES} - set(settings.LEFT_OUT))]
         sealer = seals.Sealer()
         if options["once"]:
             passes = 1 + len(services)  # a reaction may append events, and these may cause the next reaction
@@ -82,12 +83,13 @@ class Command(LogCommand):
             while self._seal(sealer):
                 pass
             courier.drain()
-            _require_same_log(services)
+            self._require_same_log(services)
             return
         if options["metrics_port"]:
             serve_metrics(options["metrics_host"], options["metrics_port"])
         with stopped_by_signals() as stop:
             self.stdout.write(f"Projecting {', '.join(services)}")
+            say_left_out(self, "other workers must follow the log for them")
             webhooks = Background().start()
             try:
                 self._follow(services, sealer, stop, options["report"])
@@ -112,7 +114,7 @@ class Command(LogCommand):
                     pause = min(PAUSE[1], 1.5 * pause)
                 else:
                     waits = max(self._try(service, ended) for service in services)
-                    _require_same_log(services)
+                    self._require_same_log(services)
                     pause = waits or (PAUSE[0] if safe != seen else pause)
                     seen, looked = -1 if waits else safe, now
                 pause = PAUSE[0] if self._seal(sealer) else pause
@@ -145,7 +147,18 @@ class Command(LogCommand):
             return sealer.tick()
         except seals.CannotSeal as error:
             logger.error("This worker seals nothing: %s", error)
+            self.seals_stopped = str(error) if isinstance(error, seals.OF_ANOTHER_LOG) else ""
             return False
+
+    def _require_same_log(self, services: list[str]) -> None:
+        """End with an error, which a supervisor reports, if readers or the sealer have found that the log went back."""
+        stopped = [f"{name} of {service}" for service in services for name in identity.stopped(service)]
+        stopped += [f"webhook {endpoint.pk}" for endpoint in endpoints.went_back()]
+        wrong = [f"the log went back: {', '.join(stopped)} stopped; run replay_events"] if stopped else []
+        if self.seals_stopped:
+            wrong.append(f"the seals stopped: {self.seals_stopped}, and seal_events --new-chain if you know why")
+        if wrong:
+            raise CommandError(f"{'; '.join(wrong)}; then start this again")
 
     def _report_error(self, what: str, error: Exception) -> None:
         self.complaints.say(what, error)
@@ -164,14 +177,6 @@ def _catch_up(service: str, stopped: Callable[[], bool] = lambda: False, *, turn
     done = not projecting.behind(service) or projecting.catch_up(service, stopped=late, sharing=True)
     reacting.catch_up(service, late)
     return done and not late()
-
-
-def _require_same_log(services: list[str]) -> None:
-    """End with an error, which a supervisor reports, if readers have found that the log went back."""
-    stopped = [f"{name} of {service}" for service in services for name in identity.stopped(service)]
-    stopped += [f"webhook {endpoint.pk}" for endpoint in endpoints.went_back()]
-    if stopped:
-        raise CommandError(f"the log went back: {', '.join(stopped)} stopped; run replay_events, then start this again")
 
 
 def _progress(services: list[str]) -> str:

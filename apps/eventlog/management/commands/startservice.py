@@ -56,7 +56,7 @@ class Command(TemplateCommand):
         self.stdout.write(
             f"apps/{service} and tests/{service} are made, with /api/{words['route']}/.\n"
             "Now: make check, make test, and manage.py migrate. docs/how-to/add-a-service.md says what to change "
-            "first, and how to take the service away again."
+            "first, docs/how-to/remove-a-service.md how to take the service away again."
         )
 
     def _finish(self, root: Path, service: str, folders: list[Path]) -> None:

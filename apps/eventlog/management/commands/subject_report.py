@@ -11,6 +11,7 @@ from apps.eventlog.privacy import subject_report
 
 
 class Command(LogCommand):
+    takes_everything = True
     help = (
         "Prints everything that is stored about one person, in the log, the read models and the login, with its source."
     )

@@ -8,6 +8,7 @@ and then tried with one event that waits and one that is new, until it takes one
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
+from apps.eventlog.events import current_name
 from apps.eventlog.relay.webhooks import held_streams, retries
 from apps.eventlog.relay.webhooks.held_streams import Held
 from apps.eventlog.relay.webhooks.messages import Answer, Message
@@ -37,7 +38,7 @@ class Recipient:
 
     @property
     def types(self) -> tuple[str, ...]:
-        return tuple(self.endpoint.event_types)
+        return tuple(map(current_name, self.endpoint.event_types))
 
     @property
     def in_trouble(self) -> bool:

@@ -78,9 +78,11 @@ function receive(event, fresh) {
   byId("pause").textContent = `Resume (${waiting.length}${waiting.length === SHOWN ? " or more" : ""})`;
 }
 
-function sentence(text) {
+// What is wrong, with a link to the page where it is put right.
+function fault({ text, page: where }) {
   const item = document.createElement("li");
-  item.textContent = text;
+  if (where) element(item, "a", "", text).href = where;
+  else item.textContent = text;
   return item;
 }
 
@@ -95,9 +97,18 @@ function reader(each) {
   if (!each.dead_letters) element(line, "td", "number", 0);
   else {
     const link = element(element(line, "td", "number bad", ""), "a", "", each.dead_letters);
-    link.href = `${page.dataset.home}${each.service}/deadletter/?projector=${each.name}`;
+    link.href = `${page.dataset.home}${each.service}/deadletter/?projector=${each.name}&status=open`;
   }
   return line;
+}
+
+// What has the focus stays: the list is replaced only if it has changed.
+function showFaults(faults) {
+  const said = JSON.stringify(faults);
+  if (said === byId("wrong").dataset.said) return;
+  byId("wrong").dataset.said = said;
+  byId("wrong").hidden = !faults.length;
+  byId("wrong").querySelector("ul").replaceChildren(...faults.map(fault));
 }
 
 // Appends that have been open for long: every reader waits for them. A screen reader says them when they change.
@@ -121,10 +132,9 @@ async function status() {
   if (!answer || !answer.ok) return null;
   const clock = Date.parse(answer.headers.get("Date"));
   if (Math.abs(clock - serverNow()) > 2000) skew = clock - Date.now(); // the Date header has whole seconds only
-  const { wrong, head, projectors, reactors, processes, dead_letters, marks } = await answer.json();
+  const { faults, head, projectors, reactors, processes, dead_letters, marks } = await answer.json();
   showMarks(marks);
-  byId("wrong").hidden = wrong.length === 0;
-  byId("wrong").querySelector("ul").replaceChildren(...wrong.map(sentence));
+  showFaults(faults);
   byId("head").textContent = head ?? "–";
   byId("lag").textContent = projectors.reduce((sum, each) => sum + each.lag_events, 0);
   byId("dead-letters").textContent = dead_letters;

@@ -5,6 +5,7 @@ from argparse import ArgumentParser
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from apps.eventlog import erasures
@@ -33,6 +34,8 @@ class Command(BaseCommand):
         user, reason = options["user"], options["reason"].strip()
         if not reason:
             raise CommandError("--reason must say why")
+        if "users" in settings.LEFT_OUT:
+            raise CommandError("users erases a person, and SERVE leaves it out: run this with SERVE=users")
         try:
             outcome = dispatch(EraseUser(user, reason), actor=Actor.operator(getpass.getuser()))
         except NotFound:

@@ -1,0 +1,174 @@
+"""Two web servers behind nginx and haproxy are restarted one after the other, under load that tries nothing again."""
+
+import json
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.journeys.balancers import HAPROXY, NGINX, Balancer
+from tests.journeys.deployment import Deployment, Server, eventually, free_port
+from tests.journeys.sse import Stream, listening
+
+BEHIND_TLS = {"NUM_PROXIES": "1", "SECURE_SSL_REDIRECT": "on", "SECURE_HSTS_SECONDS": "3600"}
+ANSWERS = {201, 202, 200}
+
+
+class Clients:
+    """People who send commands and queries through a balancer. `got` counts answers; `failed` says what failed."""
+
+    def __init__(self, balancer: Balancer, token: str, name: str) -> None:
+        self.balancer, self.token, self.name = balancer, token, name
+        self.got: Counter[int] = Counter()
+        self.failed: list[str] = []
+        self.stop = threading.Event()
+
+    def work(self, number: int) -> None:
+        with self.balancer.client(self.token) as client:
+            for step in count():
+                if self.stop.is_set():
+                    return
+                try:
+                    self._step(client, f"{self.name}-{number}-{step}", step)
+                except httpx.TransportError as error:
+                    self.failed.append(repr(error))
+
+    def _step(self, client: httpx.Client, name: str, step: int) -> None:
+        if step % 3:
+            answer = client.get("/api/users/?limit=5")
+        else:
+            answer = client.post("/api/users/", json={"email": f"{name}@example.org", "name": name})
+        self.got[answer.status_code] += 1
+        if answer.status_code not in ANSWERS:
+            self.failed.append(f"{answer.request.method} {answer.status_code} {answer.text[:200]}")
+
+
+class Listener:
+    """Follows the live stream as a browser does: when it ends, it comes again, with the last id that it has seen."""
+
+    def __init__(self, balancer: Balancer, token: str) -> None:
+        self.balancer, self.token = balancer, token
+        self.positions: list[int] = []
+        self.last_id, self.refused, self.opened = "events:0", [], 0  # type: ignore[var-annotated]
+        self.stop = threading.Event()
+
+    def follow(self) -> None:
+        with self.balancer.client(self.token) as client:
+            while not self.stop.is_set():
+                self._once(client)
+                self.stop.wait(1.0)  # as `retry` says
+
+    def _once(self, client: httpx.Client) -> None:
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": self.last_id}
+        with client.stream("GET", "/api/events/stream/", headers=headers) as response:
+            self.opened += 1
+            if response.status_code != 200:  # a browser would give up for good
+                self.refused.append(response.status_code)
+                return
+            stream = Stream(response)
+            for message in stream.messages():
+                self.last_id = stream.last_id
+                if message.get("event") != "stream-open":
+                    self.positions.append(json.loads(message["data"])["position"])
+                if self.stop.is_set():
+                    return
+
+
+@contextmanager
+def running(*work: Any) -> Iterator[None]:
+    threads = [threading.Thread(target=each) for each in work]
+    for thread in threads:
+        thread.start()
+    yield
+    for thread in threads:
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
+def restart(deployment: Deployment, stack: ExitStack, server: Server) -> Server:
+    """Stop a server as a supervisor does, and start it again on its port; the next may follow when it is ready."""
+    server.process.send_signal(signal.SIGTERM)
+    server.process.wait(timeout=15)
+    new = stack.enter_context(deployment.server(port=server.port, **BEHIND_TLS))
+    eventually(lambda: new.client.get("/readyz").status_code == 200)
+    return new
+
+
+def roll(deployment: Deployment, directory: Path, rounds: int) -> dict[str, tuple[Clients, Listener]]:
+    """Restart both servers so many times, while people work through both balancers."""
+    ports = (free_port(), free_port())
+    with ExitStack() as stack:
+        servers = [stack.enter_context(deployment.server(port=port, **BEHIND_TLS)) for port in ports]
+        seen: dict[str, tuple[Clients, Listener]] = {}
+        for kind in (NGINX, HAPROXY):
+            balancer = stack.enter_context(Balancer(kind, directory / kind, ports).running())
+            seen[kind] = (Clients(balancer, deployment.token, kind), Listener(balancer, deployment.token))
+        crowd = [lambda each=each, n=n: each.work(n) for each, _ in seen.values() for n in range(2)]  # type: ignore[misc]
+        with running(*crowd, *(listener.follow for _, listener in seen.values())):
+            eventually(lambda: all(clients.got[201] for clients, _ in seen.values()))
+            for _ in range(rounds):
+                servers = [restart(deployment, stack, server) for server in servers]
+            for clients, _ in seen.values():
+                clients.stop.set()
+            time.sleep(0.5)  # so that what is on its way arrives: then one more event ends the streams
+            for _, listener in seen.values():
+                listener.stop.set()
+            servers[0].client.headers["X-Forwarded-Proto"] = "https"
+            assert servers[0].register(1).status_code == 201
+    return seen
+
+
+def check(deployment: Deployment, seen: dict[str, tuple[Clients, Listener]]) -> None:
+    log = [position for [position] in deployment.query("eventlog", "SELECT position FROM eventlog_event ORDER BY 1")]
+    for kind, (clients, listener) in seen.items():
+        assert (kind, clients.failed) == (kind, [])
+        assert sum(clients.got.values()) > 50, kind
+        assert (kind, listener.refused) == (kind, [])
+        assert listener.positions == log[: len(listener.positions)], kind
+        assert len(listener.positions) >= len(log) - 1, kind
+
+
+def test_a_rolling_restart_fails_no_request_and_leaves_no_gap(deployment: Deployment, tmp_path: Path) -> None:
+    check(deployment, roll(deployment, tmp_path, 1))
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_ten_rolling_restarts_fail_no_request_and_leave_no_gap(deployment: Deployment, tmp_path: Path) -> None:
+    check(deployment, seen := roll(deployment, tmp_path, 10))
+    assert all(listener.opened > 5 for _, listener in seen.values())
+
+
+def test_a_server_that_stops_is_not_ready_and_closes_each_connection_with_an_answer(deployment: Deployment) -> None:
+    with deployment.server(DRAIN_SECONDS="2") as server, httpx.Client(base_url=server.url) as idle:
+        assert idle.get("/livez").headers.get("Connection") != "close"
+        with listening(server) as stream:
+            server.process.send_signal(signal.SIGTERM)
+            server.process.send_signal(signal.SIGTERM)  # a supervisor may send it twice
+            ready = server.client.get("/readyz")
+            assert (ready.status_code, ready.json()) == (503, {"server": "stopping"})
+            assert ready.headers["Connection"] == "close"
+            answer = server.register(1)
+            assert (answer.status_code, answer.headers["Connection"]) == (201, "close")
+            assert list(stream.messages()) == []
+        assert idle.get("/livez").headers["Connection"] == "close"
+        with server.client.stream("GET", "/api/events/stream/") as again:
+            assert again.status_code == 200  # on any other status a browser would give up for good
+            assert "retry: 1000" in again.read().decode()
+        assert server.process.wait(timeout=10) in (0, -signal.SIGTERM)
+
+
+def test_ctrl_c_stops_a_server_at_once(deployment: Deployment) -> None:
+    with deployment.server(DRAIN_SECONDS="60") as server:
+        server.process.send_signal(signal.SIGTERM)
+        eventually(lambda: server.client.get("/readyz").status_code == 503)
+        server.process.send_signal(signal.SIGINT)
+        server.process.wait(timeout=10)

@@ -10,9 +10,9 @@ from django.db.backends.signals import connection_created
 from django.utils.module_loading import autodiscover_modules
 
 from apps.eventlog.database import transaction_timeout
+from apps.eventlog.database.dead_connections import close_dead_connections
 from apps.eventlog.errors.log_lines import print_uncaught_without_values
 from apps.eventlog.registry import DuplicateName
-from apps.eventlog.server.dead_connections import close_dead_connections
 
 
 class EventlogConfig(AppConfig):

@@ -13,6 +13,7 @@ from django.core.management.base import CommandError
 
 from tests.journeys.deployment import Deployment, Server, eventually, free_port
 from tests.support import engine
+from tools import postgres
 
 SERVED = (*settings.SERVICES, settings.PROCESSES)
 SHARED = {"default", "keys", "eventlog"}
@@ -123,6 +124,14 @@ def logged_in(server: Server) -> httpx.Client:
     return pages
 
 
+def test_an_empty_deployment_is_migrated_service_by_service(tmp_path: Path) -> None:
+    urls = postgres.databases(engine.URL, f"apart_{engine.WORKER}") if engine.POSTGRES else {}
+    deployment = Deployment(tmp_path, urls)
+    for name in SERVED:
+        deployment.manage("migrate", "-v0", **only(tmp_path, name))
+    deployment.manage("migrate", "--check", "-v0")  # fails if something is missing
+
+
 def test_commands_leave_alone_what_is_left_out(deployment: Deployment) -> None:
     deployment.manage("shell", "-v0", "-c", "from tests.support.history import make_history; make_history(users=3)")
     for arguments in (["migrate", "-v0"], ["replay_events", "--no-progress"]):
@@ -140,6 +149,7 @@ EVERYTHING = {
     "subject_report": ["018f0000-0000-7000-8000-000000000000"],
     "reapply_erasures": [],
     "flush": ["--no-input"],
+    "migrate": ["users", "zero"],
 }
 
 

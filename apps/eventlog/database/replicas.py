@@ -18,6 +18,7 @@ from django.conf import settings
 from django.db import Error, connections
 from django.db.utils import ConnectionHandler
 
+from apps.eventlog.database.dead_connections import close_if_dead
 from apps.eventlog.errors.texts import without_values
 
 logger = logging.getLogger(__name__)
@@ -107,10 +108,16 @@ class Replica:
                     _shut(connection.connection.fileno())
 
     def failed(self, connection: Any, error: BaseException | None) -> None:
-        """A query failed there. If the connection is gone, so is the replica, until it answers a look."""
+        """A query failed, by an error of the replica or (None) by another one; its connection is not used again.
+
+        If the connection is gone, so is the replica, until it answers a look.
+        """
         broken = connection.connection is None or connection.connection.closed
-        connection.close()
-        reason = without_values(error) if error else ""
+        with self.lock:  # so that nobody cuts a socket whose number is given to another
+            connection.close()
+        if error is None:
+            return
+        reason = without_values(error)
         if broken:
             self.lose(reason)
         elif time.monotonic() - self.complained > SAY_AGAIN:
@@ -163,15 +170,20 @@ def switched_to_replica(service: str) -> Iterator[Any]:
 @contextmanager
 def _reading(replica: Replica) -> Iterator[None]:
     """Raises `ReplicaFailed` if the block raises it, or an error of the replica."""
-    service = replica.service
-    with replica.using(replicas[service]), switched_to_replica(service) as connection:
-        connection.close_if_unusable_or_obsolete()
+    service, connection = replica.service, replicas[replica.service]
+    close_if_dead(connection)  # as that of a thread that has not read here since the replica was restarted
+    connection.close_if_unusable_or_obsolete()
+    with replica.using(connection), switched_to_replica(service):
         try:
             yield
-        except (Error, ReplicaFailed) as error:
-            if isinstance(error, Error) and not at_fault(service, error):
+        except ReplicaFailed as error:
+            replica.failed(connection, error.__cause__)
+            raise
+        except Error as error:
+            its_own = at_fault(service, error)
+            replica.failed(connection, error if its_own else None)
+            if not its_own:
                 raise
-            replica.failed(connection, error.__cause__ if isinstance(error, ReplicaFailed) else error)
             raise ReplicaFailed from error
 
 

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import close_old_connections
 
 from apps.eventlog.api.conditions import Awaited
-from apps.eventlog.server.dead_connections import close_dead_connections
+from apps.eventlog.database.dead_connections import close_dead_connections
 
 logger = logging.getLogger(__name__)
 

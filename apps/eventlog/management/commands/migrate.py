@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import migrate
@@ -31,6 +32,8 @@ class Command(migrate.Command):
 
     def handle(self, *args: Any, **options: Any) -> None:
         changes = not (options["plan"] or options["check_unapplied"])
+        if options["app_label"] in settings.LEFT_OUT:
+            raise CommandError(f"SERVE leaves out {options['app_label']}: its database is not migrated")
         for alias in self._aliases(options):
             if changes and _goes_back(alias, options["app_label"], options["migration_name"]):
                 irreplaceable.refuse(f"migrate {options['app_label']} {options['migration_name']}", alias)

@@ -74,6 +74,8 @@ class Command(LogCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         unfinished.refuse_to_serve()
         services = options["service"] or [*projectors.services(), *({settings.PROCESSES} - set(settings.LEFT_OUT))]
+        if not options["service"]:
+            say_left_out(self, "other workers must follow the log for them")
         sealer = seals.Sealer()
         if options["once"]:
             passes = 1 + len(services)  # a reaction may append events, and these may cause the next reaction
@@ -89,7 +91,6 @@ class Command(LogCommand):
             serve_metrics(options["metrics_host"], options["metrics_port"])
         with stopped_by_signals() as stop:
             self.stdout.write(f"Projecting {', '.join(services)}")
-            say_left_out(self, "other workers must follow the log for them")
             webhooks = Background().start()
             try:
                 self._follow(services, sealer, stop, options["report"])

@@ -85,11 +85,14 @@ def withstand(server: Server, bystanders: Bystanders, attack: Attack, number: in
     for _ in range(3):
         bystanders.look()  # all that is made once is there
     before = most = memory(server)
+    bystanders.worst = dict.fromkeys(bystanders.worst, 0.0)
     with attacking(server, attack, number):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             bystanders.look()
             most = max(most, memory(server))
+    figures = {what: round(worst, 2) for what, worst in bystanders.worst.items()}
+    print(f"{number} times: seconds at worst {figures}, {(most - before) // 1024**2} MB more")  # noqa: T201
     eventually(partial(_is_well, bystanders), 5)
     assert most - before < GROWTH, f"{(most - before) // 1024**2} MB"
 

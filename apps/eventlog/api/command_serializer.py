@@ -9,8 +9,13 @@ from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.utils.serializer_helpers import BindingDict
+from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
 Serializer = TypeVar("Serializer", bound="CommandSerializer")
+
+# It looks at each character by itself, which takes 75 of the 95 ms of processor time that a body of 2.4 MB costs. The
+# parser has refused such characters already.
+SLOW = ProhibitSurrogateCharactersValidator
 
 
 def example(body: dict[str, Any]) -> Callable[[type[Serializer]], type[Serializer]]:
@@ -71,6 +76,8 @@ def _fields(kind: type[CommandSerializer]) -> BindingDict:
     blank = kind()
     fields = BindingDict(blank)
     for name, field in blank.get_fields().items():
+        for each in (field, getattr(field, "child", field)):
+            each.validators = [known for known in each.validators if type(known) is not SLOW]
         fields[name] = field
     return fields
 

@@ -27,6 +27,7 @@ class Instruments(NamedTuple):
 
     command: Any
     query: Any
+    refusals: Any
     batch: Any
     streams: Any
     waiting: Any
@@ -36,7 +37,7 @@ class Instruments(NamedTuple):
 @cache
 def instruments() -> Instruments:
     """Made at the first use. Without a folder that can be written to, the counts of each process stay its own."""
-    from prometheus_client import Gauge, Histogram  # noqa: PLC0415
+    from prometheus_client import Counter, Gauge, Histogram  # noqa: PLC0415
 
     from apps.eventlog.monitoring.shared_counts import SharedCounts  # noqa: PLC0415
 
@@ -49,6 +50,7 @@ def instruments() -> Instruments:
     return Instruments(
         Histogram("headrace_command_seconds", "From a command to its commit.", ["command", "outcome"], buckets=SECONDS),
         Histogram("headrace_query_seconds", "From a query to its answer.", ["route", "status"], buckets=SECONDS),
+        Counter("headrace_refusals", "Requests that were refused.", ["status"]),
         Histogram(
             BATCH, "How long it took a reader to take a batch.", ["service", "reader"],
             buckets=SECONDS,
@@ -101,6 +103,13 @@ def query(route: str, status: int, seconds: float) -> None:
     if settings.SERVES:
         with suppress(OSError):
             instruments().query.labels(route, status).observe(seconds)
+
+
+def refusal(status: int) -> None:
+    """A request was refused: by a wrong or missing login (401), without the right (403), or as one too many (429)."""
+    if settings.SERVES:
+        with suppress(OSError):
+            instruments().refusals.labels(status).inc()
 
 
 def batch(service: str, reader: str, seconds: float) -> None:

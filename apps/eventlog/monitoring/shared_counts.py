@@ -22,7 +22,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 PATIENCE = 1.0  # seconds for which another process is waited for that reads or tidies the folder
 # Bytes that a process takes at once for its counts; histograms have some 300 combinations of labels. A page that is not
 # there when it is written, because the disk is full, would end the process by a signal.
-ROOM = {"histogram": 1024 * 1024, "gauge_livesum": 64 * 1024}
+ROOM = {"histogram": 1024 * 1024, "gauge_livesum": 64 * 1024, "counter": 64 * 1024}
 PAST = "past"  # instead of its name, for all processes that have ended
 LIVE = "gauge"  # how the files of values begin that end with their process
 

@@ -15,6 +15,7 @@ VISIT = "headrace.visit"  # the member of a request's META that has its visit
 REQUEST_ID, TRACEPARENT = "X-Request-ID", "traceparent"
 UNMATCHED = "unmatched"  # the route of a path that belongs to no view, or that was not looked at
 QUERIES = ("GET", "HEAD", "OPTIONS")
+REFUSALS = (401, 403, 429)
 LEFT = 499  # the status for the log if the client left before the answer, as nginx has it
 
 
@@ -64,6 +65,8 @@ class Visit:
         opens_or_answers = not self.streams or event != "request"
         if self.method in QUERIES and status != LEFT and opens_or_answers and not self.quiet:
             instruments.query(self.route, status, seconds)
+        if status in REFUSALS and not self.quiet:
+            instruments.refusal(status)
         # Not an error: the traceback of a 500 is written as one, and tools that collect errors would have it twice.
         level = logging.INFO if status < 500 else logging.WARNING
         fields = {

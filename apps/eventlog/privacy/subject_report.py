@@ -19,7 +19,7 @@ from knox.models import AuthToken
 
 from apps.eventlog import store
 from apps.eventlog.events import DomainEvent, RecordedEvent
-from apps.eventlog.models import DeadLetter, IdempotencyRecord, Job
+from apps.eventlog.models import DeadLetter, IdempotencyRecord, Job, OutgoingCommand, ProcessInstance
 from apps.eventlog.privacy.traces import is_about, streams_of
 
 Entry = dict[str, Any]
@@ -45,9 +45,10 @@ def stored_about(
 
     With `after`, the values beyond that location; `backwards`, those before it, the last one first. From the log come
     the events of the person's own streams, and the events that name the person as their `subject`. From a read model
-    come the rows whose `subject_field` is the person. Then come dead letters, what jobs have found, records of
-    requests, and the login with its tokens, sessions and lines in the log of the admin. What SERVE leaves out is not
-    looked for. Reads CHUNK rows at a time, so memory stays constant.
+    come the rows whose `subject_field` is the person. Then come dead letters, the instances of processes whose key is
+    the person with what they send, what jobs have found, records of requests, and the login with its tokens, sessions
+    and lines in the log of the admin. What SERVE leaves out is not looked for. Reads CHUNK rows at a time, so memory
+    stays constant.
     """
     step = -1 if backwards else 1
     for number, source in list(enumerate(_sources(subject)))[::step]:
@@ -80,17 +81,20 @@ def _sources(subject: UUID) -> list[Source]:
     return [partial(_of_log, subject), *tables, *_traces(subject), *_login(subject)]
 
 
-def _models() -> list[type[Model]]:
+def _models(base: type[Model] = Model) -> list[type[Model]]:
     """Those of the databases that this process has."""
-    return [model for model in apps.get_models() if model._meta.app_label not in settings.LEFT_OUT]
+    here = [model for model in apps.get_models() if model._meta.app_label not in settings.LEFT_OUT]
+    return [model for model in here if issubclass(model, base)]
 
 
 def _traces(subject: UUID) -> list[Source]:
     mine = {"stream__in": streams_of(subject)}
-    letters = [model for model in _models() if issubclass(model, DeadLetter)]
     fields = ["projector", "stream", "position", "error", "reason", "acts"]
+    keyed = {"key": str(subject)}
     return [
-        *[partial(_of_table, model, mine, fields) for model in letters],
+        *[partial(_of_table, model, mine, fields) for model in _models(DeadLetter)],
+        *[partial(_of_table, model, keyed, ["process", "state"]) for model in _models(ProcessInstance)],
+        *[partial(_of_table, model, keyed, ["process", "command", "content"]) for model in _models(OutgoingCommand)],
         partial(_of_table, IdempotencyRecord, mine, ["stream", "position", "started_at"]),
         partial(_of_rows, lambda: _jobs(subject)),
     ]

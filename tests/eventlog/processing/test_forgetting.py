@@ -9,6 +9,7 @@ from apps.eventlog import store
 from apps.eventlog.delivery.dead_letters import open_dead_letters
 from apps.eventlog.dispatch import dispatch
 from apps.eventlog.events import ERASED, Personal, RecordedEvent
+from apps.eventlog.privacy.subject_report import stored_about
 from apps.eventlog.processes import Process, on, timer
 from apps.eventlog.processing import settling, tables, taking
 from apps.users.events import UserRegistered
@@ -91,6 +92,14 @@ def test_an_erasure_clears_states_and_commands_of_that_person_alone(
     assert states["1"]["places"][0] == ERASED  # what is kept with it of others goes too: nobody can tell them apart
     assert (sent[str(ann)][0], sent[str(bob)][0]) == (ERASED, "Bob")
     assert NAME not in str([states, sent])
+
+
+def test_the_report_about_a_person_has_what_processes_keep() -> None:
+    ann = person()
+    run()
+    held = [(entry["source"], entry["value"]) for _, entry in stored_about(ann)]
+    assert ("processes_instance", {"called": NAME, "places": [], "step": "registered"}) in held
+    assert ("processes_outgoingcommand", {"user_id": str(NOBODY), "name": NAME}) in held
 
 
 def test_what_cannot_be_taken_is_cleared_too_and_a_retry_brings_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,17 @@ def test_prometheus_reads_every_metric(api: Api, token: str) -> None:
     assert any(key[:3] == ("headrace_query_seconds_count", "/api/orders/", "200") for key in found)
 
 
+def test_refusals_are_counted_by_their_status(api: Api, token: str) -> None:
+    before = samples(scrape(api, token).content.decode())
+    customer = api.customer()
+    assert api.post("auth/login/", {"username": "nobody", "password": "wrong"}).status == 401
+    assert [customer.get("events/").status for _ in range(2)] == [403] * 2
+    assert customer.get("orders/nowhere/").status == 404
+    after = samples(scrape(api, token).content.decode())
+    more = {key[1]: after[key] - before.get(key, 0) for key in after if key[0] == "headrace_refusals_total"}
+    assert {status: number for status, number in more.items() if number} == {"401": 1, "403": 2}
+
+
 @pytest.mark.parametrize("accept", ["", "*/*", "text/plain", "application/openmetrics-text;version=1.0.0", "image/png"])
 def test_any_form_may_be_asked_for(api: Api, token: str, accept: str) -> None:
     answer = scrape(api, token, accept)

@@ -80,5 +80,5 @@ def happened(order: UUID) -> list[str]:
 def done(orders: list[UUID]) -> bool:
     if tables.commands().objects.filter(status="waiting").exists() or tables.timers().objects.exists():
         return False
-    last = {1: "PaymentCaptured", 0: "CustomerReminded"}
+    last = {1: "OrderPaid", 0: "CustomerReminded"}
     return all(last[order.int % 2] in happened(order) for order in orders)

@@ -14,7 +14,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 export DATA_DIR DEMO_LOGIN
 
-.PHONY: run test nightly soak drill check schemas requirements clients bench-api bench-log bench-personal bench-relay bench-replay bench-replay-load bench-replicas bench-stream bench-seals bench-admin bench-workers screenshots help clean
+.PHONY: run test nightly soak drill check schemas requirements reference clients bench-api bench-log bench-personal bench-relay bench-replay bench-replay-load bench-replicas bench-stream bench-seals bench-admin bench-workers screenshots help clean
 
 help:
 	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, HOST=, DATA_DIR=, DB=postgres, DEMO=0, DEMO_LOGIN=1)"
@@ -27,6 +27,7 @@ help:
 	@echo "make schemas lock the schemas of new events, and of new versions, in each events.lock.json"
 	@echo "make bench-api, bench-log, bench-personal, bench-relay, bench-replay, bench-replay-load, bench-replicas, bench-stream, bench-seals, bench-admin, bench-workers; make screenshots"
 	@echo "             the tables of benchmarks/, the pictures of the README"
+	@echo "make reference  write the pages of docs/reference/ that follow from the code"
 	@echo "make requirements   pin what the requirements*.in name, with hashes (UPGRADE=--upgrade: the newest of what they need)"
 	@echo "make clean   remove the virtual environment and the caches; data stays"
 
@@ -83,6 +84,9 @@ check: .venv/dev .env
 
 schemas: .venv/run .env
 	$(BIN)/python manage.py lock_schemas
+
+reference: .venv/dev .env
+	$(BIN)/python tools/reference.py
 
 # A trailing slash is part of every URL here, which one of Redocly's rules forbids.
 clients: .venv/dev .env

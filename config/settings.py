@@ -330,6 +330,8 @@ CACHES = {
     }
 }
 
+TEST_RUNNER = "tests.support.runner.Runner"  # of `manage.py test`; docs/reference/test-kit.md
+
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True

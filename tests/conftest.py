@@ -6,22 +6,21 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.test import TransactionTestCase
 
 from apps.orders.write.aggregates import Order
 from apps.users.write.aggregates import User
 from tests.journeys.faults import can_mount
 from tests.support import engine
 from tests.support.api import Api
-from tests.support.erase import erase
+from tests.support.erase import empty_by_erasing, in_files
 from tests.support.fulfilment import fulfilment  # noqa: F401
 from tests.support.projection import hardened  # noqa: F401
 from tests.support.redelivery import delivered_twice  # noqa: F401
+from tests.support.runner import FAST
 from tests.support.scenario import Scenario
 
-# Fast hashes, and databases emptied by a helper that lifts the append-only guards: flush would be refused.
-settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-TransactionTestCase._fixture_teardown = lambda self: [erase(alias) for alias in self.databases]  # type: ignore[method-assign]
+settings.PASSWORD_HASHERS = FAST
+empty_by_erasing()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -55,10 +54,7 @@ def pytest_report_header() -> list[str]:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings() -> None:
-    """SQLite test databases in files: threads and processes share them as in production."""
-    if not engine.POSTGRES:
-        for alias, database in settings.DATABASES.items():
-            database.setdefault("TEST", {})["NAME"] = engine.DIRECTORY / f"test_{alias}.sqlite3"
+    in_files(settings.DATABASES, engine.DIRECTORY)
 
 
 @pytest.fixture

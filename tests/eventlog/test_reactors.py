@@ -114,7 +114,7 @@ def test_the_guard_finds_a_reactor_that_appends_more(reactor: Any, monkeypatch: 
         [placed] = store.read_stream(recorded.stream, limit=1)
         dispatch(PlaceOrder(uuid4(), placed.event.customer_id, "EUR", LINES), cause=recorded)
 
-    with everything_twice(monkeypatch) as faults:
+    with everything_twice() as faults:
         deliver(reactor(careless), times=1)
     assert faults == ["Refills appends 1 events more if orders.OrderPaid comes again"]
 
@@ -123,7 +123,7 @@ def test_the_guard_finds_a_reactor_that_raises(reactor: Any, monkeypatch: pytest
     def raising(self: Reactor, event: OrderPaid, recorded: RecordedEvent) -> None:
         dispatch(ShipOrder(recorded.stream_id, "t"))  # without its cause
 
-    with everything_twice(monkeypatch) as faults, pytest.raises(RuleBroken):
+    with everything_twice() as faults, pytest.raises(RuleBroken):
         deliver(reactor(raising), times=1)
     [fault] = faults
     assert fault.startswith("Refills fails if orders.OrderPaid comes again: RuleBroken(")

@@ -1,5 +1,6 @@
 """The how-tos about change are followed as they are written, in a copy of the tree with a log of its own."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -135,3 +136,60 @@ def test_a_page_that_is_wrong_is_found(tmp_path: Path) -> None:
             expect(missing, "one\ntwo\n")
     with pytest.raises(AssertionError, match="exit"):
         Tree(ROOT, tmp_path / "tree").run("false | cat; echo 'exit'")
+
+
+BROUGHT = """
+import json
+from apps.eventlog import store
+from apps.contracts.models import Contract
+from apps.users.models import User
+users = {user.name: [str(user.pk), user.email, user.status, user.version] for user in User.objects.all()}
+contracts = sorted([c.title, c.status, c.opened_at.isoformat(), str(c.customer_id)] for c in Contract.objects.all())
+happened = [each.type.partition(".")[2] for each in store.read_stream(f"user-{users['Ben Ström'][0]}")]
+first = next(store.read_all(types=["users.UserRegistered"]))
+stored = any(b"Str" in each.stored_data for each in store.read_all(encrypted=True, types=["users.UserRegistered"]))
+print(json.dumps([users, contracts, happened, first.recorded_at.isoformat(), stored]))
+"""
+LOGIN = """
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import User
+from django.test import Client
+User.objects.create(username={user!r}, password=make_password("tea for two"), is_active=True)
+body = {{"username": "ann.wood@example.org", "password": "tea for two"}}
+print(Client().post("/api/auth/login/", body, content_type="application/json").status_code)
+"""
+GO_ON = """
+from apps.contracts.models import Contract
+from apps.contracts.write.commands import CloseContract
+from apps.eventlog.dispatch import dispatch
+contract = Contract.objects.get(title="Tea, monthly")
+dispatch(CloseContract(contract.pk, "enough tea"))
+print(Contract.objects.get(pk=contract.pk).status)
+"""
+
+
+@forms
+def test_bring_history(leaving_out: str, tmp_path: Path) -> None:
+    """`old_shop/` has what `dumpdata` wrote of two small applications, one with django-simple-history 3.13.0."""
+    tree = Tree(ROOT, tmp_path / "tree", PROJECTIONS="inline")
+    for name in ("customers.json", "contracts.json"):
+        shutil.copy(ROOT / "tests/journeys/old_shop" / name, tree.path)
+    tree.follow(ROOT / "docs/how-to/bring-history.md", leaving_out=leaving_out)
+    users, contracts, happened, first, stored = json.loads(shell(tree, BROUGHT).splitlines()[-1])
+    assert {name: row[1:] for name, row in users.items()} == {
+        "Ann Wood": ["ann.wood@example.org", "active", 4],
+        "Ben Ström": ["ben@example.net", "active", 4],
+        "Daniel": ["dan@example.org", "inactive", 3],  # renamed by queryset.update()
+        "Eve": ["eve@example.org", "active", 1],  # made by bulk_create()
+    }  # and not Cem, who was deleted
+    assert happened == ["UserRegistered", "UserDeactivated", "UserEmailChanged", "UserReactivated"]
+    assert (first, stored) == ("2023-03-02T09:00:00.500000+00:00", False)
+    ann, ben = users["Ann Wood"][0], users["Ben Ström"][0]
+    assert contracts == [
+        ["Cups", "closed", "2023-04-10T09:00:00+00:00", ben],
+        ["Kettle ☕", "open", "2023-05-10T09:00:00+00:00", ann],
+        ["Tea, monthly", "open", "2023-03-01T09:00:00+00:00", ann],
+    ]
+    assert shell(tree, GO_ON).split()[-1] == "closed"
+    assert shell(tree, LOGIN.format(user=ann)).split()[-1] == "200"
+    tree.run(".venv/bin/python manage.py replay_events --verify --no-progress && .venv/bin/lint-imports")

@@ -5,15 +5,35 @@ It runs between tests by itself. A test calls it to have several histories, one 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.test import TransactionTestCase
 
 from apps.eventlog.encryption import data_keys
 
 KEPT = {"django_migrations", "django_content_type", "auth_permission"}
+
+
+def empty_by_erasing() -> None:
+    """Let Django empty databases between tests by `erase`; it would do it by `flush`, which is refused."""
+    case: Any = TransactionTestCase
+    case._fixture_teardown = _erase_all
+
+
+def _erase_all(case: TransactionTestCase) -> None:
+    for alias in case.databases:
+        erase(alias)
+
+
+def in_files(databases: dict[str, Any], directory: Path) -> None:
+    """SQLite test databases in files: threads and processes share them as in production."""
+    for alias, database in databases.items():
+        if "sqlite" in database["ENGINE"]:
+            database.setdefault("TEST", {})["NAME"] = directory / f"test_{alias}.sqlite3"
 
 
 def erase(alias: str) -> None:

@@ -1,6 +1,6 @@
 """What every projector must bear, as a fixture for the tests of any service: `hardened(OrderProjector)`.
 
-Append events or send commands first. The fixture then projects what is in the log anew: in batches of several sizes,
+Append events or send commands first. It then projects what is in the log anew: in batches of several sizes,
 twice, and with a process that ends in the middle. It fails if the rows are not those of a replay.
 """
 
@@ -34,27 +34,28 @@ def forget(kind: type[Projector]) -> None:
 
 
 @pytest.fixture
-def hardened(monkeypatch: pytest.MonkeyPatch) -> Hardened:
-    """Project the log in every way that delivery may take; fails if the rows are not those of one replay."""
-
-    def harden(kind: type[Projector]) -> None:
-        rebuild.rebuild(kind)
-        replayed = rows(kind)
-        assert any(replayed.values()), "the log holds nothing for this projector: make a history first"
-        for batch in (1, 3, 7, projecting.BATCH):
-            forget(kind)
-            projecting.catch_up(kind.service, batch)
-            assert rows(kind) == replayed, f"live rows in batches of {batch} are not those of a replay"
-            projecting.catch_up(kind.service, batch)
-            assert rows(kind) == replayed, "a second delivery changes rows"
-            forget(kind)
-            _restart_in_the_middle(kind, batch, monkeypatch)
-            assert rows(kind) == replayed, f"events that come again after a restart count twice, batch {batch}"
-
+def hardened() -> Hardened:
+    """`harden`, for tests of pytest."""
     return harden
 
 
-def _restart_in_the_middle(kind: type[Projector], batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def harden(kind: type[Projector]) -> None:
+    """Project the log in every way that delivery may take; fails if the rows are not those of one replay."""
+    rebuild.rebuild(kind)
+    replayed = rows(kind)
+    assert any(replayed.values()), "the log holds nothing for this projector: make a history first"
+    for batch in (1, 3, 7, projecting.BATCH):
+        forget(kind)
+        projecting.catch_up(kind.service, batch)
+        assert rows(kind) == replayed, f"live rows in batches of {batch} are not those of a replay"
+        projecting.catch_up(kind.service, batch)
+        assert rows(kind) == replayed, "a second delivery changes rows"
+        forget(kind)
+        _restart_in_the_middle(kind, batch)
+        assert rows(kind) == replayed, f"events that come again after a restart count twice, batch {batch}"
+
+
+def _restart_in_the_middle(kind: type[Projector], batch: int) -> None:
     """Let the second batch be projected and lost, then deliver it again."""
     steps = []
 
@@ -63,7 +64,7 @@ def _restart_in_the_middle(kind: type[Projector], batch: int, monkeypatch: pytes
         if len(steps) == 2:
             raise Restart
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(projecting, "failpoint", end_the_process)
         try:
             projecting.catch_up(kind.service, batch)

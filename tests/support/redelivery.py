@@ -18,15 +18,15 @@ from apps.eventlog.reactors import Reactor
 
 
 @pytest.fixture
-def delivered_twice(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def delivered_twice() -> Iterator[None]:
     """Deliver everything twice, and fail if that makes a difference."""
-    with everything_twice(monkeypatch) as faults:
+    with everything_twice() as faults:
         yield
     assert faults == []
 
 
 @contextmanager
-def everything_twice(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def everything_twice() -> Iterator[list[str]]:
     """Deliver everything twice within the block; the list is what is wrong with that."""
     faults: list[str] = []
     react, send = Reactor.react, sending._dispatch
@@ -40,7 +40,7 @@ def everything_twice(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         _again(lambda: send(row, cause), cause, row.process, faults)
         return outcome
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Reactor, "react", react_twice)
         patch.setattr(sending, "_dispatch", send_twice)
         yield faults

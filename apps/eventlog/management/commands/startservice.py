@@ -68,6 +68,8 @@ class Command(TemplateCommand):
         for command in (["makemigrations", service, "-n", "read_models"], ["lock_schemas"]):
             run = [sys.executable, "manage.py", *command]
             subprocess.run(run, cwd=root, check=True, stdout=subprocess.DEVNULL)
+        if (pages := root / "tools" / "reference.py").exists():  # they show the routes of every service
+            subprocess.run([sys.executable, pages], cwd=root, check=True)
 
 
 def require_new(service: str, root: Path) -> None:

@@ -22,7 +22,7 @@ def find(name: str, server: int) -> Path:
     bring along. Raises `CannotCopy`.
     """
     # Not is_file(), which fails if PATH has a folder that this user may not enter: root's own, after `runuser`.
-    versions = {_major(folder / name): folder / name for folder in _folders() if os.access(folder / name, os.X_OK)}
+    versions = {_major(folder / name): folder / name for folder in _folders() if os.access(folder / name, os.F_OK)}
     fitting = [major for major in versions if _fits(name, major, server)]
     if fitting:
         return versions[min(fitting)]

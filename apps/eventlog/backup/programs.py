@@ -21,7 +21,8 @@ def find(name: str, server: int) -> Path:
     Looks in the folder POSTGRES_BIN; without it in PATH, in Debian's folders, and in the PostgreSQL that the tests
     bring along. Raises `CannotCopy`.
     """
-    versions = {_major(folder / name): folder / name for folder in _folders() if (folder / name).is_file()}
+    # Not is_file(), which fails if PATH has a folder that this user may not enter: root's own, after `runuser`.
+    versions = {_major(folder / name): folder / name for folder in _folders() if os.access(folder / name, os.F_OK)}
     fitting = [major for major in versions if _fits(name, major, server)]
     if fitting:
         return versions[min(fitting)]

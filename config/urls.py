@@ -1,4 +1,6 @@
-"""URLs: the API of the log and of every service, the admin, the API's own pages."""
+"""URLs: the API of the log and of every service, the admin, the API's own pages, the pages of services for people."""
+
+from importlib import import_module
 
 from django.conf import settings
 from django.contrib import admin
@@ -15,5 +17,6 @@ urlpatterns = [
     path("api/schema/", SchemaView.as_view(), name="schema"),
     path("api/docs/", DocsView.as_view(url_name="schema"), name="docs"),
     *(path("api/", include(f"apps.{service}.urls")) for service in (settings.EVENTLOG, *settings.SERVICES)),
+    *(path("", include(getattr(import_module(f"apps.{service}.urls"), "pages", []))) for service in settings.SERVICES),
     path("metrics", metrics, name="metrics"),
 ]

@@ -21,12 +21,12 @@ COMMON = ("EUR", "USD", "GBP", "JPY")  # currencies that stand first in the form
 @page("GET", "HEAD")
 @login_required
 def orders(request: HttpRequest) -> HttpResponse:
-    """For staff who may send commands, the form has the customers who may order."""
+    """For staff who may see customers, the form has those who may order; others type an id."""
     actor, staff = Actor.of(request.user), request.user.is_staff
     may_order = actor.may("orders.change_order") if staff else True
     context = {
         "customer": None if staff else _customer(actor.name),
-        "customers": queries.customers_who_may_order() if staff and may_order else (),
+        "customers": queries.customers_who_may_order() if may_order and actor.may("orders.view_customer") else None,
         "chosen": request.GET.get("customer", ""),
         "currencies": [*COMMON, *sorted(CURRENCIES.keys() - set(COMMON))],
         "may_order": may_order,

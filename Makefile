@@ -41,6 +41,10 @@ run: .venv/run .env
 	$(BIN)/python manage.py migrate -v0 && \
 	$(BIN)/python examples/staff.py && \
 	{ [ "$(DEMO)" = 0 ] || LOG_LEVEL=WARNING $(BIN)/python examples/demo.py; } && \
+	printf '%s\n' "Next, at http://$(HOST):$(PORT)" "  /         log in, and watch the events" \
+		"  /orders/  place an order, as staff or as a customer; it arrives on / too" \
+		"  /admin/   find it, see why and when it changed, cancel it, rebuild the rows" \
+		"  /api/docs/  do the same by the API, as whoever is logged in" && \
 	exec $(BIN)/uvicorn config.asgi:application --host $(HOST) --port $(PORT) \
 		--lifespan off --timeout-graceful-shutdown 2 --no-access-log --no-proxy-headers --no-server-header
 

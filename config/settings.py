@@ -150,6 +150,7 @@ MIDDLEWARE = [
     "apps.eventlog.server.visits.VisitMiddleware",
     "apps.eventlog.server.probes.ProbeMiddleware",
     "apps.eventlog.server.compression.ListCompressionMiddleware",
+    "apps.eventlog.server.error_pages.ErrorPagesMiddleware",
     "apps.eventlog.api.problems.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -290,7 +291,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["apps.eventlog.api.strict_json.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": [
         "apps.eventlog.api.strict_json.JSONRenderer",
-        "rest_framework.renderers.BrowsableAPIRenderer",
+        "apps.eventlog.api.strict_json.PageRenderer",
     ],
     "DEFAULT_PAGINATION_CLASS": "apps.eventlog.api.pagination.KeysetPagination",
     "DEFAULT_FILTER_BACKENDS": ["apps.eventlog.api.filters.StrictFilterBackend"],
@@ -319,6 +320,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"tryItOutEnabled": True, "defaultModelsExpandDepth": -1},
 }
 
 # In the database, so that all processes share the counts of failed logins and registrations.
@@ -372,7 +374,9 @@ LOGGING = {
     },
 }
 
-LOGIN_URL = "admin:login"
+LOGIN_URL = "login"
+# The page to which `/` leads a customer who has logged in. It is the orders service's.
+CUSTOMERS_HOME = "orders" if "orders" in SERVED else ""
 LOGIN_REDIRECT_URL = "admin:index"  # if the page of the login was asked to lead to another site
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_AGE = int(LOGIN_LASTS.total_seconds())

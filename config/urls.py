@@ -1,4 +1,6 @@
-"""URLs: the API of the log and of every service, the admin, the API's own pages."""
+"""URLs: the API of the log and of every service, the admin, the API's own pages, the pages of services for people."""
+
+from importlib import import_module
 
 from django.conf import settings
 from django.contrib import admin
@@ -17,6 +19,11 @@ urlpatterns = [
     *(
         path("api/", include(f"apps.{service}.urls"))
         for service in (settings.EVENTLOG, *settings.SERVICES)
+        if service not in settings.LEFT_OUT
+    ),
+    *(
+        path("", include(getattr(import_module(f"apps.{service}.urls"), "pages", [])))
+        for service in settings.SERVICES
         if service not in settings.LEFT_OUT
     ),
     path("metrics", metrics, name="metrics"),

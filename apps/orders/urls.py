@@ -1,8 +1,9 @@
-"""URLs of the orders service. Each resource has one, for commands and queries."""
+"""URLs of the orders service. Each resource has one, for commands and queries. `pages` are those for people."""
 
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
+from apps.orders.read.pages import orders
 from apps.orders.read.viewsets import OrderReadViewSet
 from apps.orders.write.viewsets import OrderWriteViewSet
 
@@ -15,3 +16,4 @@ router = SimpleRouter(use_regex_path=False)
 router.register("orders", OrderViewSet, basename="order")
 
 urlpatterns = [path("", include(router.urls))]
+pages = [path("orders/", orders, name="orders")]

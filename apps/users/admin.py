@@ -42,7 +42,7 @@ def follows(event_type: type[DomainEvent]) -> Callable[[Sequence[User]], list[st
 
 @admin.register(User)
 class UserAdmin(DocumentAdmin):
-    category = "user"
+    category, is_person = "user", True
     list_display = ("name", "email", "status", "version", "registered_at", "updated_at")
     list_filter = ("status", "registered_at")
     search_fields = ("name", "email", "=id")

@@ -1,9 +1,10 @@
-"""URLs of the users service. Each resource has one, for commands and queries."""
+"""URLs of the users service. Each resource has one, for commands and queries. `pages` are those for people."""
 
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
 from apps.users.read.viewsets import UserReadViewSet
+from apps.users.write.pages import log_in, log_out
 from apps.users.write.viewsets import LoginViewSet, UserWriteViewSet
 
 
@@ -16,3 +17,4 @@ router.register("users", UserViewSet, basename="user")
 router.register("auth", LoginViewSet, basename="auth")
 
 urlpatterns = [path("", include(router.urls))]
+pages = [path("login/", log_in, name="login"), path("logout/", log_out, name="logout")]

@@ -126,8 +126,9 @@ def vague_names(paths: Iterable[Path]) -> list[str]:
 
 
 def rooms(service: Path) -> set[str]:
-    """The files and folders of a service; it may do without reactors and commands of its own."""
-    return {entry.name for entry in service.iterdir()} - {"reactors.py", "management", "__pycache__"}
+    """The files and folders of a service; it may do without reactors, commands and pages of its own."""
+    optional = {"reactors.py", "management", "templates", "static", "__pycache__"}
+    return {entry.name for entry in service.iterdir()} - optional
 
 
 def crossings(models: Iterable[type[Model]]) -> list[str]:

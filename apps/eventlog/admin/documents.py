@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from apps.eventlog.admin import html, searching
 from apps.eventlog.admin.changelist import KeysetChangeList
-from apps.eventlog.admin.html import link, stream_link
+from apps.eventlog.admin.html import actor_link, link, stream_link
 from apps.eventlog.admin.pages import needs_view
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.eventlog.api.conditions import not_stored
@@ -106,7 +106,7 @@ class DocumentAdmin(ReadOnlyAdmin):
             "then_url": reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_then", args=[row.pk]),
             "began_at": history[-1].recorded_at if history and history[-1].stream_version == 1 else None,
             "history": [
-                (event, cause, stream_link(cause.stream) if cause else "")
+                (event, cause, stream_link(cause.stream) if cause else actor_link(event.metadata.get("actor", "")))
                 for event, cause in zip(history, causes_of(history), strict=True)
             ],
             "stream": stream,

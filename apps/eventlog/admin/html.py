@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Model
@@ -71,6 +72,21 @@ def row_url(stream: str) -> str:
 def stream_link(stream: str, text: object = "") -> SafeString:
     """A link to the row that stands for a stream."""
     return linked(text or stream, row_url(stream))
+
+
+def actor_link(name: object) -> SafeString:
+    """Who has sent a command; for a customer, whose name here is their id, a link to the person."""
+    page = next((model._meta for model, page in pages().items() if getattr(page, "is_person", False)), None)
+    if page is None or not is_id(str(name)):
+        return format_html("{}", name)
+    return link("the customer", f"{page.app_label}_{page.model_name}_change", name)
+
+
+def is_id(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
 
 
 def event_link(position: int, text: object = "") -> SafeString:

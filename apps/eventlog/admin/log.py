@@ -11,6 +11,7 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from apps.eventlog import store
@@ -18,7 +19,7 @@ from apps.eventlog.admin import searching
 from apps.eventlog.admin.changelist import EventChangeList
 from apps.eventlog.admin.documents import causes_of
 from apps.eventlog.admin.filters import CategoryFilter, CorrelationFilter, TimeFilter, TypeFilter, ValuesFilter
-from apps.eventlog.admin.html import bullets, event_link, events_link, main_pages, pretty, stream_link
+from apps.eventlog.admin.html import actor_link, bullets, event_link, events_link, main_pages, pretty, stream_link
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.eventlog.events import stream_named
 from apps.eventlog.models import IdempotencyRecord, Import, Relay, Reservation, Seal, StoredEvent
@@ -93,8 +94,9 @@ class EventAdmin(ReadOnlyAdmin):
         return stream_link(event.stream)
 
     @admin.display(description="by")
-    def by(self, event: StoredEvent) -> str:
-        return " · ".join(str(event.metadata[name]) for name in ("actor", "command") if event.metadata.get(name))
+    def by(self, event: StoredEvent) -> SafeString:
+        who, command = actor_link(event.metadata.get("actor", "")), event.metadata.get("command", "")
+        return format_html("{}, by {}", who, command) if command else who
 
     @admin.display(description="caused by")
     def caused_by(self, event: StoredEvent) -> SafeString | str:

@@ -56,6 +56,14 @@ RETRY_AFTER = {
     Outdated: 60,
     UnknownEvent: 60,
 }
+# Of errors that no view of ours has answered, in place of Django's pages.
+DETAILS = {
+    400: "the request cannot be understood",
+    403: "this request is not allowed; one with a session needs its CSRF token",
+    404: "there is nothing at this address; /api/schema/ has every route",
+    405: "this address does not take this method",
+    500: "a fault of the server, which is in its log under this X-Request-ID",
+}
 READ_ONLY = "25006"  # PostgreSQL's code of read_only_sql_transaction
 
 
@@ -208,7 +216,7 @@ class ProblemMiddleware:
 
 def _in_place_of(page: HttpResponse) -> HttpResponse:
     """A problem in the place of a page, with those of its headers that fit: what a browser may do with it, say."""
-    found = problem(page.status_code)
+    found = problem(page.status_code, DETAILS.get(page.status_code, "this request cannot be answered"))
     for name, value in page.headers.items():
         if name != "Content-Length":
             found.headers.setdefault(name, value)

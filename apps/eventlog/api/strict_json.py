@@ -1,4 +1,4 @@
-"""JSON in, strictly; JSON out, fast."""
+"""JSON in, strictly; JSON out, fast, or within a page for people."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from django.conf import settings
 from django.utils.http import parse_header_parameters
 from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.parsers import BaseParser
-from rest_framework.renderers import BaseRenderer
+from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer
 from rest_framework.request import Request
 
 from apps.eventlog.api.problems import TooLarge, pointer_of, shortened
@@ -141,3 +141,10 @@ def _check(value: Any, path: list[str | int]) -> None:
             path.append(key)
             _check(item, path)
             path.pop()
+
+
+class PageRenderer(BrowsableAPIRenderer):
+    """An answer of the API as a page, in the language in which its texts are."""
+
+    def render(self, *args: Any, **kwargs: Any) -> Any:
+        return super().render(*args, **kwargs).replace("<html>", '<html lang="en">', 1)

@@ -1,6 +1,7 @@
 """How far the projectors and reactors of a service have come, and in which log."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -36,6 +37,11 @@ def recorded(name: str, position: int, event_id: str | None, event_position: int
 def of_readers(service: str) -> dict[str, Reached]:
     """How far each projector and reactor of a service is that has a checkpoint."""
     return dict(recorded(*row) for row in rows(service, f"SELECT {COLUMNS} FROM {table(service)}"))  # noqa: S608
+
+
+def moved_at(service: str) -> dict[str, datetime]:
+    """When each projector and reactor of a service last took something, by its name."""
+    return dict(checkpoint_model(service).objects.values_list("name", "updated_at"))
 
 
 def of_projectors(service: str) -> dict[str, Reached]:

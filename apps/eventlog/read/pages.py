@@ -1,4 +1,4 @@
-"""The page at `/`: the live log for staff, a short introduction for everybody else."""
+"""The page at `/`: the live log for staff, for customers what is theirs, for others a short introduction."""
 
 from django.conf import settings
 from django.contrib.auth import authenticate, login
@@ -11,6 +11,8 @@ from apps.eventlog.projectors import categories
 
 @page("GET", "HEAD")
 def live(request: HttpRequest) -> HttpResponse:
+    if request.user.is_authenticated and not request.user.is_staff and settings.CUSTOMERS_HOME:
+        return redirect(settings.CUSTOMERS_HOME)
     return render(request, "eventlog/live.html", {"demo": settings.DEMO_LOGIN, "categories": sorted(categories())})
 
 

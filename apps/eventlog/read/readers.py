@@ -23,8 +23,8 @@ from apps.eventlog.reactors import Reactor
 class Reader:
     """A reader: how far it has come, what it follows, and what it could not take.
 
-    `stopped`: it has found that the log went back. `error` is that of the newest event that it could not take. `more`
-    is what its kind alone has.
+    `stopped`: it has found that the log went back. `moved_at`: when it last took something. `error` is that of the
+    newest event that it could not take. `more` is what its kind alone has.
     """
 
     kind: str
@@ -36,6 +36,7 @@ class Reader:
     dead_letters: int = 0
     error: str = ""
     error_at: datetime | None = None
+    moved_at: datetime | None = None
     more: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -59,13 +60,14 @@ def _services() -> list[str]:
 def of(service: str) -> list[Reader]:
     """The projectors and reactors of a service, or the processes."""
     reached, stopped = checkpoints.of_readers(service), set(identity.stopped(service))
+    moved = checkpoints.moved_at(service)
     letters = dict(open_dead_letters(service).order_by().values_list("projector").annotate(Count("pk")))
 
     def reader(kind: str, name: str, *follows: Kind, **more: int) -> Reader:
         number = letters.get(name, 0)
         error = _last_error(service, name) if number else ("", None)
         at = reached.get(name, Reached())
-        return Reader(kind, service, name, at, follows, name in stopped, number, *error, more)
+        return Reader(kind, service, name, at, follows, name in stopped, number, *error, moved.get(name), more)
 
     return [
         *[reader("projector", each.name, *_categories(each)) for each in of_service(service)],

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.db import Error, connections
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from apps.eventlog import store
@@ -55,6 +55,17 @@ def latest() -> dict[str, Job]:
     """The last job of each projector, by the name of the projector."""
     jobs = (Job.objects.filter(projector=name).order_by("-started_at").first() for name in Projector.registry)
     return {job.projector: job for job in jobs if job}
+
+
+def last_done() -> dict[tuple[str, str], Job]:
+    """The last job of each kind and projector that went well, by the projector and the kind: how long it takes."""
+    well = Q(outcome__startswith=REBUILT) | Q(outcome=THE_SAME)
+    return {
+        (name, kind): job
+        for name in Projector.registry
+        for kind in Job.Kind.values
+        if (job := Job.objects.filter(well, projector=name, kind=kind).order_by("-started_at").first())
+    }
 
 
 def complaints() -> list[tuple[str, str]]:

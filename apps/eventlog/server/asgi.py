@@ -26,6 +26,7 @@ from apps.eventlog.monitoring.visit import LEFT, VISIT, Visit
 from apps.eventlog.server.awaited import TooMany, Waiting
 from apps.eventlog.server.client import STARTED, Client, Left, Message, Receive, Refusal, Send, gathered, start_of
 from apps.eventlog.server.draining import drain_at_sigterm
+from apps.eventlog.server.error_pages import for_people
 from apps.eventlog.server.lanes import COMMANDS, METRICS, MONITORING, PASSWORDS, QUERIES, lane_of, whose
 from apps.eventlog.server.pools import Full, Pool
 from apps.eventlog.server.probes import LIVEZ, READYZ, livez, readiness
@@ -108,7 +109,8 @@ class Bridge:
         try:
             return await self._run(environ, body, client, lambda: environ_of(scope, body) | {VISIT: visit})
         except Full:
-            return busy("too many requests wait for the server")
+            full = busy("too many requests wait for the server")
+            return for_people(environ["PATH_INFO"], environ.get("HTTP_ACCEPT", ""), full)
 
     async def _run(self, environ: Message, body: bytes, client: Client, again: Any) -> HttpResponseBase:
         """Run the request in its pool; while it must wait for a position, wait here and run it again."""

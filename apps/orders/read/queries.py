@@ -8,6 +8,8 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from apps.orders.models import Customer, Order, OrderSummary
 from apps.orders.read.projectors import CustomerProjector, OrderProjector
 
+IN_A_FORM = 200  # customers
+
 
 def orders() -> QuerySet[Order]:
     """All orders, each with the present name of its customer."""
@@ -37,6 +39,11 @@ def unpaid_orders_of(customer_id: UUID, placed_before: int) -> list[UUID]:
 def count_unpaid_orders(customer_ids: Sequence[UUID]) -> int:
     """How many orders of these customers are not paid, as the rows have it now."""
     return Order.objects.filter(customer_id__in=customer_ids, status="placed").count()
+
+
+def customers_who_may_order() -> QuerySet[Customer]:
+    """The customers for whom an order can be placed, those that changed last first, as many as fit into a form."""
+    return Customer.objects.filter(active=True)[:IN_A_FORM]
 
 
 def customer_is_active(customer_id: UUID) -> bool:

@@ -43,7 +43,7 @@ def end_tokens(login: Any) -> None:
 def end_sessions(login: Any) -> None:
     """Delete every session of a login.
 
-    Reads every session, because only its data says whose it is. They are few: customers use tokens.
+    Reads every session, because only its data says whose it is. They end after ten hours, so they are few.
     """
     mine = [row.pk for row in Session.objects.iterator() if row.get_decoded().get(SESSION_KEY) == str(login.pk)]
     Session.objects.filter(pk__in=mine).delete()

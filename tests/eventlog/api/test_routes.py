@@ -102,6 +102,8 @@ PAGES = {
     "GET api/docs/": (200,) * 6,
     "GET ": (200,) * 6,
     "GET demo-login/": (405,) * 6,  # POST under DEBUG alone
+    "GET login/": (200,) * 6,
+    "GET orders/": (302,) * 6,  # to the login page: a page asks for a session, and these have tokens
 }
 
 # Outsiders are nobody, and people whose token has ended with their account: 401, but for what is open to everybody.
@@ -113,9 +115,13 @@ OPEN = {
     "GET api/docs/": 200,
     "GET ": 200,
     "GET demo-login/": 405,
+    "GET login/": 200,
+    "GET logout/": 405,
+    "GET orders/": 302,
 }
 ENDS_TOKENS = {"logout", "logout-all", "change-password"}
-TAKES_NO_TOKEN = {"POST api/auth/login/", "GET ", "GET demo-login/"}  # elsewhere a token that has ended is 401 too
+# Elsewhere a token that has ended is 401 too.
+TAKES_NO_TOKEN = {"POST api/auth/login/", "GET ", "GET demo-login/", "GET login/", "GET logout/", "GET orders/"}
 
 LINE = {"sku": "A", "quantity": 1, "unit_price": "1.00"}
 BODIES: dict[str, dict[str, Any]] = {

@@ -5,6 +5,7 @@ from importlib import import_module
 from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from apps.eventlog.api.schema_view import DocsView, SchemaView
 from apps.eventlog.read.metrics import metrics
@@ -28,3 +29,8 @@ urlpatterns = [
     ),
     path("metrics", metrics, name="metrics"),
 ]
+if "users" in settings.LEFT_OUT:  # which has these pages; those of the admin do the same for staff
+    urlpatterns += [
+        path("login/", RedirectView.as_view(pattern_name="admin:login", query_string=True), name="login"),
+        path("logout/", admin.site.logout, name="logout"),
+    ]

@@ -108,7 +108,7 @@ def test_a_process_shows_and_asks_for_what_it_serves(deployment: Deployment) -> 
             assert f'service="{mine}"' in metrics
             assert f'service="{other}"' not in metrics
             pages = logged_in(server)
-            assert pages.get("/").status_code == pages.get("/api/docs/").status_code == 200
+            assert {pages.get(path).status_code for path in ("/", "/api/docs/", "/login/")} == {200}
             index = pages.get("/admin/").text
             assert (f"/admin/{mine}/" in index, f"/admin/{other}/" in index) == (True, False)
             assert pages.get(f"/admin/{other}/checkpoint/").status_code == 404

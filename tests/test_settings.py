@@ -77,6 +77,28 @@ def test_an_unknown_way_of_projecting_is_refused(tmp_path: Path) -> None:
     assert "PROJECTIONS is inline or worker" in check(tmp_path, SECRET_KEY=STRONG, PROJECTIONS="later").stderr
 
 
+REPLICA = "import json; from django.conf import settings; print(json.dumps(settings.REPLICAS))"
+PRIMARY = {"SECRET_KEY": STRONG, "ORDERS_DATABASE_URL": "postgres://app@one/shop"}
+
+
+def test_sessions_at_a_replica_are_read_only_and_any_of_several_hosts_does(tmp_path: Path) -> None:
+    found = manage(
+        tmp_path, "shell", "-v0", "-c", REPLICA, **PRIMARY, ORDERS_REPLICA_URL="postgres://app@two,three/shop"
+    )
+    replica = json.loads(found.stdout)["orders"]
+    assert (replica["HOST"], replica["NAME"]) == ("two,three", "shop")
+    assert "default_transaction_read_only=on" in replica["OPTIONS"]["options"]
+    several = (replica["OPTIONS"]["target_session_attrs"], replica["OPTIONS"]["load_balance_hosts"])
+    assert several == ("any", "random")
+
+
+def test_what_is_left_out_needs_no_replica_and_a_past_has_none(tmp_path: Path) -> None:
+    for name, environment in {"apart": {"SERVE": "users"}, "past": {"DATABASE_SUFFIX": "then"}}.items():
+        (folder := tmp_path / name).mkdir()
+        url = {"ORDERS_REPLICA_URL": "postgres://app@two/shop"}
+        assert manage(folder, "shell", "-v0", "-c", REPLICA, **PRIMARY, **url, **environment).stdout.strip() == "{}"
+
+
 def test_production_settings_pass_djangos_deployment_check(tmp_path: Path) -> None:
     secure = {"SECRET_KEY": STRONG, "ALLOWED_HOSTS": "shop.example", "SECURE_SSL_REDIRECT": "on"}
     result = check(tmp_path, "--deploy", "--fail-level", "WARNING", SECURE_HSTS_SECONDS="3600", **secure)

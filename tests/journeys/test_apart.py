@@ -66,6 +66,8 @@ def test_two_processes_do_what_one_did(deployment: Deployment, mode: str) -> Non
         order, since = f"/api/orders/{placed['id']}/", {"Min-Event-Position": str(placed["position"])}
         eventually(lambda: at_orders.get(order, headers=since).status_code == 200)  # a worker may only just begin
         assert at_orders.get(order).json()["status"] == "placed"
+        held = at_users.get(f"/api/users/{ann}/personal-data/").json()
+        assert (held["left_out"], bool(held["results"])) == (["orders", "processes"], True)
         at_users.post(f"/api/users/{ann}/rename/", json={"name": "Anna"})
         eventually(lambda: at_orders.get(order).json()["customer_name"] == "Anna", 2)
         answer = apart.users.client.post(f"/api/users/{ann}/deactivate/", json={"reason": "left"})

@@ -137,11 +137,14 @@ def _do(act: Act, request: HttpRequest, row: Row, text: str, results: Results) -
 
 
 def _report(page: Any, request: HttpRequest, act: Act, results: Results) -> None:
-    """One message for what was done and one for what was not, which is never green."""
+    """What was done to each row, and what was not, which is never green.
+
+    The message is kept until it is shown, so of a person who was erased just now it names the id alone.
+    """
     total = len(results.done) + len(results.refused)
     summary = f"{act.verb}: {len(results.done)} of {total} done"
     level = messages.SUCCESS if not results.refused else messages.WARNING if results.done else messages.ERROR
-    lines = [html.with_text(row, done) for row, done in results.done]
+    lines = [html.with_text(row.pk if act.for_good else row, done) for row, done in results.done]
     lines += [html.with_text(row, why) for row, why in results.refused]
     page.message_user(request, format_html("{}{}", summary, html.bullets(lines)), level)
 

@@ -1,19 +1,25 @@
 """Seals over events that the log no longer has: sealing stops, and a new chain begins only on an operator's word."""
 
+import os
+import signal
+import threading
 from io import StringIO
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connections, transaction
 
 from apps.eventlog import store
+from apps.eventlog.delivery import checkpoints
 from apps.eventlog.log.engine import engine
 from apps.eventlog.models import Seal, StoredEvent
 from apps.eventlog.sealing import seals
 from tests.eventlog.events import Counted
+from tests.journeys.deployment import eventually
 from tests.support import tamper
 from tests.support.tamper import unguarded
 
@@ -110,15 +116,14 @@ def test_the_database_takes_a_reason_only_for_a_chain_that_begins_anew() -> None
         seals._insert(wrong)
 
 
-@pytest.mark.parametrize("options", [{"once": True}, {}])
 @pytest.mark.parametrize("others", [0, 5, LAST - 20])
-def test_a_worker_ends_with_an_error_and_says_what_to_do(others: int, options: dict[str, bool]) -> None:
+def test_a_worker_ends_with_an_error_and_says_what_to_do(others: int) -> None:
     append(LAST)
     seal()
     with unguarded():
         go_back_below_the_seals(20, others)
         with pytest.raises(CommandError, match=r"the seals stopped: .* seal_events --new-chain if you know why"):
-            call_command("run_projectors", stdout=StringIO(), **options)
+            call_command("run_projectors", once=True, stdout=StringIO())
         err = StringIO()
         call_command("replay_events", no_progress=True, stdout=StringIO(), stderr=err)
         assert "The seals are over events that the log does not have" in err.getvalue()
@@ -126,3 +131,26 @@ def test_a_worker_ends_with_an_error_and_says_what_to_do(others: int, options: d
         call_command("run_projectors", once=True, stdout=StringIO())
         call_command("replay_events", no_progress=True, stdout=StringIO(), stderr=(err := StringIO()))
         assert err.getvalue() == ""
+
+
+def test_a_worker_goes_on_with_the_rows_while_the_seals_wait_for_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    append(LAST)
+    seal()
+    with unguarded():
+        go_back_below_the_seals(20, 0)
+    call_command("replay_events", no_progress=True, stdout=StringIO(), stderr=StringIO())
+
+    def append_and_end_it() -> None:
+        try:
+            eventually(lambda: "This worker seals nothing" in caplog.text)
+            append(1)
+            eventually(lambda: all(checkpoints.stands_at(name, store.head()) for name in settings.SERVICES))
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            connections.close_all()
+
+    meanwhile = threading.Thread(target=append_and_end_it)
+    meanwhile.start()
+    call_command("run_projectors", stdout=StringIO())
+    meanwhile.join()
+    assert all(checkpoints.stands_at(name, store.head()) for name in settings.SERVICES)

@@ -217,7 +217,8 @@ def test_a_seal_beyond_the_log_stops_sealing_and_is_said(caplog: pytest.LogCaptu
             with pytest.raises(CommandError, match=said):
                 call_command("seal_events", stderr=StringIO(), **options)
         out = StringIO()
-        call_command("run_projectors", once=True)
+        with pytest.raises(CommandError, match=said):
+            call_command("run_projectors", once=True)
         assert said in caplog.text
         assert refusal(out=out) == (1, f"The log was changed. The first bad position is {positions[41]}.")
         assert said in out.getvalue()

@@ -39,7 +39,7 @@ class Command(LogCommand):
     help = (
         "Projects events into the read models, runs the reactors and the processes, seals the log and sends webhooks, "
         "as events come. Any number of these processes may run, on any number of machines. Stop it with SIGTERM or "
-        "Ctrl-C. Exit status 1: the log went back, and readers or seals have stopped; it says how to repair that."
+        "Ctrl-C. Exit status 1: the log went back, and readers have stopped, or with --once the seals."
     )
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -85,7 +85,7 @@ class Command(LogCommand):
             while self._seal(sealer):
                 pass
             courier.drain()
-            self._require_same_log(services)
+            self._require_same_log(services, and_seals=True)
             return
         if options["metrics_port"]:
             serve_metrics(options["metrics_host"], options["metrics_port"])
@@ -115,7 +115,8 @@ class Command(LogCommand):
                     pause = min(PAUSE[1], 1.5 * pause)
                 else:
                     waits = max(self._try(service, ended) for service in services)
-                    self._require_same_log(services)
+                    # Seals alone wait for an operator's word, perhaps for long, and rows must not wait with them.
+                    self._require_same_log(services, and_seals=False)
                     pause = waits or (PAUSE[0] if safe != seen else pause)
                     seen, looked = -1 if waits else safe, now
                 pause = PAUSE[0] if self._seal(sealer) else pause
@@ -151,12 +152,15 @@ class Command(LogCommand):
             self.seals_stopped = str(error) if isinstance(error, seals.OF_ANOTHER_LOG) else ""
             return False
 
-    def _require_same_log(self, services: list[str]) -> None:
-        """End with an error, which a supervisor reports, if readers or the sealer have found that the log went back."""
+    def _require_same_log(self, services: list[str], *, and_seals: bool) -> None:
+        """End with an error, which a supervisor reports, if readers have found that the log went back.
+
+        `and_seals`: also if the sealer alone has.
+        """
         stopped = [f"{name} of {service}" for service in services for name in identity.stopped(service)]
         stopped += [f"webhook {endpoint.pk}" for endpoint in endpoints.went_back()]
         wrong = [f"the log went back: {', '.join(stopped)} stopped; run replay_events"] if stopped else []
-        if self.seals_stopped:
+        if self.seals_stopped and (wrong or and_seals):
             wrong.append(f"the seals stopped: {self.seals_stopped}, and seal_events --new-chain if you know why")
         if wrong:
             raise CommandError(f"{'; '.join(wrong)}; then start this again")

@@ -1,25 +1,20 @@
 """Seals over events that the log no longer has: sealing stops, and a new chain begins only on an operator's word."""
 
-import os
-import signal
-import threading
 from io import StringIO
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.conf import settings
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, transaction
 
 from apps.eventlog import store
-from apps.eventlog.delivery import checkpoints
 from apps.eventlog.log.engine import engine
+from apps.eventlog.management.commands import run_projectors
 from apps.eventlog.models import Seal, StoredEvent
 from apps.eventlog.sealing import seals
 from tests.eventlog.events import Counted
-from tests.journeys.deployment import eventually
 from tests.support import tamper
 from tests.support.tamper import unguarded
 
@@ -133,24 +128,13 @@ def test_a_worker_ends_with_an_error_and_says_what_to_do(others: int) -> None:
         assert err.getvalue() == ""
 
 
-def test_a_worker_goes_on_with_the_rows_while_the_seals_wait_for_a_word(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_that_follows_the_log_does_not_end_because_of_the_seals_alone() -> None:
+    worker = run_projectors.Command(stdout=StringIO())
     append(LAST)
     seal()
     with unguarded():
         go_back_below_the_seals(20, 0)
-    call_command("replay_events", no_progress=True, stdout=StringIO(), stderr=StringIO())
-
-    def append_and_end_it() -> None:
-        try:
-            eventually(lambda: "This worker seals nothing" in caplog.text)
-            append(1)
-            eventually(lambda: all(checkpoints.stands_at(name, store.head()) for name in settings.SERVICES))
-        finally:
-            os.kill(os.getpid(), signal.SIGTERM)
-            connections.close_all()
-
-    meanwhile = threading.Thread(target=append_and_end_it)
-    meanwhile.start()
-    call_command("run_projectors", stdout=StringIO())
-    meanwhile.join()
-    assert all(checkpoints.stands_at(name, store.head()) for name in settings.SERVICES)
+        worker._seal(seals.Sealer())
+    worker._require_same_log(["users"], and_seals=False)
+    with pytest.raises(CommandError, match="the seals stopped"):
+        worker._require_same_log(["users"], and_seals=True)

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PAUSE = 1.0  # seconds between two looks at a replica
-PATIENCE = 1.0  # seconds within which it must answer one
+PATIENCE = 2.0  # seconds within which it must answer one; this process may be busy itself
 SAY_AGAIN = 60.0  # seconds between two lines about queries that fail there
 TIMED_OUT = "57014"  # PostgreSQL's code; such a query would take as long at the primary
 

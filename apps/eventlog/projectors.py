@@ -29,15 +29,23 @@ def on(event_type: type[DomainEvent]) -> Callable[[Method], Method]:
 def marked_methods(kind: type) -> dict[type[DomainEvent], str]:
     """The names of the methods of a class that are marked with `@on`, by the type of event.
 
-    Raises `DuplicateName` if two of them take one type.
+    Raises `DuplicateName` if two of them take one type, and TypeError if one hides a method that its base needs.
     """
     found: dict[type[DomainEvent], str] = {}
     for name in dir(kind):
         if event_type := getattr(getattr(kind, name), "takes", None):
+            if base := _hidden(kind, name):
+                raise TypeError(f"{kind.__name__}.{name} hides a method of {base.__name__}: give it another name")
             if event_type in found:
                 raise DuplicateName(f"{kind.__name__}: {found[event_type]} and {name} both take {event_type.type}")
             found[event_type] = name
     return found
+
+
+def _hidden(kind: type, name: str) -> type | None:
+    """The base of a class that has a method of this name which takes no event: `project`, or `send` of a process."""
+    bases = [base for base in kind.__mro__[1:] if name in vars(base)]
+    return next((base for base in bases if not hasattr(vars(base)[name], "takes")), None)
 
 
 class Projector:

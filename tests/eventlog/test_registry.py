@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 from apps.eventlog import upcasting
 from apps.eventlog.aggregates import Aggregate
 from apps.eventlog.events import DomainEvent
-from apps.eventlog.projectors import Projector, RowProjector
+from apps.eventlog.processes import Process
+from apps.eventlog.projectors import Projector, RowProjector, on
 from apps.eventlog.reactors import Reactor
 from apps.eventlog.registry import DuplicateName, Registry
+from apps.orders.events import OrderPaid
 from apps.orders.models import Order
 from tests.test_settings import STRONG, manage
 
@@ -74,6 +77,18 @@ def test_a_class_with_slots_or_of_a_module_that_is_loaded_again_is_one() -> None
             by: str
 
         assert DomainEvent.types[Seen.type] is Seen
+
+
+@pytest.mark.parametrize(
+    ("base", "name"), [(Process, "take"), (Process, "send"), (Reactor, "react"), (RowProjector, "fold")]
+)
+def test_a_method_that_hides_one_of_its_base_is_refused(base: type, name: str) -> None:
+    methods = {name: on(OrderPaid)(lambda *given: None), "__module__": "apps.orders.reactors"} | {
+        "model": Order,
+        "category": "bill",
+    }
+    with pytest.raises(TypeError, match=f"Hiding.{name} hides a method of {base.__name__}: give it another name"):
+        types.new_class("Hiding", (base,), exec_body=lambda space: space.update(methods))
 
 
 def test_two_upcasters_of_a_version_are_refused() -> None:

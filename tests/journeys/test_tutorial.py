@@ -28,6 +28,7 @@ def tree(root: Path, tmp_path: Path) -> Iterator[Tree]:
 def use_engine(tree: Tree) -> None:
     """Let a tree use databases of its own in the PostgreSQL of this run, if that is its engine."""
     if engine.POSTGRES:
+        tree.environment.pop("DB", None)  # or `make run` would start another one
         code = DATABASES.format(url=engine.URL, prefix=f"tutorial_{engine.WORKER}_{tree.path.parent.name}".lower())
         tree.environment |= json.loads(tree.run(f".venv/bin/python - <<'EOF'\n{code}\nEOF"))
 

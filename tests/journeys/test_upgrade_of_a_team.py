@@ -134,8 +134,10 @@ def check_the_merged(team: Team, before: list[object]) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_team_with_a_service_of_its_own_merges_a_newer_version(tmp_path: Path) -> None:
-    team = Team(tmp_path / "clone", tmp_path / "data")
+def test_a_team_with_a_service_of_its_own_merges_a_newer_version(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    team = Team(tmp_path / "clone", tmp_path_factory.mktemp("team"))
     team.directory.mkdir()
     team.git("init", "-q", "-b", "headrace")
     copy(team.directory)
@@ -197,11 +199,13 @@ def make_by_hand(team: Team, example: Path) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.timeout(900)
-def test_a_clone_of_an_earlier_commit_with_a_service_of_its_own_merges_this_one(tmp_path: Path) -> None:
+def test_a_clone_of_an_earlier_commit_with_a_service_of_its_own_merges_this_one(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     there = subprocess.run(["git", "-C", str(ROOT), "cat-file", "-e", BEFORE], capture_output=True, check=False)
     if there.returncode:
         pytest.skip("the history of the source is not here")
-    team = Team(tmp_path / "clone", tmp_path / "data")
+    team = Team(tmp_path / "clone", tmp_path_factory.mktemp("team"))
     head = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
     subprocess.run(["git", "clone", "-q", str(ROOT), str(team.directory)], check=True)
     team.git("switch", "-q", "-c", "team", BEFORE)

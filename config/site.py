@@ -43,11 +43,11 @@ class Site(AdminSite):
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         """Let the page know who looks at it: it has links only to what they may see."""
-        from apps.eventlog.admin.html import viewer  # noqa: PLC0415  (needs the apps)
+        from apps.eventlog.admin.html import Viewer, viewer  # noqa: PLC0415  (needs the apps)
 
         @wraps(view)
         def seen(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            viewer.set(Actor.of(request.user))
+            viewer.set(Viewer(Actor.of(request.user)))
             return view(request, *args, **kwargs)
 
         return super().admin_view(seen, cacheable)

@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from apps.eventlog.admin.actions import Act, action, send
 from apps.eventlog.admin.documents import DocumentAdmin
 from apps.eventlog.admin.filters import ValuesFilter
-from apps.eventlog.admin.html import link, stream_link, table
+from apps.eventlog.admin.html import is_id, link, stream_link, table
 from apps.eventlog.admin.readers import CheckpointAdmin, DeadLetterAdmin
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.orders.models import Checkpoint, Customer, DeadLetter, Order, OrderSummary, SummarizedOrder
@@ -29,8 +29,7 @@ def unless(*statuses: str) -> Callable[[Order], str]:
 class OrderAdmin(DocumentAdmin):
     category = "order"
     owners = {"user": "customer_id"}
-    list_display = ("placed_at", "status", "customer", "total", "currency", "id")
-    list_display_links = ("placed_at", "id")
+    list_display = ("id", "placed_at", "status", "customer", "amount")
     list_filter = ("status", ("currency", ValuesFilter), "placed_at")
     search_fields = ("=id", "=customer_id", "=payment_reference")
     search_hint = (
@@ -54,11 +53,17 @@ class OrderAdmin(DocumentAdmin):
         return super().get_queryset(request).annotate(customer_name=Subquery(name))
 
     def other_way(self, term: str) -> Q | None:
-        """The orders of the customers with such a name too."""
+        """The orders of the customers with such a name too; a whole id is no name."""
+        if is_id(term):
+            return super().other_way(term)
         named = Customer.objects.filter(name__icontains=term).order_by().values_list("pk", flat=True)[:NAMED]
         found, events = list(named), super().other_way(term)
         by_name = Q(customer_id__in=found) if found else None
         return by_name | events if by_name and events else by_name or events
+
+    @admin.display(description="total")
+    def amount(self, order: Order) -> str:
+        return f"{order.total} {order.currency}"
 
     @admin.display
     def customer(self, order: Any) -> SafeString:

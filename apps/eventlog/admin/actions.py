@@ -114,6 +114,9 @@ def _carry_out(page: Any, request: HttpRequest, rows: QuerySet[Any], act: Act) -
         said = "one row at a time" if act.for_good else f"at most {MOST} at a time"
         page.message_user(request, f"{act.verb}: choose {said}. Nothing has been done.", messages.ERROR)
         return None
+    if not chosen:
+        page.message_user(request, f"{act.verb}: what was chosen is not in this list any more.", messages.WARNING)
+        return None
     answered = "confirm" in request.POST or "reason" in request.POST
     impossible = [(row, why) for row in chosen if (why := act.unless(row))]
     results = Results()

@@ -13,7 +13,7 @@ from django.utils.text import Truncator
 
 from apps.eventlog.admin.actions import Act, Refused, action
 from apps.eventlog.admin.filters import ValuesFilter
-from apps.eventlog.admin.html import event_link, events_link, linked, may_see, pretty, stream_link
+from apps.eventlog.admin.html import event_link, events_link, linked, may_see, stream_link, table
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.eventlog.delivery.dead_letters import OPEN
 from apps.eventlog.models import DeadLetter, StoredEvent
@@ -116,5 +116,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return events_link("all its events", q=dead_letter.stream)
 
     @admin.display
-    def acts_of_operators(self, dead_letter: DeadLetter) -> SafeString:
-        return pretty(dead_letter.acts)
+    def acts_of_operators(self, dead_letter: DeadLetter) -> SafeString | str:
+        names = ("at", "by", "act", "reason", "outcome")
+        rows = [[act.get(name, "") for name in names] for act in dead_letter.acts]
+        return table([name.capitalize() for name in names], rows) if rows else "none"

@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -101,7 +102,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         answer = super().response_action(request, queryset, *args)
         row = request.POST.get(ACTION_CHECKBOX_NAME, "")
         if isinstance(answer, HttpResponseRedirect) and "from_row" in request.POST and row:
-            return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", row)
+            return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", quote(row))
         return answer
 
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:

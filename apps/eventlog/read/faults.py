@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from django.contrib.admin.utils import quote
 from django.urls import reverse
 
 from apps.eventlog.live.credentials import SEE_LOG
@@ -29,8 +30,8 @@ class Page(NamedTuple):
 
     @property
     def url(self) -> str:
-        query, part = urlencode(self.query), self.part
-        return f"{reverse(f'admin:{self.name}', args=self.arguments)}{query and f'?{query}'}{part and f'#{part}'}"
+        query, part, arguments = urlencode(self.query), self.part, [quote(str(each)) for each in self.arguments]
+        return f"{reverse(f'admin:{self.name}', args=arguments)}{query and f'?{query}'}{part and f'#{part}'}"
 
 
 class Fault(NamedTuple):

@@ -14,13 +14,17 @@ from django.db import connections, router
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 from knox.models import AuthToken
 
 from apps.eventlog import store
 from apps.eventlog.admin.log import EventAdmin
 from apps.eventlog.dispatch import dispatch
-from apps.eventlog.models import StoredEvent
+from apps.eventlog.models import Job, StoredEvent
 from apps.eventlog.projectors import Projector
+from apps.eventlog.relay import heartbeats
+from apps.eventlog.relay.webhooks import endpoints
+from apps.eventlog.relay.webhooks.models import Endpoint
 from apps.orders.events import OrderLine
 from apps.orders.models import DeadLetter as OrderDeadLetter
 from apps.orders.write.commands import PayOrder, PlaceOrder, ShipOrder
@@ -307,6 +311,38 @@ def test_a_row_whose_stream_is_set_aside_says_so(browser: Client) -> None:
     OrderDeadLetter.objects.update(status="retried")
     assert browser.get("/admin/wrong/").json() == {"faults": []}
     assert positions(browser.get(fault["page"])) == []
+
+
+def test_what_is_wrong_leads_to_a_page_that_is_there(browser: Client) -> None:
+    customer_with_order()
+    heartbeats.beat("nats://a:4222,b:4222/EVENTS_1", {}, store.event_at(1).place, "no <b>responders</b>")
+    endpoint, _ = endpoints.create("https://example.org/hook")
+    Endpoint.objects.update(failing_since=timezone.now(), last_error="<script>alert(1)</script>")
+    for kind, outcome in (("verify", "2 differences"), ("rebuild", "Failed: ValueError")):
+        now = {"started_at": timezone.now(), "beat_at": timezone.now(), "finished_at": timezone.now()}
+        Job.objects.create(
+            id=uuid4(), projector={"verify": "UserProjector", "rebuild": "OrderProjector"}[kind], kind=kind,
+            outcome=outcome, differences=[["users_user", "1", "name"]] * (kind == "verify"), **now,
+        )  # fmt: skip
+    found = browser.get("/admin/wrong/").json()["faults"]
+    said = " ".join(each["text"] for each in found)
+    for part in ("cannot send: no <b>", "fails since", "is not as the log says: 2 differences", "Failed: ValueError"):
+        assert part in said
+    for fault in found:
+        assert (fault, browser.get(fault["page"]).status_code) == (fault, 200)
+    assert "<script>alert" not in browser.get("/admin/").content.decode()
+    Endpoint.objects.update(active=False, last_error="the answer was 410")
+    assert "has stopped" in browser.get("/admin/wrong/").content.decode()
+    endpoints.change(endpoint.pk, {"url": "https://example.org/2"})
+    Endpoint.objects.update(last_error="no connection")  # switched off by somebody, so it is no fault
+    assert str(endpoint.pk) not in browser.get("/admin/wrong/").content.decode()
+
+
+def test_what_is_chosen_and_gone_is_no_fault(browser: Client) -> None:
+    for action in ("erase", "deactivate"):
+        chosen = {"action": action, "_selected_action": [str(uuid4())], "confirm": "1", "reason": "x"}
+        [message] = browser.post("/admin/users/user/", chosen, follow=True).context["messages"]
+        assert message.level_tag == "warning"
 
 
 def test_every_row_that_follows_a_stream_is_shown_as_it_was(browser: Client) -> None:

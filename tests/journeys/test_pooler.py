@@ -192,10 +192,16 @@ def test_a_lock_that_a_transaction_holds_and_one_of_a_session_keep_each_other_aw
     eventually(lambda: refusal(pooled, other) == "", 60)  # the lock ends with its process
 
 
+def test_a_replay_says_that_the_pool_is_too_small(deployment: Deployment, direct: dict[str, str]) -> None:
+    with pooler(1, patience=2) as small:
+        said = refusal(deployment, small.urls(direct))
+    assert "it needs 2 or more for this database (default_pool_size)" in said
+
+
 def refusal(deployment: Deployment, urls: dict[str, str]) -> str:
     """What a replay says that may not run; "" if it has run."""
     log = deployment.directory / "processes.log"
-    before = len(log.read_text())
+    before = len(log.read_text()) if log.exists() else 0
     with deployment.process("manage.py", "replay_events", "--projector", "UserProjector", **urls) as process:
         code = process.wait(timeout=60)
     return log.read_text()[before:] if code else ""

@@ -26,10 +26,10 @@ unix_socket_dir =
 auth_type = trust
 auth_file = {folder}/users
 admin_users = postgres
-pool_mode = {mode}
+pool_mode = transaction
 default_pool_size = {size}
 max_client_conn = 500
-query_wait_timeout = 60
+query_wait_timeout = {patience}
 """
 
 
@@ -49,20 +49,17 @@ class Pooler(NamedTuple):
 
 
 @contextmanager
-def pooler(size: int = 5, users: tuple[str, ...] = (), mode: str = "transaction") -> Iterator[Pooler]:
-    """PgBouncer, with so many sessions for each database and user. It takes no options that begin a session."""
+def pooler(size: int = 5, patience: int = 60) -> Iterator[Pooler]:
+    """PgBouncer, with so many sessions for each database; who waits for one for `patience` seconds gets an error.
+
+    It takes no options that begin a session.
+    """
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if program is None:
         pytest.skip("there is no pgbouncer: apt-get install pgbouncer")
     folder, listen = Path(tempfile.mkdtemp(prefix="headrace-pooler-")), _free_port()
-    server = urlsplit(engine.URL)
-    host = unquote(server.netloc.rpartition("@")[2].partition(":")[0])
-    values = {"host": host, "port": server.port or 5432, "folder": folder, "listen": listen, "size": size, "mode": mode}
-    (folder / "pgbouncer.ini").write_text(CONFIGURATION.format(**values))
-    (folder / "users").write_text("".join(f'"{user}" ""\n' for user in ("postgres", *users)))
     user = "nobody" if os.geteuid() == 0 else None  # it refuses to run as root
-    for path in (folder, *folder.iterdir()):
-        shutil.chown(path, user) if user else None
+    _configure(folder, user, listen=listen, size=size, patience=patience)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([program, "-q", str(folder / "pgbouncer.ini")], user=user, stdout=log, stderr=log)
     try:
@@ -72,6 +69,16 @@ def pooler(size: int = 5, users: tuple[str, ...] = (), mode: str = "transaction"
         process.terminate()
         process.wait(timeout=10)
         shutil.rmtree(folder)
+
+
+def _configure(folder: Path, user: str | None, **values: int) -> None:
+    server = urlsplit(engine.URL)
+    host = unquote(server.netloc.rpartition("@")[2].partition(":")[0])
+    configuration = CONFIGURATION.format(host=host, port=server.port or 5432, folder=folder, **values)
+    (folder / "pgbouncer.ini").write_text(configuration)
+    (folder / "users").write_text('"postgres" ""\n')
+    for path in (folder, *folder.iterdir()) if user else ():
+        shutil.chown(path, user)
 
 
 def _wait(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:

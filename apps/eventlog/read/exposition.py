@@ -19,6 +19,7 @@ HISTOGRAMS = {
     "headrace_query_seconds": "From a query to its answer.",
     "headrace_batch_seconds": "How long it took a reader to take a batch.",
 }
+REFUSALS = CounterMetricFamily("headrace_refusals", "Requests that were refused.", labels=["status"])
 
 
 def exposition(accept: str) -> tuple[bytes, str]:
@@ -43,8 +44,11 @@ def _from_processes() -> Iterator[Any]:
     except OSError:
         counted = []
     yield from counted
-    for name in HISTOGRAMS.keys() - {metric.name for metric in counted}:
+    known = {metric.name for metric in counted}
+    for name in HISTOGRAMS.keys() - known:
         yield HistogramMetricFamily(name, HISTOGRAMS[name])
+    if REFUSALS.name not in known:
+        yield REFUSALS
 
 
 def _from_databases(seen: Overview) -> Iterator[Any]:

@@ -6,11 +6,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from django.db import Error, connections
+from django.db import Error, OperationalError, connections
 
+from apps.eventlog.database import statements
 from apps.eventlog.database.private_files import make_private
 from apps.eventlog.database.transaction_timeout import is_pooled
-from apps.eventlog.errors.texts import Impersonal
+from apps.eventlog.errors.texts import Impersonal, without_values
 from apps.eventlog.projectors import Projector
 
 Require = Callable[[], None]
@@ -18,6 +19,10 @@ Require = Callable[[], None]
 
 class AlreadyRunning(Impersonal):
     """Another process is rebuilding this projector."""
+
+
+class NoSessionLeft(AlreadyRunning):
+    """The pooler has a session for the lock and none for the work."""
 
 
 @contextmanager
@@ -68,11 +73,22 @@ def _by_transaction(kind: type[Projector], connection: Any) -> Iterator[Require]
             for limit in ("idle_in_transaction_session_timeout", "statement_timeout"):
                 cursor.execute(f"SET LOCAL {limit} = 0")
             _take(kind, cursor, "pg_try_advisory_xact_lock")
+            _require_another_session(kind)
             yield lambda: cursor.execute("SELECT")
     finally:
         with suppress(Error):
             connection.rollback()
         connection.close()
+
+
+def _require_another_session(kind: type[Projector]) -> None:
+    try:
+        statements.run(kind.service, "SELECT")
+    except OperationalError as error:
+        raise NoSessionLeft(
+            f"{kind.name}: the pooler gave its lock a session and gave none for the work ({without_values(error)}): "
+            "it needs 2 or more for this database (default_pool_size)"
+        ) from error
 
 
 def _take(kind: type[Projector], cursor: Any, function: str) -> None:

@@ -98,6 +98,9 @@ def send(commands: list[Command]) -> None:
 
 
 def main() -> None:
+    if not settings.DEBUG:
+        print("Demo data: left out, because DEBUG is off")
+        return
     # The version of an aggregate shows how many of its commands an interrupted run has sent.
     todo = [(kind, id, commands, load(kind, id).version) for kind, id, commands in lives()]
     last = user_id(len(NAMES) - 1)  # is deactivated at the end, so that the reactor cancels the unpaid orders

@@ -183,6 +183,9 @@ def load_past() -> None:
 
 
 def main() -> None:
+    if not settings.DEBUG:
+        print("Demo data: left out, because DEBUG is off")
+        return
     if settings.LEFT_OUT:
         print(f"Demo data: left out, because SERVE leaves out {', '.join(settings.LEFT_OUT)}")
         return

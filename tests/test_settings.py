@@ -105,6 +105,14 @@ def test_production_settings_pass_djangos_deployment_check(tmp_path: Path) -> No
     assert result.returncode == 0, result.stderr
 
 
+def test_static_files_are_collected_where_a_setting_says(tmp_path: Path) -> None:
+    result = manage(
+        tmp_path, "collectstatic", "--noinput", "-v0", SECRET_KEY=STRONG, STATIC_ROOT=str(tmp_path / "kept")
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "kept/eventlog/live.js").exists()
+
+
 @pytest.mark.parametrize(("proxies", "secure"), [("0", "False"), ("1", "True")])
 def test_a_proxy_is_believed_that_it_was_asked_by_tls_where_there_is_one(
     tmp_path: Path, proxies: str, secure: str

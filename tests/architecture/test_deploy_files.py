@@ -85,6 +85,22 @@ def test_the_balancer_takes_its_file_and_refuses_a_planted_fault(tmp_path: Path,
     assert balancer.check().returncode != 0
 
 
+def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["promtool", *arguments]
+    return subprocess.run(command, cwd=DEPLOY / "prometheus", capture_output=True, text=True, check=False)
+
+
+def test_prometheus_takes_the_rules_and_each_alert_fires_when_it_should(tmp_path: Path) -> None:
+    done = promtool("test", "rules", "alerts.test.yml")
+    assert done.returncode == 0, done.stderr
+    shutil.copytree(DEPLOY / "prometheus", tmp_path / "prometheus")
+    (tmp_path / "prometheus/headrace.token").write_text("token")
+    configuration = tmp_path / "prometheus/prometheus.yml"
+    assert promtool("check", "config", str(configuration)).returncode == 0
+    configuration.write_text(configuration.read_text().replace("static_configs", "static_config"))
+    assert promtool("check", "config", str(configuration)).returncode != 0
+
+
 def test_the_sample_environment_is_one_for_production(tmp_path: Path) -> None:
     """As documented, with the empty values filled in, and SQLite in place of a PostgreSQL that is not there."""
     sample = dict(VARIABLE.findall((DEPLOY / "systemd/headrace.env").read_text()))

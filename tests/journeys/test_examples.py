@@ -54,12 +54,19 @@ def test_a_loader_that_is_refused_says_why(deployment: Deployment) -> None:
 
 
 def test_demo_data_comes_once_and_is_the_same_at_every_run(deployment: Deployment) -> None:
-    def demo() -> str:
-        command = [sys.executable, "examples/demo.py"]
+    def demo(debug: str = "on") -> str:
+        command, environment = [sys.executable, "examples/demo.py"], {"DEBUG": debug, "DEMO_LOGIN": "0"}
         return subprocess.run(
-            command, cwd=ROOT, env=deployment.environment, capture_output=True, text=True, check=True, timeout=60
+            command,
+            cwd=ROOT,
+            env=deployment.environment | environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
         ).stdout
 
+    assert demo("off") == "Demo data: left out, because DEBUG is off\n"
     assert "12 users, 48 orders" in demo()
     events = "SELECT position, stream, type FROM eventlog_event ORDER BY position"
     listed = deployment.query("eventlog", events)

@@ -68,6 +68,10 @@ def take(folder: Path) -> None:
         page.click("main button")
         send_orders(token, 40)
         page.screenshot(path=folder / "live.png")
+        page.goto(f"{URL}/orders/")
+        page.get_by_role("button", name="Place the order").click()
+        page.get_by_text("Placed: event").wait_for()
+        page.screenshot(path=folder / "orders.png")
         take_admin(page, token, folder)
         browser.close()
 
@@ -82,6 +86,7 @@ def take_admin(page: Page, token: str, folder: Path) -> None:
     cancelled = call("GET", "/api/events/?type=orders.OrderCancelled&limit=1000", token=token)["results"][-1]
     page.goto(f"{URL}/admin/eventlog/storedevent/{cancelled['position']}/change/")
     page.screenshot(path=folder / "event.png", full_page=True)
+    page.set_viewport_size({"width": 1440, "height": 760})
     page.goto(f"{URL}/admin/projectors/")
     for button in ("Rebuild OrderProjector", "Verify UserProjector"):
         page.get_by_role("button", name=button).click()

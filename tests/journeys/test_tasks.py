@@ -241,10 +241,10 @@ def test_the_api_docs_are_logged_in(work: Work, site: Server) -> None:
     work.says("You are logged in as admin")
     call = work.page.locator("[id$=-users_rename]").first
     call.locator(".opblock-summary-control").click()
-    call.get_by_placeholder("id").fill(user["id"])
+    call.get_by_placeholder("id", exact=True).fill(user["id"])
     call.locator("textarea").first.fill('{"name": "Renamed in the docs"}')
     call.get_by_role("button", name="Execute").click()
-    expect(call.locator(".live-responses-table .response-col_status")).to_contain_text("202", timeout=10000)
+    expect(call.locator(".live-responses-table .response-col_status").last).to_contain_text("202", timeout=10000)
     assert site.client.get(f"/api/users/{user['id']}/").json()["name"] == "Renamed in the docs"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 # Seconds. A query takes some milliseconds; beyond ten seconds nobody waits for the answer.
 BATCH = "headrace_batch_seconds"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+_lock = Lock()
 
 
 class Instruments(NamedTuple):
@@ -34,9 +37,14 @@ class Instruments(NamedTuple):
     shared: Any
 
 
-@cache
 def instruments() -> Instruments:
     """Made at the first use. Without a folder that can be written to, the counts of each process stay its own."""
+    with _lock:  # a server that starts and its follower may both be the first: made twice, they are an error
+        return _made()
+
+
+@cache
+def _made() -> Instruments:
     from prometheus_client import Counter, Gauge, Histogram  # noqa: PLC0415
 
     from apps.eventlog.monitoring.shared_counts import SharedCounts  # noqa: PLC0415

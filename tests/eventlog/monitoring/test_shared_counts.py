@@ -1,6 +1,7 @@
 """The counts of several processes are added up, and those of processes that have ended stay."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -108,3 +109,27 @@ def test_a_folder_that_cannot_be_is_said_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         SharedCounts(tmp_path / "file" / "metrics").install()
+
+
+FIRST_USE = """
+import threading
+import django
+django.setup()
+from apps.eventlog.monitoring import instruments
+ready, made = threading.Barrier(8), []
+def use():
+    ready.wait()
+    made.append(instruments.instruments())
+threads = [threading.Thread(target=use) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(len(made), len({id(each) for each in made}))
+"""
+
+
+def test_threads_that_count_first_at_the_same_instant_make_them_once(tmp_path: Path) -> None:
+    environment = os.environ | {"METRICS_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "config.settings"}
+    run = subprocess.run(
+        [sys.executable, "-c", FIRST_USE], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert run.stdout.split() == ["8", "1"], run.stderr

@@ -2,7 +2,7 @@
 "use strict";
 
 const SECONDS = 120;
-const HEIGHT = 180;
+const LEAST = 180; // pixels high; otherwise as high as its place
 
 class Rates {
   constructor(place, categories) {
@@ -11,7 +11,11 @@ class Rates {
     this.hidden = new Set();
     this.build();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.build());
-    new ResizeObserver(() => this.plot.setSize({ width: this.place.clientWidth, height: HEIGHT })).observe(place);
+    new ResizeObserver(() => this.plot.setSize(this.size())).observe(place);
+  }
+
+  size() {
+    return { width: this.place.clientWidth, height: Math.max(LEAST, this.place.clientHeight) };
   }
 
   // `at` is when the event was recorded, in milliseconds.
@@ -65,7 +69,7 @@ class Rates {
       return { label, show, stroke, fill: `${stroke}22`, width: 1.5, paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } };
     });
     const options = {
-      width: this.place.clientWidth, height: HEIGHT, legend: { show: false }, cursor: { show: false },
+      ...this.size(), legend: { show: false }, cursor: { show: false },
       scales: { y: { range: (self, low, high) => [0, Math.max(5, Math.ceil((high || 0) * 1.1))] } },
       axes: [{ ...axis, values: clock, space: 90, size: 28 }, { ...axis, size: 32, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] }],
       series: [{}, ...series],

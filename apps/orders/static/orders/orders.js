@@ -33,7 +33,7 @@ function say(text, wrong, links = []) {
   place.className = wrong ? "wrong" : "done";
   place.textContent = text;
   for (const [label, url] of links) {
-    place.append(" ");
+    place.append(" · ");
     element(place, "a", "", label).href = url;
   }
 }
@@ -119,7 +119,7 @@ async function place(submit) {
   try {
     const customer = forStaff ? { customer_id: byId("customer").value } : {};
     const { id, position } = await send(page.dataset.orders, { ...customer, currency: byId("currency").value, lines: lines() });
-    const links = forStaff ? [["See the order", `${page.dataset.page}${id}/change/`], ["see the event", `${page.dataset.events}${position}/change/`]] : [];
+    const links = forStaff ? [["See the order", `${page.dataset.page}${id}/change/`], ["See the event", `${page.dataset.events}${position}/change/`]] : [];
     say(`Placed: event ${position} of the log.`, false, links);
     await refresh(position);
   } catch (error) {

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from django.conf import settings
 
@@ -18,6 +19,10 @@ from tests.support.projection import hardened  # noqa: F401
 from tests.support.redelivery import delivered_twice  # noqa: F401
 from tests.support.runner import FAST
 from tests.support.scenario import Scenario
+
+# An example may wait for other processes, and a busy machine is no fault of the code.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 settings.PASSWORD_HASHERS = FAST
 empty_by_erasing()

@@ -72,8 +72,8 @@ def change(at: int, **columns: Any) -> Callable[[History, Log], None]:
     """Another value in an event of the log; `data` and `metadata` as JSON values."""
     for name in {"data", "metadata"} & set(columns):
         columns[f"_{name}"] = msgspec.Raw(msgspec.json.encode(columns.pop(name)))
-    if type := columns.pop("type", None):
-        columns["_type"] = type
+    if "type" in columns:
+        columns["_type"] = columns.pop("type")
 
     def plant(history: History, log: Log) -> None:
         log[at] = msgspec.structs.replace(log[at], **columns)

@@ -26,7 +26,7 @@ event = StoredEvent.objects.get(stream=f"order-{row.pk}", type="orders.OrderPaid
 DeadLetter.objects.create(projector="OrderProjector", stream=event.stream, position=event.pk, event_id=event.event_id,
     status="failed", attempts=3, error="ValueError: planted")
 Order.objects.filter(pk=row.pk).update(status="placed", version=1, payment_reference="")
-endpoint, _ = endpoints.create("https://hooks.example.org/<script>alert(1)</script>", ["users.UserRenamed"])
+endpoint, _ = endpoints.create("https://hooks.example.org/<script>alert(1)</script>", ["users.UserErased"])
 Endpoint.objects.filter(pk=endpoint.pk).update(failing_since=timezone.now(), last_error="no connection: planted")
 """
 
@@ -198,7 +198,7 @@ def test_a_read_model_is_rebuilt_and_verified(work: Work) -> None:
 
 def test_a_failing_webhook_is_stopped(work: Work) -> None:
     work.begin("/admin/")
-    work.link(re.compile("of webhooks fails since .*: no connection: planted"))
+    work.link(re.compile("of webhooks fails since "))
     work.button("Stop it")
     work.says("it goes on where it was")
     work.button("Stop")

@@ -5,6 +5,7 @@ without prometheus_client.
 """
 
 import logging
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
@@ -33,9 +34,18 @@ class Instruments(NamedTuple):
     shared: Any
 
 
-@cache
+_making = threading.Lock()
+
+
 def instruments() -> Instruments:
-    """Made at the first use. Without a folder that can be written to, the counts of each process stay its own."""
+    """Made at the first use. Two threads may be at it at once, as a server starts; a name can be registered once."""
+    with _making:
+        return _made()
+
+
+@cache
+def _made() -> Instruments:
+    """Without a folder that can be written to, the counts of each process stay its own."""
     from prometheus_client import Gauge, Histogram  # noqa: PLC0415
 
     from apps.eventlog.monitoring.shared_counts import SharedCounts  # noqa: PLC0415

@@ -1,6 +1,7 @@
 """The counts of several processes are added up, and those of processes that have ended stay."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -108,3 +109,25 @@ def test_a_folder_that_cannot_be_is_said_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         SharedCounts(tmp_path / "file" / "metrics").install()
+
+
+AT_ONCE = """
+import threading
+from apps.eventlog.monitoring import instruments
+together, made = threading.Barrier(8), []
+def make():
+    together.wait()
+    made.append(instruments.instruments())
+threads = [threading.Thread(target=make) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(len(made))
+"""
+
+
+def test_threads_that_begin_to_count_at_once_do_not_fail(root: Path, tmp_path: Path) -> None:
+    """A server whose follower was as quick as itself did not start."""
+    command = [sys.executable, "manage.py", "shell", "-v0", "-c", AT_ONCE]
+    environment = os.environ | {"DATA_DIR": str(tmp_path)}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "8", done.stderr

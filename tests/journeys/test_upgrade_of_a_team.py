@@ -25,7 +25,7 @@ GIT |= {"GIT_COMMITTER_NAME": "team", "GIT_COMMITTER_EMAIL": "team@example.org",
 # An older state: an index of every service had another name, and neither of these migrations was there.
 NEWEST = ("orders/migrations/0005_dead_letter_index.py", "users/migrations/0009_dead_letter_index.py")
 INDEX = 'models.Index(fields=["projector", "stream"])'
-OLD_INDEX = 'models.Index(fields=["projector", "stream"], name="%(app_label)s_dead_letter_stream")'
+OLD_INDEX = 'models.Index(fields=["projector", "stream"], name="%(app_label)s_older")'
 SERVICES = 'SERVICES = ["users", "orders"]'
 WORK = """
 from uuid import uuid4
@@ -34,20 +34,20 @@ from apps.eventlog.dispatch import dispatch
 from apps.users.write.commands import RegisterUser
 from apps.orders.events import OrderLine
 from apps.orders.write.commands import PlaceOrder
-from apps.payments.write.commands import OpenPayment
+from apps.parcels.write.commands import OpenParcel
 for number in range(5):
     user = uuid4()
     dispatch(RegisterUser(user, f"{user}@example.org", f"Zoë {number}"))
     dispatch(PlaceOrder(uuid4(), user, "EUR", (OrderLine("A", 2, Decimal("1.50")),)))
-    dispatch(OpenPayment(uuid4(), user, f"Payment {number}"))
+    dispatch(OpenParcel(uuid4(), user, f"Parcel {number}"))
 """
 EVERYTHING = """
 import json
 from apps.eventlog import store
 from apps.orders.models import Order
-from apps.payments.models import Payment
+from apps.parcels.models import Parcel
 from apps.users.models import User
-rows = [sorted(map(str, kind.objects.values_list("pk", "version"))) for kind in (User, Order, Payment)]
+rows = [sorted(map(str, kind.objects.values_list("pk", "version"))) for kind in (User, Order, Parcel)]
 print(json.dumps([rows, [[e.position, str(e.event_id), e.type, str(e.data)] for e in store.read_all()]]))
 """
 
@@ -82,11 +82,11 @@ class Team:
             prefix = f"journey_{engine.WORKER}_{data.name}".lower()
             urls = postgres.databases(engine.URL, prefix)
             name = next(iter(urls.values()))
-            urls["PAYMENTS_DATABASE_URL"] = name.rpartition("_")[0] + "_payments"
+            urls["PARCELS_DATABASE_URL"] = name.rpartition("_")[0] + "_parcels"
             import psycopg
 
             with psycopg.connect(engine.URL, autocommit=True) as connection:
-                connection.execute(f'CREATE DATABASE "{prefix}_payments"')  # type: ignore[arg-type]
+                connection.execute(f'CREATE DATABASE "{prefix}_parcels"')  # type: ignore[arg-type]
             self.deployment.environment |= urls
 
     def work(self) -> list[object]:
@@ -126,7 +126,7 @@ def plant(directory: Path) -> None:
 
 
 def check_the_merged(team: Team, before: list[object]) -> None:
-    team.deployment.manage("makemigrations", "payments", "-v0")  # what the base of its tables has gained
+    team.deployment.manage("makemigrations", "parcels", "-v0")  # what the base of its tables has gained
     team.deploy()
     assert team.everything() == before
     team.deployment.manage("shell", "-v0", "-c", WORK)
@@ -144,8 +144,8 @@ def test_a_team_with_a_service_of_its_own_merges_a_newer_version(
     plant(team.directory)
     team.commit("the older version")
     team.git("switch", "-q", "-c", "team")
-    team.deployment.manage("startservice", "payments")
-    team.commit("payments")
+    team.deployment.manage("startservice", "parcels")
+    team.commit("parcels")
     before = team.work()
     team.git("switch", "-q", "headrace")
     copy(team.directory)
@@ -165,9 +165,9 @@ def enter(file: Path, old: str, new: str) -> None:
 def enter_rules(team: Team) -> None:
     """The service at the three places marked [+]."""
     rules = team.directory / ".importlinter"
-    enter(rules, "users | orders\n", "users | orders | payments\n")
-    enter(rules, "    apps.orders\n", "    apps.orders\n    apps.payments\n")
-    enter(rules, "    apps.orders.models\n", "    apps.orders.models\n    apps.payments.models\n")
+    enter(rules, "users | orders\n", "users | orders | parcels\n")
+    enter(rules, "    apps.orders\n", "    apps.orders\n    apps.parcels\n")
+    enter(rules, "    apps.orders.models\n", "    apps.orders.models\n    apps.parcels.models\n")
 
 
 def merge(team: Team, commit: str) -> None:
@@ -186,14 +186,14 @@ def make_by_hand(team: Team, example: Path) -> None:
     """The service that `startservice` would have made, in a version that has no such command."""
     shutil.copytree(ROOT, example, ignore=shutil.ignore_patterns(".*", "__pycache__", "var"))
     shutil.copy(ROOT / ".importlinter", example)
-    Deployment(example / "var", {}, example).manage("startservice", "payments")
+    Deployment(example / "var", {}, example).manage("startservice", "parcels")
     for top in ("apps", "tests"):
-        shutil.copytree(example / top / "payments", team.directory / top / "payments")
-    shutil.rmtree(team.directory / "apps/payments/migrations")
-    (team.directory / "apps/payments/events.lock.json").unlink()
-    enter(team.directory / "config/settings.py", SERVICES, 'SERVICES = ["users", "orders", "payments"]')
+        shutil.copytree(example / top / "parcels", team.directory / top / "parcels")
+    shutil.rmtree(team.directory / "apps/parcels/migrations")
+    (team.directory / "apps/parcels/events.lock.json").unlink()
+    enter(team.directory / "config/settings.py", SERVICES, 'SERVICES = ["users", "orders", "parcels"]')
     enter_rules(team)
-    team.deployment.manage("makemigrations", "payments", "-n", "read_models", "-v0")
+    team.deployment.manage("makemigrations", "parcels", "-n", "read_models", "-v0")
     team.deployment.manage("lock_schemas")
 
 
@@ -210,11 +210,11 @@ def test_a_clone_of_an_earlier_commit_with_a_service_of_its_own_merges_this_one(
     subprocess.run(["git", "clone", "-q", str(ROOT), str(team.directory)], check=True)
     team.git("switch", "-q", "-c", "team", BEFORE)
     make_by_hand(team, tmp_path / "example")
-    team.commit("payments")
+    team.commit("parcels")
     before = team.work()
     merge(team, head.stdout.strip())
     check_the_merged(team, before)
     team.run("lint-imports")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "tests/payments"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "tests/parcels"]
     done = subprocess.run(command, cwd=team.directory, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

@@ -20,6 +20,7 @@ SAMPLE = re.compile(r"insecure|change.?me|change.?this|replace.?me|your.?(own.?)
 UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 LONGEST = 365_000 * UNITS["d"]  # seconds; an instant that lies so far ahead can still be written
 DURATION = re.compile(r"([0-9]{1,12})([dhms])", re.ASCII)
+EACH = "EACH_DATABASE_URL"  # of every database that has no URL of its own
 ENGINES = ("django.db.backends.postgresql", "django.db.backends.sqlite3")
 
 
@@ -89,9 +90,16 @@ class Environment(environ.Env):  # type: ignore[misc]
             raise ImproperlyConfigured(f"{var} is a time as in 14d, 12h, 30m or 2s, of at most 1000 years, or off")
         return timedelta(seconds=int(match[1]) * UNITS[match[2]])
 
-    def database(self, var: str) -> dict[str, Any]:
-        """The database that a URL names, for DATABASES; {} if it is not set. Raises ImproperlyConfigured."""
+    def database(self, var: str, alias: str = "") -> dict[str, Any]:
+        """The database that a URL names, for DATABASES; {} if it is not set. Raises ImproperlyConfigured.
+
+        If it is not set, an alias has the URL of `EACH`, with its name in place of `{alias}`.
+        """
         url = self.str(var, default="")
+        if not url and alias and (each := self.str(EACH, default="")):
+            if "{alias}" not in each:
+                raise ImproperlyConfigured(f"{EACH} has no {{alias}}, so all databases would be one")
+            var, url = EACH, each.replace("{alias}", alias)
         try:
             with warnings.catch_warnings(action="error"):  # they print the password
                 found: dict[str, Any] = self.db_url_config(url) if url else {}

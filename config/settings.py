@@ -200,7 +200,9 @@ PROGRAM = f"headrace {sys.argv[1]}" if Path(sys.argv[0]).name == "manage.py" and
 
 
 def database(alias: str) -> dict[str, object]:
-    """The database of an alias: `<ALIAS>_DATABASE_URL`, or a SQLite file under DATA_DIR, with DATABASE_SUFFIX.
+    """The database of an alias, with DATABASE_SUFFIX.
+
+    It is that of `<ALIAS>_DATABASE_URL`, or that of EACH_DATABASE_URL with the alias, or a SQLite file under DATA_DIR.
 
     The log, the data keys, the processes and `default` cannot be rebuilt, so each of their commits is synced to the
     disk. The read databases are not synced: after a crash of the server they catch up from their checkpoint, or are
@@ -209,7 +211,7 @@ def database(alias: str) -> dict[str, object]:
     dropped table, which would slow each rebuild.
     """
     kept, variable = alias not in SERVICES, f"{alias.upper()}_DATABASE_URL"
-    if parsed := env.database(variable):
+    if parsed := env.database(variable, alias):
         if "postgresql" in parsed["ENGINE"]:
             host = unquote(parsed["HOST"])  # a unix socket's directory comes percent-encoded
             given, hosts = parsed.get("OPTIONS", {}), host.count(",") + 1

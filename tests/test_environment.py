@@ -88,6 +88,18 @@ def test_a_password_of_a_url_may_be_anything(monkeypatch: pytest.MonkeyPatch) ->
         assert (found["NAME"], found["OPTIONS"]) == ("shop", {"sslmode": "require"})
 
 
+def test_one_url_leads_to_every_database_that_has_none_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EACH_DATABASE_URL", "postgres://app_{alias}:secret@db.example/shop_{alias}")
+    monkeypatch.setenv("USERS_DATABASE_URL", "postgres://other@elsewhere/people")
+    databases = {name: Environment().database(f"{name.upper()}_DATABASE_URL", name) for name in ("users", "payments")}
+    found = [(each["USER"], each["HOST"], each["NAME"]) for each in databases.values()]
+    assert found == [("other", "elsewhere", "people"), ("app_payments", "db.example", "shop_payments")]
+    assert Environment().database("ORDERS_REPLICA_URL") == {}  # it is not for replicas
+    monkeypatch.setenv("EACH_DATABASE_URL", "postgres://app:secret@db.example/shop")
+    with pytest.raises(ImproperlyConfigured, match=r"EACH_DATABASE_URL has no \{alias\}, so all databases"):
+        Environment().database("PAYMENTS_DATABASE_URL", "payments")
+
+
 @pytest.mark.parametrize(
     ("text", "means"),
     [

@@ -83,7 +83,7 @@ def test_why_was_this_order_cancelled(work: Work) -> None:
     work.link(re.compile("^[0-9a-f-]{36}$"))
     work.says(re.compile("users.UserDeactivated of user-"))
     work.link("users.UserDeactivated")
-    work.says("moved away")
+    work.says(re.compile("moved away|a test"))  # another task may have deactivated somebody too
     assert work.clicks == 4
 
 

@@ -16,14 +16,14 @@ from tests.journeys.deployment import ROOT, Deployment
 from tests.support import engine
 from tools import postgres
 
-TREE = ("apps", "config", "tests", "tools", "examples")
+TREE = ("apps", "config", "docs", "tests", "tools", "examples")
 FILES = ("manage.py", "pyproject.toml", ".importlinter", "requirements.txt", "requirements-dev.txt", "CHANGELOG.md")
 # The last commit of the main line before services could be generated.
 BEFORE = "485bf3d"
 GIT = {"GIT_AUTHOR_NAME": "team", "GIT_AUTHOR_EMAIL": "team@example.org"}
 GIT |= {"GIT_COMMITTER_NAME": "team", "GIT_COMMITTER_EMAIL": "team@example.org", "GIT_CONFIG_GLOBAL": os.devnull}
-# An older state: an index of every service had another name, and neither of these migrations was there.
-NEWEST = ("orders/migrations/0005_dead_letter_index.py", "users/migrations/0009_dead_letter_index.py")
+# An older state: an index of every service had another name, and these migrations and later ones were not there.
+NEWEST = {"orders": "0005_dead_letter_index.py", "users": "0009_dead_letter_index.py"}  # the first that was not there
 INDEX = 'models.Index(fields=["projector", "stream"])'
 OLD_INDEX = 'models.Index(fields=["projector", "stream"], name="%(app_label)s_older")'
 SERVICES = 'SERVICES = ["users", "orders"]'
@@ -118,8 +118,12 @@ def copy(directory: Path) -> None:
 
 def plant(directory: Path) -> None:
     """Make a copy of this tree an older state of it."""
-    for name in NEWEST:
-        (directory / "apps" / name).unlink()
+    for service, first in NEWEST.items():
+        migrations = (directory / "apps" / service / "migrations").glob("0*.py")
+        newer = [file for file in migrations if file.name >= first]
+        assert newer
+        for file in newer:
+            file.unlink()
     models = directory / "apps/eventlog/models.py"
     assert models.read_text().count(INDEX) == 1
     models.write_text(models.read_text().replace(INDEX, OLD_INDEX))

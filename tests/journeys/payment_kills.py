@@ -59,7 +59,7 @@ def one_round_takes() -> float:
 
 
 def kill(times: int, seed: int) -> None:
-    """Kill so many workers while orders come in; prints how many orders have which history, and what is left over."""
+    """Kill a number of workers while orders come in. Print the histories that orders have, and what is left over."""
     from apps.processes.order_payment import OrderPayment
 
     bank()

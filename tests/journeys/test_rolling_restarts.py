@@ -122,7 +122,7 @@ def restart(deployment: Deployment, stack: ExitStack, server: Server) -> Server:
 
 
 def roll(deployment: Deployment, directory: Path, rounds: int) -> dict[str, tuple[Clients, Listener]]:
-    """Restart both servers so many times, while people work through both balancers."""
+    """Restart both servers a number of times, while people work through both balancers."""
     ports = (lasting_port(), lasting_port())
     with ExitStack() as stack:
         servers = [stack.enter_context(deployment.server(port=port, **BEHIND_TLS)) for port in ports]

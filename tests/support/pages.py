@@ -56,7 +56,7 @@ class Tree:
     def follow(
         self, page: Path, after: Callable[[Block], object] = lambda block: None, *, leaving_out: str = ""
     ) -> None:
-        """Do what each block of a page says, and call `after` with it. Raises AssertionError where that fails.
+        """Do what each block of a page says, and call `after` with the block. Raises AssertionError if a block fails.
 
         Commands in which `leaving_out`, a pattern, is found are left out, with what they print.
         """

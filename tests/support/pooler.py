@@ -50,7 +50,7 @@ class Pooler(NamedTuple):
 
 @contextmanager
 def pooler(size: int = 5, patience: int = 60) -> Iterator[Pooler]:
-    """PgBouncer, with so many sessions for each database; who waits for one for `patience` seconds gets an error.
+    """PgBouncer with a number of sessions for each database. A client that waits `patience` seconds gets an error.
 
     It takes no options that begin a session.
     """

@@ -11,7 +11,7 @@ Document = dict[str, str | None]
 
 
 def shown_to(request: HttpRequest) -> list[Document]:
-    """What is wrong now and concerns the one who asks, each with the page where it is put right."""
+    """What is wrong now, as far as the login of the request may know, each with the page that puts it right."""
     may = Actor.of(request.user).may
     return faults.shown_to(may, faults.faults(overview()))
 

@@ -23,7 +23,7 @@ class Found(NamedTuple):
 
 
 def find(request: HttpRequest) -> HttpResponse:
-    """The rows of every list that the one who asks may see, by `q`. If there is only one row, its page."""
+    """Find `q` in every list that the login of the request may see. If there is only one row, show its page."""
     term = request.GET.get("q", "").strip()[:LONGEST]
     found = [each for each in _looked_up(request, term) if each.rows] if term else []
     if len(found) == 1 and len(found[0].rows) == 1 and found[0].rows[0][1]:

@@ -1,4 +1,4 @@
-"""HTML for values on the pages of the admin. A link is there only for those who may see where it leads."""
+"""HTML for values on the pages of the admin. A page has a link only if its viewer may see the target."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -96,7 +96,7 @@ def stream_link(stream: str, text: object = "") -> SafeString:
 
 
 def actor_link(name: object) -> SafeString:
-    """Who has sent a command; for a customer, whose name here is their id, a link to the person."""
+    """The login that sent a command. A customer's login has the id of the person as its name, and becomes a link."""
     page = next((model._meta for model, page in pages().items() if getattr(page, "is_person", False)), None)
     if page is None or not is_id(str(name)):
         return format_html("{}", name)

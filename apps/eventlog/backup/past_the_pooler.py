@@ -12,7 +12,7 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 
 from apps.eventlog.backup.database_copy import CannotCopy
 
-# A unix socket has no address, and only some roles may read where it is; the others try the usual place.
+# A unix socket has no address, and only some roles may read its folder; the others try the usual folder.
 WHERE = """
 SELECT coalesce(host(inet_server_addr()), CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
          THEN split_part(current_setting('unix_socket_directories'), ',', 1) ELSE '' END),

@@ -1,4 +1,4 @@
-"""What is wrong now, each with the page of the admin where it is put right."""
+"""What is wrong now. Each fault comes with the page of the admin that puts it right."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ class Page(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Something that is wrong now, in one sentence, and where it is put right; the page is None if none can do it."""
+    """Something that is wrong now, in one sentence, and the page that puts it right; None if no page can."""
 
     text: str
     page: Page | None = None

@@ -18,7 +18,7 @@ KIND = "replica"
 
 
 def sources() -> dict[str, Callable[[], list[Reader]]]:
-    """Who is asked for the replicas, by a name that `overview` shows if there is no answer."""
+    """The questions about the replicas. `overview` shows the name of a question that has no answer."""
     return {named(service): partial(of, service) for service in settings.REPLICAS}
 
 

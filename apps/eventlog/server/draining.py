@@ -1,8 +1,8 @@
 """A server that is told to stop says so first, and goes on serving for a moment.
 
-Meanwhile whoever asks `/readyz` sends new requests elsewhere, each answer closes its connection and says so, and live
-streams end. So a balancer finds no connection closed on which it has just sent a request. What is asked of the server
-in that time is done as before.
+Meanwhile a balancer that asks `/readyz` sends new requests to other servers. Each answer closes its connection and says
+so, and live streams end. So a balancer finds no connection closed on which it has just sent a request. What is asked of
+the server in that time is done as before.
 """
 
 import ctypes

@@ -60,7 +60,7 @@ def page(response: HttpResponse, detail: str, request: HttpRequest | None) -> Ht
     known = request if status == 404 and hasattr(request, "user") else None
     try:
         content = render_to_string("eventlog/error.html", context, known)
-    except DatabaseError:  # the one that knows who asks is away
+    except DatabaseError:  # the database of logins is away
         content = render_to_string("eventlog/error.html", context)
     headers = {"Content-Security-Policy": STRICT, "Cache-Control": "no-store"}
     found = HttpResponse(content, status=status, headers=headers)

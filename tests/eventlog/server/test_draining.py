@@ -1,4 +1,4 @@
-"""A server that stops opens its door to nobody any more, and takes who is inside."""
+"""A server that stops refuses new connections, and answers those that it has taken."""
 
 import socket
 import sys

@@ -71,7 +71,7 @@ def test_what_one_may_not_see_says_which_permission_it_takes() -> None:
     ],
 )
 def test_a_program_gets_a_problem_with_a_detail(api: Api, method: str, path: str, status: int, detail: str) -> None:
-    for headers in (PEOPLE, PROGRAM):  # under /api/ also who takes pages
+    for headers in (PEOPLE, PROGRAM):  # under /api/ also a browser
         answer = Client().generic(method, path, "{}", "application/json", headers=api.staff.headers | headers)
         assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
         assert detail in answer.json()["detail"]  # type: ignore[attr-defined]

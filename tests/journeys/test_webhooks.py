@@ -96,6 +96,7 @@ def test_servers_deliver_by_themselves_and_what_they_leave_is_not_sent_twice(
     assert len(receiver.tried["good"]) == 8
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kills", [3, pytest.param(40, marks=[pytest.mark.nightly, pytest.mark.timeout(1200)])])
 def test_workers_that_are_killed_lose_nothing_and_keep_the_order(
     deployment: Deployment, receiver: Receiver, kills: int
@@ -127,7 +128,7 @@ def test_workers_that_are_killed_lose_nothing_and_keep_the_order(
                 position for (position,) in deployment.query("eventlog", "SELECT position FROM eventlog_event")
             ]
             for name in ("good", "flaky"):
-                eventually(lambda name=name: set(receiver.positions(name)) == set(positions), 60)  # type: ignore[misc]
+                eventually(lambda name=name: set(receiver.positions(name)) == set(positions), 150)  # type: ignore[misc]
     for name in ("good", "flaky"):
         in_order(receiver.got[name], repeats=True)
     again = Counter(receiver.positions("good"))

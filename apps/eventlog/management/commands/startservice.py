@@ -55,8 +55,8 @@ class Command(TemplateCommand):
         self._finish(root, service, folders)
         self.stdout.write(
             f"apps/{service} and tests/{service} are made, with /api/{words['route']}/.\n"
-            "Now: make check, make test, and manage.py migrate. docs/how-to/add-a-service.md says what to change "
-            "first, docs/how-to/remove-a-service.md how to take the service away again."
+            "Now change it, as docs/how-to/add-a-service.md says; then make check, make test, and manage.py migrate. "
+            "docs/how-to/remove-a-service.md says how to take the service away again."
         )
 
     def _finish(self, root: Path, service: str, folders: list[Path]) -> None:

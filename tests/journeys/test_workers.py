@@ -145,7 +145,7 @@ def test_two_workers_on_one_service_share_its_projectors(deployment: Deployment)
         eventually(lambda: log.read_text().count("Projecting orders") == 2)
         deployment.manage("shell", "-v0", "-c", BACKLOG.format(events=events))
         eventually(shared, 60)
-    assert all_is_projected(deployment)
+        eventually(lambda: all_is_projected(deployment))  # a report may come before the last checkpoint moves
 
 
 def test_when_a_worker_dies_another_takes_over_within_two_seconds(deployment: Deployment) -> None:

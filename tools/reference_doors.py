@@ -10,6 +10,16 @@ KERNEL = ROOT / "apps" / "eventlog"
 DOORS = (
     *("events", "upcasting", "commands", "aggregates", "dispatch", "repository", "store", "reservations"),
     *("projectors", "reactors", "processes", "erasures", "snapshots", "registry", "failpoints"),
+    # Of the API and the admin, what every service uses.
+    *(
+        "api/command_viewset",
+        "api/command_serializer",
+        "api/query_viewset",
+        "api/documents",
+        "api/filters",
+        "api/access",
+    ),
+    *("admin/readonly", "admin/documents", "admin/readers", "admin/actions"),
 )
 # What a door passes on from the room behind it.
 PASSED_ON = {
@@ -23,7 +33,8 @@ INTRODUCTION = """# The doors of the kernel
 
 A service may import these modules and no others of `apps/eventlog/`, beside `api/` and `admin/`. This page is made
 from their docstrings by `make reference`; [the map](../index.md#the-doors-of-the-kernel) says in a line what each is
-for. The models of `apps/eventlog/models.py` that a service subclasses are `Checkpoint` and `DeadLetter`.
+for. The models of `apps/eventlog/models.py` that a service subclasses are `Checkpoint` and `DeadLetter`. The last
+sections are what every service uses of `api/` and `admin/`.
 """
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -22,7 +22,7 @@ def test_a_page_that_is_not_is_found() -> None:
 
 def test_every_door_is_on_its_page() -> None:
     doors = {path.stem for path in reference_doors.KERNEL.glob("*.py")} - {"__init__", "apps", "urls", "models"}
-    assert doors == set(reference_doors.DOORS)
+    assert doors == {name for name in reference_doors.DOORS if "/" not in name}  # beside those of `api/` and `admin/`
     page = reference_doors.page()
     for said in (
         "append(stream: str, events: Sequence[DomainEvent], *, expected_version: int | Expected",

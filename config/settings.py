@@ -377,7 +377,7 @@ LOGGING = {
 }
 
 LOGIN_URL = "login"
-# The page to which `/` leads a customer who has logged in. It is the orders service's.
+# A page of the orders service. `/` leads customers there when they have logged in.
 CUSTOMERS_HOME = "orders" if "orders" in SERVED else ""
 LOGIN_REDIRECT_URL = "admin:index"  # if the page of the login was asked to lead to another site
 SECURE_CONTENT_TYPE_NOSNIFF = True

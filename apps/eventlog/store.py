@@ -331,7 +331,7 @@ def read_streams(category: str, *, until: int, first: str = "", end: str = "", a
 
 
 def stream_ranges(category: str, events: int) -> Iterator[tuple[str, str]]:
-    """Ranges of whole streams with about so many events each, for `read_streams`; no stream lies outside them."""
+    """Ranges of whole streams, for `read_streams`. A range has about `events` events, and each stream is in one."""
     first, last = f"{category}-", f"{category}."
     while first != last:
         end = _value(queries.stream_beyond(first, last, events)) or last

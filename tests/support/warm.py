@@ -1,7 +1,7 @@
 """Python processes that start warm: each is a fork of one that has imported what does not depend on settings.
 
-A start of `manage.py check` takes 0.3 s of a processor instead of 0.7 s, and starts were a third of what the journeys
-took. Only the code of others is imported before the fork. Settings and services, and what they configure, are imported
+A start of `manage.py check` takes 0.3 s of a processor instead of 0.7 s, and `test_crashes.py` takes 16 s instead of
+25 s. Only the code of others is imported before the fork. Settings and services, and what they configure, are imported
 in the new process, which is a child of the process that asks for it, as with `subprocess`.
 """
 

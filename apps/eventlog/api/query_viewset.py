@@ -89,7 +89,7 @@ class QueryViewSet(GenericViewSet[Any]):
         return not_stored(response)
 
     def _shows(self, position: int) -> bool:
-        """Do the rows that queries read show the log up to a position? Whoever waits may ask in another thread.
+        """Do the rows that queries read show the log up to a position? A request that waits asks in another thread.
 
         Raises `Unavailable` if they show another log.
         """

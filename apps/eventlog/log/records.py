@@ -30,7 +30,7 @@ class WrongExpectedVersion(Impersonal):
 
 
 class EventIdTaken(Impersonal):
-    """Another event, or another append, has the id of an event. `event_id` is the id, `whose` says who has it."""
+    """Another event, or another append, has the id. `event_id` is the id, `whose` says which event has it."""
 
     def __init__(self, event_id: UUID, whose: "RecordedEvent | Row | str") -> None:
         self.event_id = event_id

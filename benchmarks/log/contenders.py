@@ -142,7 +142,7 @@ class Raw:
         self.sqlite = url.startswith("sqlite")
         if self.sqlite:
             path = urlsplit(url).path.removeprefix("/")
-            self.connection: Any = sqlite3.connect(path, isolation_level=None, timeout=20)
+            self.connection: Any = sqlite3.connect(path, isolation_level=None, timeout=20, check_same_thread=False)
             self.connection.execute("PRAGMA journal_mode=WAL")
             self.mark, now = "?", "strftime('%Y-%m-%d %H:%M:%f', 'now')"
         else:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
@@ -63,6 +64,12 @@ def _appends(contender: Any, seconds: float, events: int) -> float:
         return STREAM * events
 
     return _repeat(stream, seconds)
+
+
+def _appends_of_threads(contender: Any, seconds: float, threads: int) -> float:
+    """Events a second of so many threads together, each appending one at a time to streams of its own."""
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(lambda _: _appends(contender, seconds, 1), range(threads)))
 
 
 def _commands(contender: Any, seconds: float, id: UUID) -> float:

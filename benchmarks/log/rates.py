@@ -18,7 +18,7 @@ from benchmarks.log.crowd import Crowd
 from benchmarks.log.growth import grow
 from tools import postgres
 
-WRITERS, SECONDS, READ = 8, 0.5, 20_000
+WRITERS, THREADS, SECONDS, READ = 8, 4, 0.5, 20_000
 SHORT, LONG = 100, 10_000
 CONTENDERS: dict[str, type[Any]] = {
     "Headrace": Headrace, "pyeventsourcing": Pyeventsourcing, "the same, tuned": Tuned, "raw driver": Raw,
@@ -109,6 +109,9 @@ def rows(engine: Engine, crowds: dict[str, Crowd]) -> dict[str, Row]:
     table: dict[str, Row] = {
         "append, 1 writer": lambda name: crowds[name].rate("appends", SECONDS, 1),
         f"append, {WRITERS} writers": lambda name: crowds[name].rate("appends", SECONDS, 1, members=WRITERS),
+        f"append, {THREADS} threads of one process": lambda name: crowds[name].rate(
+            "appends_of_threads", SECONDS, THREADS
+        ),
         "append 100 at a time": lambda name: crowds[name].rate("appends", SECONDS, 100),
         f"command, {SHORT} events": lambda name: crowds[name].rate("commands", SECONDS, streams[name, SHORT]),
         f"command, {LONG:,} events": lambda name: crowds[name].rate("commands", SECONDS, streams[name, LONG]),

@@ -1,34 +1,48 @@
 """The log on SQLite: one writer at a time, so events become visible in the order of their positions."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import starmap
 from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from apps.eventlog.database.statements import Query, marks
 from apps.eventlog.events import Payload, Place, RecordedEvent
 from apps.eventlog.log import columns
+from apps.eventlog.log.group_commit import GroupCommit
 from apps.eventlog.log.records import Answer, Expected, MarkHolder, Row
 
 READ = f"SELECT {', '.join(column.sqlite_read for column in columns.READ)} FROM ({{}}) e"  # noqa: S608
 AS_STORED = columns.as_json([column.sqlite_json for column in columns.COLUMNS])
 INSERT = f"INSERT INTO eventlog_event ({', '.join(columns.NAMES)}) VALUES {marks(columns.NAMES)}"  # noqa: S608
-# The head of the log, and the version and the instant of the last event of a stream, null if it has none.
-LAST = """
-SELECT (SELECT max(position) FROM eventlog_event), s.stream_version, CAST(s.recorded_at AS text)
-FROM (SELECT 1) LEFT JOIN eventlog_event s ON s.stream = %s AND s.stream_version = (
-  SELECT max(stream_version) FROM eventlog_event WHERE stream = %s)
-"""
+# One statement looks and writes, so that the lock is held for no longer than SQLite itself needs. It writes nothing if
+# the stream is at another version. The numbers of `Expected` are -1 and -2; a version is never below 0.
+APPEND = f"""
+WITH given (stream, category, metadata, events, expected) AS (VALUES (%s, %s, %s, %s, %s)),
+last AS MATERIALIZED (
+  SELECT given.*, (SELECT coalesce(max(position), 0) FROM eventlog_event) AS head,
+         coalesce(e.stream_version, 0) AS version, now_after(e.recorded_at) AS now
+  FROM given LEFT JOIN eventlog_event e ON e.stream = given.stream AND e.stream_version = (
+    SELECT max(stream_version) FROM eventlog_event WHERE stream = given.stream)
+)
+INSERT INTO eventlog_event ({", ".join(columns.NAMES)})
+SELECT head + 1 + key, json_extract(value, '$[0]'), stream, version + 1 + key, category, json_extract(value, '$[1]'),
+       json_extract(value, '$[2]'), json_extract(value, '$[3]'), metadata, json_extract(value, '$[4]'), now
+FROM last, json_each(last.events)
+WHERE expected IN (version, {Expected.ANY.value}) OR expected = {Expected.EXISTS.value} AND version > 0
+RETURNING position, stream_version
+"""  # noqa: S608
 TWIN = """
 SELECT position, stream, stream_version, type, schema_version, data, CAST(recorded_at AS text), event_id
 FROM eventlog_event WHERE event_id = %s
 """
 OF_ONE_INSTANT = "SELECT count(*) FROM eventlog_event WHERE stream = %s AND recorded_at = %s"
+
+appends = GroupCommit()
 
 _numbers = msgspec.json.Decoder(list[int]).decode
 _strings = msgspec.json.Decoder(list[str]).decode
@@ -45,24 +59,19 @@ class SQLite:
     def append(
         self, stream: str, expected_version: int | Expected, events: Sequence[Payload], metadata: bytes
     ) -> Answer:
+        wanted = expected_version.value if isinstance(expected_version, Expected) else expected_version
+        rows = msgspec.json.encode([_new(event) for event in events]).decode()
         try:
-            with transaction.atomic(using=self.connection.alias), self.connection.cursor() as cursor:
-                head, version, latest = cursor.execute(LAST, [stream, stream]).fetchone()
-                head, version = head or 0, version or 0
-                if not _expected(version, expected_version):
-                    return self._twins(stream, events) or Answer("conflict", [], version)
-                now = _later_than(latest)
-                rows = [
-                    _values(Row(head + n, event["event_id"], stream, version + n, event["type"],
-                                event["schema_version"], bytes(event["data"]), metadata, event["correlation_id"], now))
-                    for n, event in enumerate(events, start=1)
-                ]  # fmt: skip
-                cursor.executemany(INSERT, rows)
+            written = appends.execute(
+                self.connection, APPEND, [stream, stream.partition("-")[0], metadata.decode(), rows, wanted]
+            )
         except IntegrityError:
             if answer := self._twins(stream, events):
                 return answer
             raise
-        return Answer("appended", list(range(head + 1, head + len(rows) + 1)), version + len(rows))
+        if not written:
+            return self._twins(stream, events) or Answer("conflict", [], self.held_version(stream))
+        return Answer("appended", [position for position, _ in written], written[-1][1])
 
     def _twins(self, stream: str, events: Sequence[Payload]) -> Answer | None:
         """The answer if event ids are in the log already: from the same append, or from another."""
@@ -154,16 +163,10 @@ class SQLite:
             return cursor.execute(statement, parameters).fetchone()
 
 
-def _expected(version: int, expected: int | Expected) -> bool:
-    return expected in {version, Expected.ANY} or (expected is Expected.EXISTS and version > 0)
-
-
-def _later_than(latest: str | None) -> datetime:
-    """Now, or just after the latest instant of the stream if the clock went back."""
-    now = datetime.now(UTC)
-    if latest is None:
-        return now
-    return max(now, datetime.fromisoformat(latest).replace(tzinfo=UTC) + timedelta(microseconds=1))
+def _new(event: Payload) -> list[Any]:
+    """What is written of an event: its data as a text in the text, which SQLite writes as it is."""
+    key = columns.correlation_key(event["correlation_id"]).hex if event["correlation_id"] else None
+    return [event["event_id"].hex, event["type"], event["schema_version"], bytes(event["data"]).decode(), key]
 
 
 def _values(row: Row) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
-"""Django's SQLite backend, with one difference: a statement that finds the database locked tries again every 2 ms.
+"""Django's SQLite backend, with two differences.
 
+SQL has a clock that never goes back, `now_after`. A statement that finds the database locked tries again every 2 ms:
 SQLite's own wait sleeps longer and longer, up to 100 ms at a time. A process that writes one transaction after
 another, as a rebuild does, releases the lock for shorter than that, and so keeps others waiting for long.
 """
@@ -7,6 +8,7 @@ another, as a rebuild does, releases the lock for shorter than that, and so keep
 import sqlite3
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,14 @@ PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY}
 def _with_marks(query: str) -> str:
     """The query with `?` for `%s`. Django converts it at each call, which can take longer than the statement itself."""
     return base.FORMAT_QMARK_REGEX.sub("?", query).replace("%%", "%")
+
+
+def _now_after(latest: str | None) -> str:
+    """`now_after(latest)` in SQL: now, as the log writes instants; just after the latest one if the clock went back."""
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    if latest is None or latest < now:
+        return now
+    return (datetime.fromisoformat(latest) + timedelta(microseconds=1)).isoformat(" ", "microseconds")
 
 
 class Cursor(base.SQLiteCursorWrapper):
@@ -71,6 +81,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             make_private(Path(conn_params["database"]))  # SQLite gives its other files the rights of this one
         connection = super().get_new_connection(conn_params)
         connection.execute(f"PRAGMA busy_timeout = {1000 * PAUSE:.0f}")
+        connection.create_function("now_after", 1, _now_after)
         return connection
 
     def create_cursor(self, name: str | None = None) -> Cursor:

@@ -79,7 +79,7 @@ def tokens(number: int) -> list[str]:
     from django.contrib.auth import get_user_model
     from knox.models import AuthToken
 
-    login, _ = get_user_model().objects.get_or_create(username="bench", is_staff=True)
+    login, _ = get_user_model().objects.get_or_create(username="bench", is_staff=True, is_superuser=True)
     return [AuthToken.objects.create(login)[1] for _ in range(number)]
 
 

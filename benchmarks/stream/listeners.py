@@ -38,7 +38,8 @@ class Client:
         whole = data.rfind(b"\n\n") + 2
         if whole > 1:
             for part in data[:whole].split(EVENT)[1:]:
-                self.ids.append(int(part[: part.index(b"\n")]))
+                id = part[: part.index(b"\n")]
+                self.ids.append(int(id.rpartition(b":")[2]))
                 self.times.append(now)
             self.left = data[whole:]
         else:

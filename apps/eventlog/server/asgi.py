@@ -24,7 +24,7 @@ from apps.eventlog.api.problems import problem
 from apps.eventlog.monitoring import instruments
 from apps.eventlog.monitoring.visit import LEFT, VISIT, Visit
 from apps.eventlog.server.awaited import TooMany, Waiting
-from apps.eventlog.server.client import STARTED, Client, Left, Message, Receive, Refusal, Send, gathered, start_of
+from apps.eventlog.server.client import STARTED, Client, Left, Message, Receive, Refusal, Send, gathered
 from apps.eventlog.server.draining import drain_at_sigterm
 from apps.eventlog.server.error_pages import for_people
 from apps.eventlog.server.lanes import COMMANDS, METRICS, MONITORING, PASSWORDS, QUERIES, lane_of, whose
@@ -84,9 +84,10 @@ class Bridge:
             status = response.status_code
             if isinstance(response, AsyncResponse):
                 visit.stream(status)
-                start, stream = start_of(response), response.body
-                del response  # it refers to the request, which need not live as long as the stream
-                await client.stream(start, stream, head=head)
+                stream = response.body
+                await client.begin(response)
+                del response  # its headers and its request need not live as long as the stream
+                await client.stream(stream, head=head)
             elif not response.streaming:  # else the thread has sent it
                 await client.send(response, head=head)
         except Left:

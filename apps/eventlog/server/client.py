@@ -104,9 +104,13 @@ class Client:
         await self._send(start)
         await self._send({"type": "http.response.body", "body": b"" if head else response.content})
 
-    async def stream(self, start: Message, body: AsyncGenerator[bytes], *, head: bool) -> None:
+    async def begin(self, response: HttpResponseBase) -> None:
+        """Send the status and the headers of a response, whose body is then sent as a stream."""
+        await self._send(start_of(response))
+
+    async def stream(self, body: AsyncGenerator[bytes], *, head: bool) -> None:
         """Send an asynchronous body until it ends or the client leaves."""
-        sending = asyncio.ensure_future(self._send_each(start, body, head=head))
+        sending = asyncio.ensure_future(self._send_each(body, head=head))
         leaving = asyncio.ensure_future(self._until_it_leaves())
         try:
             await asyncio.wait({sending, leaving}, return_when=FIRST_COMPLETED)
@@ -135,9 +139,8 @@ class Client:
             leaving.cancel()
         return response
 
-    async def _send_each(self, start: Message, body: AsyncGenerator[bytes], *, head: bool) -> None:
+    async def _send_each(self, body: AsyncGenerator[bytes], *, head: bool) -> None:
         async with aclosing(body):
-            await self._send(start)
             if not head:
                 async for chunk in body:
                     await self._send({"type": "http.response.body", "body": chunk, "more_body": True})

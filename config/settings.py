@@ -328,8 +328,9 @@ SPECTACULAR_SETTINGS = {
 # In the database, so that all processes share the counts of failed logins and registrations.
 CACHES = {
     "default": {
-        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "BACKEND": "apps.eventlog.database.json_cache.JsonCache",
         "LOCATION": "throttle_cache",
+        "VERSION": 2,  # of the keys; those of version 1 have pickles, which older code may still read
         "OPTIONS": {"MAX_ENTRIES": 100_000},  # so many that a flood of names does not push the counts out
     }
 }

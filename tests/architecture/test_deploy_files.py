@@ -68,6 +68,12 @@ def test_every_service_is_hardened(units: Path, name: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_every_service_has_an_account_that_is_not_roots() -> None:
+    texts = [path.read_text() for path in (DEPLOY / "systemd").rglob("*.[sc]*") if path.is_file()]
+    assert re.findall(r"^User=(.*)$", "\n".join(texts), re.MULTILINE) == ["headrace"]  # in the common part alone
+    assert re.search(r"^USER headrace$", (DEPLOY / "container/Containerfile").read_text(), re.MULTILINE)
+
+
 def test_a_service_without_the_common_part_is_found(units: Path) -> None:
     shutil.rmtree(units / "headrace-.service.d")
     done = analyze(units, "security", "--offline=true", f"--threshold={MOST_EXPOSED}", "headrace-worker.service")

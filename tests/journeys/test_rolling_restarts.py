@@ -1,9 +1,11 @@
 """Two web servers behind nginx and haproxy are restarted one after the other, under load that tries nothing again."""
 
 import json
+import logging
 import random
 import signal
 import socket
+import socketserver
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +21,8 @@ import pytest
 from tests.journeys.balancers import HAPROXY, NGINX, Balancer
 from tests.journeys.deployment import Deployment, Server, eventually
 from tests.journeys.sse import Stream, listening
+
+logger = logging.getLogger(__name__)  # --log-cli-level=INFO shows the figures
 
 BEHIND_TLS = {"NUM_PROXIES": "1", "SECURE_SSL_REDIRECT": "on", "SECURE_HSTS_SECONDS": "3600"}
 ANSWERS = {201, 202, 200}
@@ -147,6 +151,10 @@ def roll(deployment: Deployment, directory: Path, rounds: int) -> dict[str, tupl
 def check(deployment: Deployment, seen: dict[str, tuple[Clients, Listener]]) -> None:
     log = [position for [position] in deployment.query("eventlog", "SELECT position FROM eventlog_event ORDER BY 1")]
     for kind, (clients, listener) in seen.items():
+        got, heard = dict(clients.got), len(listener.positions)
+        logger.info(
+            "%s: %s, %d failed; %d events by %d streams", kind, got, len(clients.failed), heard, listener.opened
+        )
         assert (kind, clients.failed) == (kind, [])
         assert sum(clients.got.values()) > 50, kind
         assert (kind, listener.refused) == (kind, [])
@@ -162,6 +170,32 @@ def test_a_rolling_restart_fails_no_request_and_leaves_no_gap(deployment: Deploy
 def test_ten_rolling_restarts_fail_no_request_and_leave_no_gap(deployment: Deployment, tmp_path: Path) -> None:
     check(deployment, seen := roll(deployment, tmp_path, 10))
     assert all(listener.opened > 5 for _, listener in seen.values())
+
+
+class Once(socketserver.StreamRequestHandler):
+    """Answers the first request of a connection, keeps it open, and closes it when there is another."""
+
+    again: list[bytes] = []
+
+    def handle(self) -> None:
+        while self.rfile.readline().strip():
+            pass
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        if another := self.rfile.readline():
+            self.again.append(another)
+
+
+@pytest.mark.django_db(databases=[])
+@pytest.mark.parametrize("kind", [NGINX, HAPROXY])
+def test_a_balancer_sends_nothing_on_a_connection_that_a_server_may_just_close(tmp_path: Path, kind: str) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Once) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
+        with Balancer(kind, tmp_path / kind, (port, port)).running() as balancer, balancer.client() as client:
+            answers = [client.request(method, "/livez").status_code for method in ("GET", "POST") * 10]
+        server.shutdown()
+    assert (answers, Once.again) == ([200] * 20, [])
 
 
 def test_a_server_that_stops_is_not_ready_and_closes_each_connection_with_an_answer(deployment: Deployment) -> None:

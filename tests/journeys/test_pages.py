@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.journeys.deployment import Deployment, Server, free_port
 from tests.journeys.test_stream import log_of
 from tests.support.older_log import SavedLog
+from tests.support.receiver import Receiver, answers
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
@@ -123,6 +124,21 @@ def test_events_that_a_log_has_lost_leave_the_page(deployment: Deployment, chrom
         page.goto(f"{server.url}/admin/projectors/")
         expect(page.locator("#wrong")).to_contain_text("UserProjector")
         saved.forget()
+
+
+@pytest.mark.sqlite  # the pages are the same on both
+def test_webhooks_that_fail_or_have_stopped_are_on_the_page_with_the_way_to_them(
+    deployment: Deployment, chromium: Browser
+) -> None:
+    with Receiver() as receiver, deployment.server(WEBHOOKS_PRIVATE="on") as server:
+        for name, status in (("fails", 500), ("gone", 410)):
+            receiver.behave(name, answers(status))
+            server.client.post("/api/webhooks/", json={"url": receiver.url(name)}).raise_for_status()
+        server.register(1)
+        with logged_in(chromium, server) as page:
+            expect(page.locator("#wrong")).to_contain_text("UTC: the answer was 500")
+            page.get_by_role("link", name="has stopped: the answer was 410, its receiver is gone").click()
+            expect(page.locator("#id_url")).to_have_value(receiver.url("gone"))
 
 
 @pytest.mark.sqlite  # the pages are the same on both

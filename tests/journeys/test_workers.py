@@ -4,7 +4,10 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import combinations
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import pytest
 
 from apps.eventlog.delivery import checkpoints
 from apps.eventlog.projectors import Projector, services
-from tests.journeys.deployment import Deployment, eventually
+from tests.journeys.deployment import ROOT, Deployment, eventually
 from tests.support import engine
 
 FORGOTTEN = """
@@ -127,25 +130,70 @@ def told(log: Path) -> list[dict[str, int]]:
     return [{name: int(had) for name, had in re.findall(r"(\w+) at [^;]*?(\d+) from here", line)} for line in lines]
 
 
-@pytest.mark.postgres
-def test_two_workers_on_one_service_share_its_projectors(deployment: Deployment) -> None:
+FOUR = ("-m", "tests.journeys.four_projectors")
+NAMES = ("OrderProjector", "SummaryProjector", "PaymentProjector", "BasketProjector")
+
+
+def one_of_four(deployment: Deployment, stack: ExitStack) -> subprocess.Popen[bytes]:
+    """A worker for one service, in which four projectors follow the orders."""
+    command = (*FOUR, "run_projectors", "--service", "orders", "--report", "0.1")
+    return stack.enter_context(deployment.process(*command, PYTHONUNBUFFERED="1"))
+
+
+@pytest.fixture
+def four(deployment: Deployment) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Two such workers."""
+    subprocess.run([sys.executable, *FOUR, "migrate"], cwd=ROOT, env=deployment.environment, check=True)
+    log = deployment.directory / "processes.log"
+    with ExitStack() as stack:
+        workers = [one_of_four(deployment, stack) for _ in range(2)]
+        eventually(lambda: log.read_text().count("Projecting orders") == 2)
+        yield workers
+
+
+def reached_by(deployment: Deployment) -> dict[str, int]:
+    """How far each of the four is."""
+    found = dict(deployment.query("orders", f"SELECT name, position FROM {checkpoints.table('orders')}"))
+    return {name: found.get(name, 0) for name in NAMES}
+
+
+def test_two_workers_on_one_service_share_its_four_projectors(
+    deployment: Deployment, four: list[subprocess.Popen[bytes]]
+) -> None:
     events, log = 8000, deployment.directory / "processes.log"
-    total = {"OrderProjector": events, "SummaryProjector": events, "CustomerProjector": 0}
-    worker = ("manage.py", "run_projectors", "--service", "orders", "--report", "0.1")
 
     def shared() -> bool:
         """Two reports account for everything together, and each for a part of it."""
-        busy = [part for part in told(log) if 0 < sum(part.values()) < 2 * events]
-        return any({name: one[name] + two[name] for name in total} == total for one, two in combinations(busy, 2))
+        busy = [part for part in told(log) if 0 < sum(part.values()) < 4 * events]
+        total = dict.fromkeys(NAMES, events)
+        return any({name: one[name] + two[name] for name in NAMES} == total for one, two in combinations(busy, 2))
 
-    with (
-        deployment.process(*worker, PYTHONUNBUFFERED="1"),
-        deployment.process(*worker, PYTHONUNBUFFERED="1"),
-    ):
-        eventually(lambda: log.read_text().count("Projecting orders") == 2)
-        deployment.manage("shell", "-v0", "-c", BACKLOG.format(events=events))
-        eventually(shared, 60)
-        eventually(lambda: all_is_projected(deployment))  # a report may come before the last checkpoint moves
+    deployment.manage("shell", "-v0", "-c", BACKLOG.format(events=events))
+    eventually(lambda: set(reached_by(deployment).values()) == {events}, 60)
+    eventually(shared)
+    assert [worker.poll() for worker in four] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("events", "kills"), [(16_000, 1), pytest.param(60_000, 12, marks=[pytest.mark.nightly, pytest.mark.timeout(600)])]
+)
+def test_when_a_busy_worker_is_killed_the_other_takes_over_within_two_seconds(
+    deployment: Deployment, four: list[subprocess.Popen[bytes]], events: int, kills: int
+) -> None:
+    chance, log = random.Random(kills), deployment.directory / "processes.log"
+    deployment.manage("shell", "-v0", "-c", BACKLOG.format(events=events))
+    with ExitStack() as stack:
+        for kill in range(1, kills + 1):
+            eventually(lambda kill=kill: sum(reached_by(deployment).values()) > 2 * events * kill / kills, 120)
+            number = chance.randrange(2)
+            four[number].kill()
+            four[number].wait()
+            left = {name: at for name, at in reached_by(deployment).items() if at < events}
+            assert left, "there was nothing left to take over"
+            eventually(lambda left=left: not left.items() & reached_by(deployment).items(), 2)
+            four[number] = one_of_four(deployment, stack)
+            eventually(lambda kill=kill: log.read_text().count("Projecting orders") == 2 + kill)
+        eventually(lambda: set(reached_by(deployment).values()) == {events}, 120)
 
 
 def test_when_a_worker_dies_another_takes_over_within_two_seconds(deployment: Deployment) -> None:

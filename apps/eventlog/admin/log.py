@@ -23,6 +23,7 @@ from apps.eventlog.admin.html import actor_link, bullets, event_link, events_lin
 from apps.eventlog.admin.readonly import ReadOnlyAdmin
 from apps.eventlog.events import stream_named
 from apps.eventlog.models import IdempotencyRecord, Import, Relay, Reservation, Seal, StoredEvent
+from apps.eventlog.relay import heartbeats
 
 RELATED = 500  # events of one correlation on one page
 NAMED = 20  # ids in the data of an event that are looked up
@@ -211,7 +212,19 @@ def _ids(value: Any) -> Iterator[UUID]:
 
 @admin.register(Relay)
 class RelayAdmin(ReadOnlyAdmin):
+    """What relays have last said. The row of one that is no longer used can be deleted: then nobody is told of it."""
+
     is_machinery = True
-    list_display = ("target", "position", "beat_at", "error")
+    list_display = ("target", "running", "position", "beat_at", "error")
+    readonly_fields = ("running",)
     search_fields = ("target",)
     actions = None
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """One that runs would be back in a moment."""
+        runs = obj is not None and heartbeats.runs(obj)
+        return not runs and self.may(request, "view") and self.may(request, "delete")
+
+    @admin.display(boolean=True)
+    def running(self, relay: Relay) -> bool:
+        return heartbeats.runs(relay)

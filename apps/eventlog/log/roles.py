@@ -17,7 +17,7 @@ NAME = 63  # bytes at most in a name
 WRITES: dict[type[Model], str] = {
     IdempotencyRecord: "INSERT, UPDATE, DELETE",
     Job: "INSERT, UPDATE",
-    Relay: "INSERT, UPDATE",
+    Relay: "INSERT, UPDATE, DELETE",
     Reservation: "INSERT, DELETE",
 }
 LIMIT = "30s"  # for a transaction: an append that stays open holds back every follower of the log

@@ -42,7 +42,7 @@ def overview() -> Overview:
     """Asks everything that is asked for, and takes at most twice PATIENCE."""
     every: dict[str, Callable[[], list[Reader]]] = {**sources(), **replicas.sources()}
     questions: dict[str, Callable[[], Any]] = {LOG: log_state, **every}
-    questions |= {RELAYS: relays, WEBHOOKS: _webhooks, JOBS: jobs.complaints}
+    questions |= {RELAYS: relays, WEBHOOKS: all_webhooks, JOBS: jobs.complaints}
     answers = _asking.answers(questions, PATIENCE)
     found: dict[tuple[str, str], Reader] = {each.key: each for name in every for each in answers.get(name, [])}
     known: dict[tuple[str, str], Progress] = {}
@@ -55,7 +55,8 @@ def overview() -> Overview:
     return Overview(answers.get(LOG), seen, away, out, hooks, complaints, replicas.documents(found, known))
 
 
-def _webhooks() -> list[dict[str, Any]]:
+def all_webhooks() -> list[dict[str, Any]]:
+    """Each endpoint with how far it is. Asks the log too."""
     return webhooks.documents(list(Endpoint.objects.all()))
 
 

@@ -32,17 +32,31 @@ def beat(target: str, only: Only, place: Place | None, error: str = "") -> None:
         Relay.objects.update_or_create(target=target[:LONGEST_TARGET], defaults=said)
 
 
+def runs(relay: Relay) -> bool:
+    """Has it told of itself lately?"""
+    return timezone.now() - relay.beat_at < ALIVE
+
+
+def went_back() -> list[str]:
+    """The targets of relays that have sent events which are not in the log, whether they run or not."""
+    return [relay.target for relay in Relay.objects.all() if not _is_in_log(relay)]
+
+
+def _is_in_log(relay: Relay) -> bool:
+    return places.has(Place(relay.position, relay.event_id))
+
+
 def relays() -> list[dict[str, Any]]:
     """Of each relay that is known: target, whether it runs, position, lag, and what is wrong with it."""
     now = timezone.now()
     return [
         {
             "name": relay.target,
-            "running": now - relay.beat_at < ALIVE,
+            "running": runs(relay),
             "position": relay.position,
             "lag_events": store.count(after=relay.position, **relay.only),
             "lag_seconds": _waiting(relay, now),
-            "log_went_back": not places.has(Place(relay.position, relay.event_id)),
+            "log_went_back": not _is_in_log(relay),
             "beat_at": relay.beat_at,
             "error": relay.error,
         }

@@ -16,7 +16,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from apps.eventlog.api.problems import NO_SNIFFING
 from apps.eventlog.database.lock_timeout import Locked, lock_timeout
 from apps.eventlog.delivery import identity
-from apps.eventlog.relay.webhooks import endpoints as webhooks
+from apps.eventlog.relay import heartbeats
+from apps.eventlog.relay.webhooks import endpoints, progress
 from apps.eventlog.sealing import seals
 
 LIVEZ, READYZ = "/livez", "/readyz"
@@ -181,11 +182,11 @@ def _refuses_a_writer(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _log_went_back(connection: BaseDatabaseWrapper) -> bool:
-    """Does a database show, in its rows, seals or endpoints, events that the log does not have?"""
+    """Does a database show, in its rows, seals, relays or endpoints, events that the log does not have?"""
     if connection.alias == settings.EVENTLOG:
-        return seals.went_back()
+        return seals.went_back() or bool(heartbeats.went_back())
     if connection.alias == DEFAULT_DB_ALIAS:
-        return bool(webhooks.went_back())
+        return bool(endpoints.went_back() or (_log_answers() and progress.went_back()))
     return connection.alias in READING and _log_answers() and bool(identity.went_back(connection.alias))
 
 

@@ -9,6 +9,7 @@ import pytest
 from django.apps import apps
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.admin.utils import quote as quote_of
 from django.contrib.auth import get_user_model
 from django.db import connections, router
 from django.test import Client
@@ -20,9 +21,10 @@ from knox.models import AuthToken
 from apps.eventlog import store
 from apps.eventlog.admin.log import EventAdmin
 from apps.eventlog.dispatch import dispatch
-from apps.eventlog.models import Job, StoredEvent
+from apps.eventlog.models import Job, Relay, StoredEvent
 from apps.eventlog.projectors import Projector
 from apps.eventlog.relay import heartbeats
+from apps.eventlog.relay.cloud_events import Only
 from apps.eventlog.relay.webhooks import endpoints
 from apps.eventlog.relay.webhooks.models import Endpoint
 from apps.orders.events import OrderLine
@@ -378,3 +380,12 @@ def test_the_status_says_how_far_each_projector_is(browser: Client) -> None:
     assert status["head"] == store.head()
     assert {each["name"] for each in status["projectors"]} == set(Projector.registry)
     assert {(each["lag"], each["dead_letters"]) for each in status["projectors"]} == {(0, 0)}
+
+
+def test_a_relay_that_does_not_run_any_more_can_be_forgotten_and_one_that_runs_cannot(browser: Client) -> None:
+    heartbeats.beat("nats://here/events", Only(category=None, types=None), None, "no responders")
+    page = url(Relay, "delete", quote_of("nats://here/events"))
+    assert browser.post(page, {"post": "yes"}).status_code == 403
+    Relay.objects.update(beat_at=timezone.now() - heartbeats.ALIVE)
+    assert browser.post(page, {"post": "yes"}).status_code == 302
+    assert heartbeats.relays() == []

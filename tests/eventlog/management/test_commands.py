@@ -16,6 +16,10 @@ from apps.eventlog import store
 from apps.eventlog.dispatch import dispatch
 from apps.eventlog.encryption.models import PersonalKey
 from apps.eventlog.projectors import Projector
+from apps.eventlog.relay import heartbeats
+from apps.eventlog.relay.cloud_events import Only
+from apps.eventlog.relay.webhooks import endpoints
+from apps.eventlog.relay.webhooks.models import Endpoint
 from apps.orders.events import OrderLine
 from apps.orders.models import Order
 from apps.orders.write.commands import PlaceOrder
@@ -200,3 +204,18 @@ def test_reactors_that_are_behind_an_import_answer_what_came_before_it_and_after
     assert {order.customer_id for order in Order.objects.filter(id__in=cancelled)} == {ann, bob}
     assert store.head() == before + 2
     assert projected() == folded()
+
+
+def test_log_status_names_relays_and_webhooks_that_do_not_send() -> None:
+    make_history(users=1, commands=0)
+    heartbeats.beat("nats://here/events", Only(category=None, types=None), None, "no responders")
+    endpoint, _ = endpoints.create("https://example.org/hook")
+    Endpoint.objects.update(active=False, last_error="the answer was 410")
+    out = StringIO()
+    with pytest.raises(CommandError, match="2 things are wrong"):
+        call_command("log_status", stdout=out)
+    said = out.getvalue()
+    assert "WRONG: nats://here/events of relay cannot send: no responders" in said
+    assert f"WRONG: webhook {endpoint.pk} has stopped: the answer was 410" in said
+    assert f"relay nats://here/events: at position 0, {store.head()} events behind\n" in said
+    assert f"webhook {endpoint.pk}: at position {store.head()}, 0 events behind, is switched off\n" in said

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from django.core.management.base import CommandError
+from django.test import Client
 from nats.js.api import RetentionPolicy
 
 from apps.eventlog import store
@@ -123,6 +124,9 @@ def test_a_log_that_went_back_stops_the_relay_even_after_it_has_grown_again(benc
             bench.relay()
     assert in_stream(bench) == before
     assert relay_in_status(bench)["log_went_back"] is True
+    assert Client().get("/readyz").json()["eventlog"] == "log_went_back"
+    with pytest.raises(CommandError, match="things are wrong"):
+        run("log_status")
     assert "6 events sent" in bench.relay(stream=f"{bench.stream}-new")
 
 

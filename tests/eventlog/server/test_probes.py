@@ -12,7 +12,12 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
-from apps.eventlog.models import StoredEvent
+from apps.eventlog.events import Place
+from apps.eventlog.models import Relay, StoredEvent
+from apps.eventlog.relay import heartbeats
+from apps.eventlog.relay.cloud_events import Only
+from apps.eventlog.relay.webhooks import endpoints
+from apps.eventlog.relay.webhooks.models import Endpoint
 from apps.eventlog.server import probes
 from apps.users.models import Checkpoint
 from tests.support.api import Answer, Api
@@ -87,6 +92,19 @@ def test_seals_over_a_log_that_went_back_are_said_and_hide_no_reader(
     Checkpoint.objects.create(name="UserProjector", position=50, event_position=50, event_id=uuid4())
     expected = {"eventlog": "log_went_back", "users": "log_went_back"}
     assert ready() == (503, dict.fromkeys(connections, True) | expected)
+
+
+def test_a_relay_and_an_endpoint_that_have_sent_what_the_log_lost_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_history(users=1, commands=0)
+    heartbeats.beat("nats://here/events", Only(category=None, types=None), Place(50, uuid4()))
+    endpoint, _ = endpoints.create("https://example.org/hook")
+    Endpoint.objects.filter(pk=endpoint.pk).update(position=50, event_id=uuid4())
+    went_back = {"eventlog": "log_went_back", "default": "log_went_back"}
+    assert ready() == (503, dict.fromkeys(connections, True) | went_back)
+    endpoints.change(endpoint.pk, {"active": False})
+    Relay.objects.all().delete()
+    monkeypatch.setattr(probes, "readiness", probes.Readiness())
+    assert ready() == (200, dict.fromkeys(connections, True))
 
 
 @pytest.fixture

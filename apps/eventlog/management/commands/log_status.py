@@ -11,6 +11,9 @@ from django.db import Error, connections
 
 from apps.eventlog.management.log_command import LogCommand, say_left_out, visible
 from apps.eventlog.read import overview, queries, readers
+from apps.eventlog.read.faults import faults
+from apps.eventlog.read.overview import Overview
+from apps.eventlog.relay import heartbeats
 
 Status = dict[str, Any]
 
@@ -18,9 +21,9 @@ Status = dict[str, Any]
 class Command(LogCommand):
     help = (
         "Prints what is wrong first: appends that stay open and hold back every reader, with the SQL that ends "
-        "them; readers that have stopped; dead letters; databases that are away. Then prints where the log ends, how "
-        "far it may be read, which log it is, its in-flight marks, and how far each reader is. Changes nothing. Exit "
-        "status: 0 nothing is wrong; 1 something is."
+        "them; readers that have stopped; dead letters; relays and webhooks that do not send; databases that are away. "
+        "Then prints where the log ends, how far it may be read, which log it is, its in-flight marks, and how far "
+        "each reader, relay and webhook is. Changes nothing. Exit status: 0 nothing is wrong; 1 something is."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -54,6 +57,11 @@ def _status() -> Status:
             status["replicas"].append(queries.of_replica(service))
         except Error as error:
             away.append(f"the replica of {service} does not answer: {str(error).splitlines()[0]}")
+    status["relays"], status["webhooks"] = heartbeats.relays(), []
+    try:
+        status["webhooks"] = overview.all_webhooks()
+    except Error as error:
+        away.append(f"the database of webhooks does not answer: {str(error).splitlines()[0]}")
     status["wrong"] = [*_wrong(status), *away]
     return status
 
@@ -73,6 +81,8 @@ def _wrong(status: Status) -> Iterator[str]:
             yield f"{who} has {reader['dead_letters']} dead letters: see manage.py dead_letters list"
     if status["seals"]["log_went_back"]:
         yield "the seals are over events that the log does not have: see manage.py verify_log"
+    senders = Overview(None, [], [], status["relays"], status["webhooks"])
+    yield from (each.text for each in faults(senders))
 
 
 def _holder(mark: Status) -> str:
@@ -103,6 +113,17 @@ def _lines(status: Status) -> Iterator[str]:
             f"{reader['kind']} {reader['name']} of {reader['service']}: at position {reader['position']}, "
             f"{reader['lag']} events behind, {reader['dead_letters']} dead letters{stopped}"
         )
+    for kind in ("relay", "webhook"):
+        for each in status[f"{kind}s"]:
+            yield _sender(kind, each)
     for each in status["replicas"]:
         late = f"{each['lag_events']} events behind, the oldest for {each['lag_seconds']:.0f} s"
         yield f"replica of {each['service']}: at position {each['position']}, {late}"
+
+
+def _sender(kind: str, each: Status) -> str:
+    name = each["name"] if kind == "relay" else each["id"]
+    active = each["running"] if kind == "relay" else each["active"]
+    rests = "" if active else ", does not run" if kind == "relay" else ", is switched off"
+    stopped = ", stopped: the log went back" if each["log_went_back"] else ""
+    return f"{kind} {name}: at position {each['position']}, {each['lag_events']} events behind{rests}{stopped}"

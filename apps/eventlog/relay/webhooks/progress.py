@@ -74,6 +74,13 @@ def _waiting(deliveries: Sequence[Delivery], position: int, types: Collection[st
     return found
 
 
+def went_back() -> list[Endpoint]:
+    """The active endpoints whose place is not in the log, whether they have found that already or not."""
+    active = list(Endpoint.objects.filter(active=True))
+    gone = _gone(active)
+    return [endpoint for endpoint in active if endpoint.log_went_back or endpoint.pk in gone]
+
+
 def _gone(endpoints: Collection[Endpoint]) -> set[UUID]:
     """The endpoints whose place is not in the log."""
     positions = list({endpoint.position for endpoint in endpoints if endpoint.event_id is not None})

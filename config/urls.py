@@ -19,7 +19,7 @@ urlpatterns = [
     path("api/docs/", DocsView.as_view(url_name="schema"), name="docs"),
     *(
         path("api/", include(f"apps.{service}.urls"))
-        for service in (settings.EVENTLOG, *settings.SERVICES)
+        for service in (*settings.SERVICES, settings.EVENTLOG)  # in the order in which a request looks for its view
         if service not in settings.LEFT_OUT
     ),
     *(

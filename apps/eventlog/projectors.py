@@ -80,6 +80,10 @@ class Projector:
         """The model to read and write rows with: that of the live table, or in a rebuild that of the new table."""
         return self._tables.get(model, model)
 
+    def find(self, model: type[Model], keys: Collection[bulk_rows.Key]) -> dict[bulk_rows.Key, Any]:
+        """The rows of a model with these primary keys, by key. Unlike `in_bulk`, it makes a query for one row once."""
+        return bulk_rows.find(self.table(model), keys)
+
     def upsert(self, model: type[Model], rows: Sequence[Any]) -> None:
         """Insert rows into the table of a model. A row replaces the one that has the same primary key."""
         bulk_rows.upsert(self.table(model), rows)
@@ -106,11 +110,16 @@ class RowProjector(Projector, abstract=True):
     def project(self, events: Sequence[RecordedEvent]) -> None:
         table = self.table(self.model)
         new = {recorded.stream_id for recorded in events if recorded.stream_version == 1}
-        rows = bulk_rows.find(table, {recorded.stream_id for recorded in events} - new)
+        rows = self.find(self.model, {recorded.stream_id for recorded in events} - new)
         for recorded in events:
             row = rows.get(recorded.stream_id) or table(pk=recorded.stream_id)
             rows[recorded.stream_id] = self.fold(row, [recorded])
         bulk_rows.upsert(table, list(rows.values()))
+
+    @classmethod
+    def row(cls, id: UUID) -> Any | None:
+        """The row of a stream as the table has it; None if there is none, perhaps because it is not projected yet."""
+        return bulk_rows.find(cls.model, [id]).get(id)
 
     @classmethod
     def row_at(cls, id: UUID, position: int | None = None) -> Any | None:

@@ -1,17 +1,22 @@
 """A deactivated customer's unpaid orders are cancelled, once each, however late or often the reactor runs."""
 
+import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
 from django.core.management import call_command
-from django.db import connections
+from django.db import OperationalError, connections
 
 from apps.eventlog import store
-from apps.eventlog.delivery import inline, projecting, reacting
+from apps.eventlog.delivery import checkpoints, claims, inline, projecting, reacting
+from apps.eventlog.delivery.checkpoints import Reached
+from apps.eventlog.delivery.trail import Mark
 from apps.eventlog.dispatch import dispatch
-from apps.eventlog.events import DomainEvent
+from apps.eventlog.events import DomainEvent, RecordedEvent
+from apps.eventlog.models import Import
 from apps.orders.events import OrderCancelled, OrderDelivered, OrderLine, OrderPlaced
 from apps.orders.models import Checkpoint, DeadLetter, Order
 from apps.orders.reactors import CancelOrdersOfInactiveCustomers
@@ -19,6 +24,7 @@ from apps.orders.write.commands import PayOrder, PlaceOrder
 from apps.users.write.commands import DeactivateUser, ReactivateUser, RegisterUser
 from tests.support.fold import folded, projected
 
+REACTOR = CancelOrdersOfInactiveCustomers
 LINES = (OrderLine("A-1", 1, Decimal("1.00")),)
 
 
@@ -111,13 +117,84 @@ def test_the_cause_goes_with_the_cancellation() -> None:
 
 def test_a_reactor_that_comes_too_late_to_an_event_leaves_no_attempt_behind() -> None:
     """Another process has answered it and gone on; an attempt left at its new place would count against another."""
-    customer_with_orders(1)
-    *_, placed = store.read_all()
-    Checkpoint.objects.filter(name="CancelOrdersOfInactiveCustomers").update(position=placed.position)
+    customer_with_orders(2)
+    *_, first, second = store.read_all()
+    known = {REACTOR.name: Reached(first.position - 1, store.safe_place())}
+    Checkpoint.objects.filter(name=REACTOR.name).update(position=second.position)
     for _ in range(4):
-        reacting._react(CancelOrdersOfInactiveCustomers(), placed)
-    assert Checkpoint.objects.get(name="CancelOrdersOfInactiveCustomers").attempts == 0
+        reacting._react(REACTOR(), [first], reacting._Steps.of(REACTOR, known), lambda: False)
+    assert Checkpoint.objects.get(name=REACTOR.name).attempts == 0
     assert projected()["set aside"] == {}
+
+
+@pytest.fixture
+def moves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The positions to which the checkpoint of the reactor moves, although the machine may be slow."""
+    found: list[int] = []
+    move = claims.leave_mark
+
+    def leave_mark(service: str, name: str, trail: Sequence[Mark]) -> None:
+        found.append(trail[0].position)
+        move(service, name, trail)
+
+    monkeypatch.setattr(claims, "leave_mark", leave_mark)
+    monkeypatch.setattr(reacting, "RUN", math.inf)
+    return found
+
+
+def test_many_events_are_one_attempt(worker_mode: None, moves: list[int]) -> None:
+    customer_with_orders(5)
+    run()
+    assert moves == [store.head()]
+
+
+def test_each_event_of_an_attempt_after_one_that_died_is_an_attempt_of_its_own(
+    worker_mode: None, moves: list[int]
+) -> None:
+    customer_with_orders(3)
+    checkpoints.enter("orders")
+    Checkpoint(name=REACTOR.name, attempts=1).save()
+    run()
+    assert moves == [store.head() - 2, store.head()]
+
+
+def test_events_around_imported_ones_are_answered(worker_mode: None, moves: list[int]) -> None:
+    customer, orders = customer_with_orders(4)
+    dispatch(DeactivateUser(customer, "left"))
+    third = store.position_of(f"order-{orders[2]}")
+    Import.objects.create(first=third, last=third)
+    Import.objects.create(first=store.head(), last=store.head())  # of the deactivation, so only the orders tell
+    run()
+    assert [cancellations(order) for order in orders] == [1, 1, 0, 1]
+
+
+def test_slow_reactions_are_remembered_one_by_one(
+    worker_mode: None, moves: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a crash would have many of them done again."""
+    monkeypatch.setattr(reacting, "RUN", 0.0)
+    customer_with_orders(3)
+    run()
+    assert moves == [store.head() - 2, store.head() - 1, store.head()]
+
+
+def test_what_has_been_answered_when_a_database_fails_is_not_answered_again(
+    worker_mode: None, moves: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer_with_orders(3)
+    last, seen = store.head(), list[int]()
+
+    def react(_: object, recorded: RecordedEvent) -> None:
+        seen.append(recorded.position)
+        if recorded.position == last and seen.count(last) == 1:
+            raise OperationalError("away")
+
+    monkeypatch.setattr(REACTOR, "react", react)
+    with pytest.raises(OperationalError):
+        run()
+    assert Checkpoint.objects.get(name=REACTOR.name).attempts == 0
+    run()
+    assert (seen, moves) == ([last - 2, last - 1, last, last], [last - 1, last])
 
 
 def test_a_replay_runs_no_reactor() -> None:

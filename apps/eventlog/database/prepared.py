@@ -19,6 +19,7 @@ from django.db.models import QuerySet, UUIDField
 from apps.eventlog.database import statements
 
 Build = Callable[..., QuerySet[Any, Any]]
+_uuid = UUIDField()
 Converters = Mapping[int, tuple[list[Callable[..., Any]], Any]]
 
 
@@ -155,4 +156,4 @@ def _adapted(value: Any, connection: Any) -> Any:
     """A value as the driver takes it among the parameters."""
     if isinstance(value, datetime):
         return connection.ops.adapt_datetimefield_value(value)
-    return UUIDField().get_db_prep_value(value, connection) if isinstance(value, UUID) else value
+    return _uuid.get_db_prep_value(value, connection) if isinstance(value, UUID) else value

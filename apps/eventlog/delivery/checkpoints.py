@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from django.apps import apps
@@ -114,6 +114,7 @@ def known_again(reached: Reached) -> Place:
     return places.place_at(reached.position)
 
 
+@cache
 def checkpoint_model(service: str) -> type[Checkpoint]:
     return apps.get_model(service, "Checkpoint")  # type: ignore[return-value]
 
@@ -123,5 +124,6 @@ def table(service: str) -> str:
     return checkpoint_model(service)._meta.db_table
 
 
+@cache
 def dead_letter_model(service: str) -> type[DeadLetter]:
     return apps.get_model(service, "DeadLetter")  # type: ignore[return-value]

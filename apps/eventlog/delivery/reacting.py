@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Self
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 GRACE = 5.0  # seconds; a reaction locks no checkpoint, so several workers may be at the same event for a while
 PATIENCE = 0.25  # seconds to wait for an event that cannot be read yet
 PAUSE = 0.001  # seconds until the next look for it; doubled each time
+RUN = 0.1  # seconds of reactions after which the checkpoint moves: after a crash, what they did is done again
 
 _busy: defaultdict[str, Lock] = defaultdict(Lock)
 
@@ -47,7 +48,9 @@ def catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> None:
     An event that a writer's mark hides is waited for `PATIENCE` seconds. After that, the next call reacts to it. If
     the place of a reactor is not in the log, or the rows show another log, the reactor stops and that is reported.
     """
-    kinds = [kind for kind in Reactor.registry.values() if kind.service == service]
+    # If another thread runs a reactor, this one leaves the work to that one, which looks at the log again at its end.
+    # To wait here could be a deadlock: a reaction may send a command, and that command catches up in its own thread.
+    kinds = [kind for kind in Reactor.registry.values() if kind.service == service and not _busy[kind.name].locked()]
     known = checkpoints.of_readers(service) if kinds else {}
     for kind in kinds:
         try:
@@ -58,8 +61,6 @@ def catch_up(service: str, stopped: Callable[[], bool] = lambda: False) -> None:
 
 def _catch_up(kind: type[Reactor], known: dict[str, Reached], stopped: Callable[[], bool]) -> None:
     steps, pause, deadline = _Steps.of(kind, known), PAUSE, time.monotonic() + PATIENCE
-    # If another thread runs the reactor, this one leaves the work to that one, which looks at the log again at its end.
-    # To wait here could be a deadlock: a reaction may send a command, and that command catches up in its own thread.
     while not stopped() and steps.news() and _busy[kind.name].acquire(blocking=False):
         before = steps.position
         try:
@@ -68,8 +69,10 @@ def _catch_up(kind: type[Reactor], known: dict[str, Reached], stopped: Callable[
             _busy[kind.name].release()
         if steps.position > before:
             pause, deadline = PAUSE, time.monotonic() + PATIENCE
-        if ahead and not checkpoints.stands_at(kind.service, ahead):
-            break
+        if ahead:
+            steps.shown = checkpoints.lowest(kind.service)
+            if steps.shown < ahead:  # nobody has projected meanwhile
+                break
         if steps.position == before and not ahead:
             if time.monotonic() > deadline:
                 break
@@ -84,6 +87,7 @@ class _Steps:
     kind: type[Reactor]
     position: int
     seen: Place
+    shown: int  # up to which position the rows show the log, at least
     rows_seen: set[Place]  # by which the projectors know the log whose rows the reactor reads
     trail: list[Mark] | None = None  # not read yet
 
@@ -93,11 +97,12 @@ class _Steps:
 
         Raises `LogWentBack` if the event of the reactor's own is not known and the log never was so long.
         """
-        rows_seen = {known[each.name].place for each in of_service(kind.service) if each.name in known}
+        projected = [known.get(each.name, Reached()) for each in of_service(kind.service)]
+        rows_seen, shown = {each.place for each in projected}, min((each.position for each in projected), default=0)
         reached = known.get(kind.name)
         if reached is None:
             checkpoints.checkpoint_model(kind.service).objects.get_or_create(name=kind.name)
-        steps = cls(kind, *(reached or Reached()), rows_seen)
+        steps = cls(kind, *(reached or Reached()), shown, rows_seen)
         if steps.seen.unknown:
             steps.trail = trail.begun(steps.position)
             steps.seen = checkpoints.known_again(Reached(steps.position, steps.seen))
@@ -126,23 +131,31 @@ def _drain(reactor: Reactor, steps: _Steps, stopped: Callable[[], bool]) -> int:
 
     Imported events are passed over, because they are history; but an imported erasure is carried out here as well.
     """
-    shown = checkpoints.lowest(reactor.service)  # which was a safe position
-    types, after = _types(type(reactor)), steps.position
-    known = store.read_page(after=after, end=shown, limit=store.PAGE, types=types) if shown > after else []
-    for each in known or store.read_all(after=after, types=types):
-        recorded = each
-        if last := store.import_end(recorded.position):
-            erasing = store.read_page(after=steps.position, end=last, limit=1, types=_erasing(types))
-            if not erasing:
-                steps.move(last)
-                return 0
-            [recorded] = erasing
-        if stopped() or not (recorded.position <= shown or checkpoints.stands_at(reactor.service, recorded.position)):
-            return recorded.position
-        if (claimed := _react(reactor, recorded)) and steps.trail is None:
-            steps.trail = trail.read(claimed.trail)
-        steps.move(recorded.position)
+    events = _next(steps)
+    if not events:
+        return 0
+    position = events[0].position
+    if stopped() or not (position <= steps.shown or checkpoints.stands_at(reactor.service, position)):
+        return position
+    _react(reactor, events, steps, stopped)
     return 0
+
+
+def _next(steps: _Steps) -> list[RecordedEvent]:
+    """The next events for the reactor: those that the rows show, or else a single one."""
+    types, after = _types(steps.kind), steps.position
+    if steps.shown <= after:
+        steps.shown = checkpoints.lowest(steps.kind.service)
+    shown = steps.shown > after
+    events = store.read_page(after=after, end=steps.shown, limit=store.PAGE, types=types) if shown else []
+    events = events or list(store.read_all(after=after, limit=1, types=types))
+    if not events or events[0].position > places.end_of_imports(events[-1].position):
+        return events
+    if last := store.import_end(events[0].position):
+        events = store.read_page(after=after, end=last, limit=1, types=_erasing(types))
+        if not events:
+            steps.move(last)
+    return events[:1]
 
 
 def rewind(
@@ -180,22 +193,41 @@ def _erasing(types: list[str]) -> list[str]:
     return [name for name in types if DomainEvent.types[name].erases]
 
 
-def _react(reactor: Reactor, recorded: RecordedEvent) -> Claim | None:
-    """Let the reactor have the event; a failure becomes a dead letter. Returns the claim, if there was one."""
+def _react(reactor: Reactor, events: Sequence[RecordedEvent], steps: _Steps, stopped: Callable[[], bool]) -> None:
+    """React to events, and move the checkpoint behind them; if they take longer than RUN, to the first of them.
+
+    One attempt is counted for all. If it is not the first one, because a process died, it is for one event alone.
+    """
     with claim(reactor.service, [reactor.name]) as claimed:
-        if claimed and claimed[0].position >= recorded.position:
+        mine, began, done = claimed[0] if claimed else None, time.monotonic(), 0
+        if mine and steps.trail is None:
+            steps.trail = trail.read(mine.trail)
+        if mine and mine.position >= events[0].position:
             claims.release(claimed)  # another worker has reacted, so this count is not this event's
-            return claimed[0]
+            steps.move(events[0].position)
+            return
         try:
-            if claimed and claimed[0].exhausted(GRACE):
-                raise claims.ProcessEnded
-            with delivery(reactor.service, [reactor.name]):
-                reactor.react(recorded)
-        except (OperationalError, InterfaceError, LogWentBack):
-            raise
-        except Exception as error:
-            _set_aside(reactor, recorded, error, claimed[0].attempts if claimed else 1)
-    return claimed[0] if claimed else None
+            for recorded in events:
+                _answer(reactor, recorded, mine)
+                done = recorded.position
+                if stopped() or time.monotonic() - began > RUN or (mine and mine.suspect):
+                    break
+        finally:
+            if done:
+                steps.move(done)
+
+
+def _answer(reactor: Reactor, recorded: RecordedEvent, claimed: Claim | None) -> None:
+    """Let the reactor have the event; a failure becomes a dead letter."""
+    try:
+        if claimed and claimed.exhausted(GRACE):
+            raise claims.ProcessEnded
+        with delivery(reactor.service, [reactor.name]):
+            reactor.react(recorded)
+    except (OperationalError, InterfaceError, LogWentBack):
+        raise
+    except Exception as error:
+        _set_aside(reactor, recorded, error, claimed.attempts if claimed else 1)
 
 
 def _set_aside(reactor: Reactor, recorded: RecordedEvent, error: Exception, attempts: int) -> None:

@@ -51,6 +51,12 @@ def places_at(positions: Collection[int]) -> dict[int, Place]:
     return {row[0]: Place.read(*row) for row in found}
 
 
+def end_of_imports(position: int) -> int:
+    """Where the last import ends that begins at or before a position; 0 if there is none."""
+    found = statements.rows(ALIAS, *queries.import_before(position))
+    return int(found[0][0]) if found else 0
+
+
 def has(place: Place) -> bool:
     """Is this place in the log? The beginning always is."""
     return place == Place() or places_at([place.position]).get(place.position) == place

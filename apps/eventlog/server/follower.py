@@ -23,7 +23,7 @@ from apps.eventlog.server.complaints import Complaints
 
 logger = logging.getLogger(__name__)
 
-REST = 0.05  # seconds between two looks, so that many commands are followed by one
+REST = 0.05  # seconds between two looks at least, so that many commands are followed by one
 PAUSE = 0.5  # seconds until the next look if no command of this process comes before
 LOOK_ANYWAY = 1.0  # seconds; another process may have left events undone, and no new position shows that
 PATIENCE = 5.0  # seconds for which a server that stops waits for the step that the thread is at
@@ -48,13 +48,15 @@ class Follower:
 
     def _follow(self) -> None:
         while not self.stopped.is_set():
+            began = time.monotonic()
             try:
-                pause = PAUSE if self.look() else 0.0
+                done = self.look()
+                pause = PAUSE if done else 0.0
             except Exception as error:
                 self.complaints.say("the log, or a process,", error)
-                pause = 1.0
+                done, pause = True, 1.0
                 connections.close_all()
-            self.stopped.wait(REST)
+            self.stopped.wait(_rest(time.monotonic() - began) if done else REST)
             inline.appended.wait(pause)
             inline.appended.clear()
         connections.close_all()
@@ -84,6 +86,11 @@ class Follower:
             connections[service].close()
             return True
         return not late()
+
+
+def _rest(look: float) -> float:
+    """The seconds to rest after a look that has taken so many, so that looks take a tenth of the time at most."""
+    return min(PAUSE, max(REST, 9 * look))
 
 
 def follow() -> None:

@@ -79,10 +79,10 @@ class SummaryProjector(Projector):
     models, categories = (OrderSummary, SummarizedOrder), ("order",)
 
     def project(self, events: Sequence[RecordedEvent]) -> None:
-        summaries, summarized = self.table(OrderSummary).objects, self.table(SummarizedOrder)
+        summarized = self.table(SummarizedOrder)
         news = [(recorded, recorded.event) for recorded in events]
         cancelled = [recorded.stream_id for recorded, event in news if isinstance(event, OrderCancelled)]
-        entries = summarized.objects.in_bulk(cancelled) if cancelled else {}
+        entries = self.find(SummarizedOrder, cancelled)
         changes: dict[str, tuple[int, Decimal]] = {}
 
         def change(key: str, orders: int, revenue: Decimal) -> None:
@@ -101,7 +101,7 @@ class SummaryProjector(Projector):
             summarized.objects.filter(order_id__in=cancelled).delete()
         self.upsert(SummarizedOrder, list(entries.values()))
         if changes:
-            self._write(summaries.in_bulk(changes), changes)
+            self._write(self.find(OrderSummary, changes), changes)
 
     def _entry(self, recorded: RecordedEvent, event: OrderPlaced) -> SummarizedOrder:
         key = f"{recorded.recorded_at:%Y-%m-%d} {event.currency}"

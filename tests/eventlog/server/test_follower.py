@@ -56,3 +56,8 @@ def test_the_thread_follows_and_stops_and_bears_a_database_that_is_away(
 def test_with_workers_a_server_follows_nothing(worker_mode: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Follower, "start", lambda self: pytest.fail("started"))
     follower.follow()
+
+
+@pytest.mark.parametrize(("took", "rest"), [(0.0, 0.05), (0.01, 0.09), (1.0, 0.5)])
+def test_it_takes_a_tenth_of_the_time_and_rests_half_a_second_at_most(took: float, rest: float) -> None:
+    assert follower._rest(took) == pytest.approx(rest)

@@ -5,11 +5,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from apps.eventlog.management.commands.startservice import plural, singular
+from apps.eventlog.management.commands.startservice import plural, settings_with, singular
 
 # Not only what a test of the project might leave, but what others have put there: an environment, data, a history.
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "var", "__pycache__", ".*_cache", ".hypothesis")
@@ -65,6 +66,8 @@ def test_everything_passes_with_several_new_services(tree: Path) -> None:
     for name in ("payments", "categories", "addresses", "boxes", "billing", "a", "days", "credit_notes", "news"):
         start(tree, name)
     start(tree, "events", "--aggregate", "Happening")
+    for form in (["format", "--check"], ["check"]):
+        run(tree, "-m", "ruff", *form, ".")
     run(tree, "-m", "mypy")
     run(tree, "-m", "pytest", "-q")
 
@@ -97,9 +100,25 @@ def test_other_names_are_refused_in_one_line(arguments: list[str], said: str, ro
     assert sorted((root / "apps").iterdir()) == before
 
 
+def test_a_list_too_long_for_a_line_is_written_as_make_check_wants_it(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    lists, path = [], tmp_path / "config" / "settings.py"
+    path.write_text('A = 1\nSERVICES = ["users", "orders"]\nB = 2\n')
+    for number in range(12):
+        path.write_text(settings_with(tmp_path, f"service_{number}")[1])
+        run(tmp_path, "-m", "ruff", "format", "--check", "--isolated", "--line-length", "120", ".")
+        scope: dict[str, Any] = {}
+        exec(path.read_text(), scope)
+        lists.append(scope["SERVICES"])
+    assert lists[-1] == ["users", "orders", *[f"service_{number}" for number in range(12)]]
+    assert path.read_text().count("\n") == 14 + 4
+
+
 @pytest.mark.parametrize("place", [".importlinter", "config/settings.py"])
 def test_a_list_that_was_rewritten_is_left_to_people(tree: Path, place: str) -> None:
-    (tree / place).write_text((tree / place).read_text().replace('"orders"]', '"orders",\n]').replace("| orders", ""))
+    (tree / place).write_text(
+        (tree / place).read_text().replace(', "orders"]', '] + ["orders"]').replace("| orders", "")
+    )
     with pytest.raises(AssertionError, match=r"by hand first|mend that first"):
         start(tree, "payments")
     assert not (tree / "apps/payments").exists()

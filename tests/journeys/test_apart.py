@@ -15,6 +15,8 @@ from tests.journeys.deployment import Deployment, Server, eventually, free_port
 from tests.support import engine
 from tools import postgres
 
+pytestmark = pytest.mark.direct  # it names its databases itself
+
 SERVED = (*settings.SERVICES, settings.PROCESSES)
 SHARED = {"default", "keys", "eventlog"}
 LINES = [{"sku": "A", "quantity": 1, "unit_price": "1.50"}]

@@ -68,7 +68,7 @@ def test_a_new_service_works(tree: Path) -> None:
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(5400)
 def test_everything_passes_with_several_new_services(tree: Path) -> None:
     for name in ("payments", "categories", "addresses", "boxes", "billing", "a", "days", "credit_notes", "news"):
         start(tree, name)
@@ -76,7 +76,7 @@ def test_everything_passes_with_several_new_services(tree: Path) -> None:
     for form in (["format", "--check"], ["check"]):
         run(tree, "-m", "ruff", *form, ".")
     run(tree, "-m", "mypy")
-    run(tree, "-m", "pytest", "-q")
+    run(tree, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal")  # as `make test` does
 
 
 @pytest.mark.parametrize(

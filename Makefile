@@ -14,11 +14,12 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 export DATA_DIR DEMO_LOGIN
 
-.PHONY: run test nightly soak drill check schemas requirements reference clients bench-api bench-log bench-personal bench-relay bench-replay bench-replay-load bench-replicas bench-stream bench-seals bench-admin bench-workers screenshots help clean
+.PHONY: run test pooler nightly soak drill check schemas requirements reference clients bench-api bench-log bench-personal bench-relay bench-replay bench-replay-load bench-replicas bench-stream bench-seals bench-admin bench-workers screenshots help clean
 
 help:
 	@echo "make run     serve on http://$(HOST):$(PORT) (PORT=, HOST=, DATA_DIR=, DB=postgres, DEMO=0, DEMO_LOGIN=1)"
 	@echo "make test    the whole suite, on SQLite and on PostgreSQL"
+	@echo "make pooler  the same on PostgreSQL behind a PgBouncer that pools transactions"
 	@echo "make nightly the long forms of its loops, on both"
 	@echo "make drill   hosts of one's own, cut off, stopped, killed, and a failover: two minutes, as root (DRILL_SECONDS=, SEED=)"
 	@echo "make soak    200 kills under load, and the loops of faults, on both: about ten minutes (KILLS=, SEED=)"
@@ -58,6 +59,10 @@ test: .venv/dev .env
 		failed="$$failed $$db"; \
 	done; \
 	test -z "$$failed" || { printf "\nFailed on:$$failed\n"; exit 1; }
+
+# What a team's requests do, through a PgBouncer that pools transactions (apt-get install pgbouncer).
+pooler: .venv/dev .env
+	DB=pooler $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 nightly: .venv/dev .env
 	DB=sqlite $(BIN)/python -m pytest -q -m nightly $(ARGS)

@@ -315,6 +315,7 @@ SPECTACULAR_SETTINGS = {
     "SERVERS": [{"url": FORCE_SCRIPT_NAME or "/", "description": "where this document comes from"}],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,  # 180 currencies
     "POSTPROCESSING_HOOKS": [
+        "apps.eventlog.api.openapi_enums.tell_apart",
         "drf_spectacular.hooks.postprocess_schema_enums",
         "apps.eventlog.api.openapi.declare_tags",
     ],

@@ -34,18 +34,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     What is one engine's own (REPLACE, TRUNCATE) is left out of the other's run, and what is the same for both out of
     PostgreSQL's: the source tree, and tests that use no database. So is what mounts where that is not allowed, as the
-    header of the run says.
+    header of the run says. Behind a pooler, so is what goes past it, and where a team has a service that a page of the
+    docs makes, the test of that page.
     """
     other = "sqlite" if engine.POSTGRES else "postgres"
     foreign = [item for item in items if item.get_closest_marker(other) or (engine.POSTGRES and uses_no_database(item))]
     if any(item.get_closest_marker("mounts") for item in items) and not can_mount():
         foreign += [item for item in items if item.get_closest_marker("mounts") and item not in foreign]
+    if engine.POOLED:
+        foreign += [item for item in items if item.get_closest_marker("direct") and item not in foreign]
+    foreign += [item for item in items if makes_what_is_there(item) and item not in foreign]
     config.hook.pytest_deselected(items=foreign)
     items[:] = [item for item in items if item not in foreign]
     for item in items:
         without = "architecture" in item.path.parts or item.get_closest_marker("browser")
         if not without and item.get_closest_marker("django_db") is None:
             item.add_marker(pytest.mark.django_db(transaction=True, databases="__all__"))
+
+
+def makes_what_is_there(item: pytest.Item) -> bool:
+    return any(name in settings.SERVICES for marker in item.iter_markers("makes") for name in marker.args)
 
 
 def uses_no_database(item: pytest.Item) -> bool:
@@ -60,6 +68,12 @@ def pytest_report_header() -> list[str]:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings() -> None:
     in_files(settings.DATABASES, engine.DIRECTORY)
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(request: pytest.FixtureRequest) -> bool:
+    """PgBouncer keeps sessions at the test databases, so they cannot be dropped. They go with their server."""
+    return engine.POOLED or bool(request.config.option.reuse_db)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 PostgreSQL only. All servers are on one machine, so replicas bring no processors along. What can be seen here is whether
 a replica slows a query, and how much work it takes from the primary: the processor time of each server is counted.
+
+With `--share 0.1` each PostgreSQL server is on a host of its own, with a tenth of a processor: see hosts.py.
 """
 
 import argparse
@@ -11,10 +13,12 @@ import re
 import statistics
 import subprocess
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks import made_up
+from benchmarks.replicas import hosts
 from benchmarks.site import UVICORN, free_port, process
 from tools import postgres
 
@@ -73,9 +77,21 @@ def fill(events: int) -> tuple[str, str]:
     return token, str(order)
 
 
-def replica_url(url: str, primary: postgres.Server, standbys: list[postgres.Server]) -> str:
-    host, *others = (str(server.sockets).replace("/", "%2F") for server in (primary, *standbys))
-    return url.replace(host, ",".join(others)) if others else ""
+@contextmanager
+def servers_here(directory: Path) -> Iterator[tuple[list[postgres.Server], list[str], str]]:
+    """A primary that runs and two servers that do not yet, their hosts, and the URL of the primary."""
+    made = [postgres.Server(directory / each) for each in ("primary", "first", "second")]
+    url = made[0].start()
+    try:
+        yield made, [str(server.sockets) for server in made], url
+    finally:
+        made[0].remove()
+
+
+def replica_url(url: str, hosts: list[str]) -> str:
+    """The URL of the standbys among these hosts, of which the first is the primary; "" if there are none."""
+    primary, *standbys = (host.replace("/", "%2F") for host in hosts)
+    return url.replace(primary, ",".join(standbys)) if standbys else ""
 
 
 def main() -> None:
@@ -83,23 +99,21 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=30_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--share", type=float, help="of a processor, for each PostgreSQL, on a host of its own")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name, ExitStack() as stack:
         directory = Path(name)
-        servers = [postgres.Server(directory / each) for each in ("primary", "first", "second")]
-        url = servers[0].start()
-        stack.callback(servers[0].remove)
+        made = hosts.servers(directory, given.share) if given.share else servers_here(directory)
+        servers, where, url = stack.enter_context(made)
         os.environ |= environment(directory) | postgres.databases(url, "bench")
         token, order = fill(given.events)
         for standby in servers[1:]:
-            standby.follow(str(servers[0].sockets))
+            standby.follow(where[0])
             standby.start()
             stack.callback(standby.remove)
         ports = []
         for number in range(3):
-            os.environ["ORDERS_REPLICA_URL"] = replica_url(
-                os.environ["ORDERS_DATABASE_URL"], servers[0], servers[1 : 1 + number]
-            )
+            os.environ["ORDERS_REPLICA_URL"] = replica_url(os.environ["ORDERS_DATABASE_URL"], where[: 1 + number])
             ports.append(free_port())
             started = process(*UVICORN, "config.asgi:application", "--port", str(ports[-1]), port=ports[-1])
             stack.enter_context(started)
@@ -124,6 +138,8 @@ def measure(
                 rate = ask(port, path, token, seconds)
                 after = [processor_seconds(server) for server in servers]
                 spent = [1000 * (b - a) / (rate * seconds) for a, b in zip(before, after, strict=True)]
+                if sum(spent[1:]) < sum(spent) / 10 and replicas:
+                    raise SystemExit(f"{path} was answered without its replicas")
                 if number:  # the first round warms up
                     rates.setdefault((row, replicas), []).append(rate)
                     work.setdefault((row, replicas), []).append(spent)

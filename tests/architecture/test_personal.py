@@ -9,7 +9,7 @@ from apps.eventlog.commands import Command
 from apps.eventlog.events import DomainEvent, Personal, personal_fields
 from apps.eventlog.processes import Process
 
-OBVIOUS = re.compile(r"(^|_)(name|e_?mail|phone|mobile|address|street|birth\w*|iban)(_|$)")
+OBVIOUS = re.compile(r"(^|_)(name|e_?mail|phone|mobile|address|street|birth\w*|iban)(_(?!id$)|$)")
 
 
 def unmarked(kind: type[Any], marked: tuple[str, ...] = ()) -> Iterator[str]:

@@ -63,6 +63,7 @@ class Deployment:
                 urls = postgres.databases(engine.URL, prefix)
             else:
                 urls = {name: url.replace(template.prefix, prefix) for name, url in template.urls().items()}
+                urls = engine.through_pooler(urls)  # and not those of the template, which must have no session
                 with psycopg.connect(engine.URL, autocommit=True) as connection:
                     for alias in postgres.aliases():
                         copy = f'CREATE DATABASE "{prefix}_{alias}" TEMPLATE "{template.prefix}_{alias}"'

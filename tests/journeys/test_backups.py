@@ -13,6 +13,8 @@ from tests.journeys.deployment import Deployment, Server, eventually
 from tests.journeys.load import Load
 from tests.support.checker import History
 
+pytestmark = pytest.mark.direct  # a restore must have a database for itself
+
 NEW = "SELECT stream, stream_version, position FROM eventlog_event"
 ERASED = "SELECT stream FROM eventlog_event WHERE type = 'users.UserErased'"
 LONG = pytest.param(20, marks=[pytest.mark.nightly, pytest.mark.timeout(1500)])

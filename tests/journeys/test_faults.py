@@ -29,6 +29,8 @@ from tests.journeys.load import Load, Request
 from tests.support import checker, engine
 from tests.support.checker import History
 
+pytestmark = pytest.mark.direct  # it kills the server, or stands between it and its clients
+
 LINE = {"sku": "A", "quantity": 1, "unit_price": "1.00"}
 ROUNDS = int(os.environ.get("ROUNDS", "1"))  # `make soak` has more of them
 

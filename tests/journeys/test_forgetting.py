@@ -20,6 +20,8 @@ from tests.journeys.deployment import ROOT, Deployment, Server, eventually, free
 from tests.support import engine
 from tools import postgres
 
+pytestmark = pytest.mark.direct  # pg_dump, psycopg and the server's files know no pooler
+
 MARK = "Xanthippe"  # stands in the name and both addresses, and nowhere else
 
 

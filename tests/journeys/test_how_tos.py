@@ -68,6 +68,7 @@ def shell(tree: Tree, code: str) -> str:
     return tree.manage("shell", "-v0", "-c", code)
 
 
+@pytest.mark.makes("payments", "billing")
 @forms
 def test_change_an_event(tree: Tree, leaving_out: str) -> None:
     cancelled = shell(tree, BY_TYPE.format(types=["orders.OrderCancelled"]))
@@ -111,6 +112,7 @@ def test_change_a_read_model(tree: Tree, leaving_out: str, tmp_path: Path) -> No
     assert "orders_sale'" not in shell(tree, tables)
 
 
+@pytest.mark.makes("payments")
 @forms
 def test_remove_a_service(tree: Tree, leaving_out: str) -> None:
     def look(block: Block) -> None:

@@ -11,6 +11,8 @@ import pytest
 from tests.journeys.deployment import Deployment
 from tests.support.year import Year
 
+pytestmark = pytest.mark.direct  # it names its databases itself
+
 # Three people with logins, of whom one is erased; and an address that was left.
 LIVE = """
 from uuid import UUID

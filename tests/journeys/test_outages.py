@@ -138,6 +138,7 @@ def test_while_the_backends_of_the_log_hang_queries_and_probes_answer(deployment
 
 
 @pytest.mark.postgres
+@pytest.mark.direct  # sessions of a pooler go on
 def test_while_the_whole_of_postgresql_hangs_the_probe_says_so_in_time(deployment: Deployment) -> None:
     assert engine.SERVER is not None
     postmaster = int((engine.SERVER.data / "postmaster.pid").read_text().split()[0])

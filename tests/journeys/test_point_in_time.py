@@ -11,7 +11,7 @@ import pytest
 from tests.journeys.deployment import Deployment
 from tools import postgres
 
-pytestmark = [pytest.mark.postgres, pytest.mark.nightly]
+pytestmark = [pytest.mark.postgres, pytest.mark.direct, pytest.mark.nightly]
 
 ARCHIVING = "archive_mode = on\narchive_command = 'cp %p {0}/%f'\nwal_level = replica\nmax_wal_senders = 4\n"
 RECOVERY = "restore_command = 'cp {0}/%f %p'\nrecovery_target_time = '{1}'\nrecovery_target_action = promote\n"

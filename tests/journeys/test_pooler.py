@@ -15,7 +15,7 @@ from tests.journeys.test_workers import FORGOTTEN, all_is_projected
 from tests.support.checker import History
 from tests.support.pooler import Pooler, pooler
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.direct]
 
 SIZE = 2  # sessions for each database: a replay has one transaction open beside its work
 # What a session of the pool remembers. PgBouncer itself keeps some settings as each client has them.

@@ -17,7 +17,7 @@ from django.conf import settings
 from tests.journeys.deployment import Deployment, Server, eventually
 from tools import postgres
 
-pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.postgres, pytest.mark.direct, pytest.mark.timeout(300)]
 
 # Commits of rows are not waited for, so they reach the standby when they are written, by default every 200 ms.
 QUICKLY = "fsync = off\nwal_writer_delay = 10ms\n"

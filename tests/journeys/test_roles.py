@@ -30,7 +30,7 @@ from tests.journeys.intrusions import (
 from tests.support import engine
 from tools import postgres
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.direct]
 
 PREFIX = f"by_roles{engine.WORKER}"  # beside whatever a server of one's own holds
 ACCEPTED = "00000"

@@ -14,7 +14,7 @@ from tests.journeys.deployment import Deployment, Server, eventually
 from tests.journeys.sse import listening
 from tools import postgres
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.direct]
 READERS = {"UserProjector", "CustomerProjector", "OrderProjector", "SummaryProjector"}
 
 

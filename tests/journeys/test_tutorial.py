@@ -9,7 +9,12 @@ import pytest
 from tests.support import engine
 from tests.support.pages import Block, Tree, blocks, stopping
 
-pytestmark = [pytest.mark.django_db(databases=[]), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.django_db(databases=[]),
+    pytest.mark.direct,
+    pytest.mark.makes("payments"),
+    pytest.mark.timeout(300),
+]
 
 PAGE = "docs/tutorial.md"
 KILL = "from tests.journeys.payment_kills import kill; kill({times}, seed={times})"

@@ -15,6 +15,8 @@ from tests.journeys.deployment import ROOT, STAFF_TOKEN, Deployment, Server, eve
 from tests.support import engine
 from tools import postgres
 
+pytestmark = pytest.mark.direct  # it names its databases itself
+
 # The first commit whose data people have, and the last before addresses were compared by their mailbox.
 COMMITS = ["84897c4", "f1d1d7d"]
 AS_WRITTEN, AS_LABEL = "bücher.example", "xn--bcher-kva.example"  # one domain, which the old code took for two

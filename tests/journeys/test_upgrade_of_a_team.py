@@ -16,6 +16,8 @@ from tests.journeys.deployment import ROOT, Deployment
 from tests.support import engine
 from tools import postgres
 
+pytestmark = pytest.mark.direct  # it names its databases itself
+
 TREE = ("apps", "config", "docs", "tests", "tools", "examples")
 FILES = ("manage.py", "pyproject.toml", ".importlinter", "requirements.txt", "requirements-dev.txt", "CHANGELOG.md")
 # The last commit of the main line before services could be generated.

@@ -71,6 +71,7 @@ def all_is_projected(deployment: Deployment) -> bool:
     return all(reached.get(name, 0) >= head for name, head in heads(deployment).items())
 
 
+@pytest.mark.direct
 def test_a_worker_stopped_in_a_projection_that_wakes_applies_nothing_twice(deployment: Deployment) -> None:
     deployment.manage("shell", "-v0", "-c", FORGOTTEN)
     environment = impatient(deployment)
@@ -91,6 +92,7 @@ def test_a_worker_stopped_in_a_projection_that_wakes_applies_nothing_twice(deplo
 
 
 @pytest.mark.parametrize("stops", [5, pytest.param(300, marks=[pytest.mark.nightly, pytest.mark.timeout(900)])])
+@pytest.mark.direct
 def test_workers_stopped_and_continued_at_random_apply_nothing_twice(deployment: Deployment, stops: int) -> None:
     chance, environment = random.Random(stops), impatient(deployment)
     script = APPENDS.format(orders=25 * stops)

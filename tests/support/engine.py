@@ -1,5 +1,7 @@
 """Which engine a test run is on: SQLite, or with DB=postgres a PostgreSQL that the run brings along.
 
+With DB=pooler it is a PostgreSQL behind a PgBouncer that pools transactions.
+
 A pytest plugin (`-p tests.support.engine` in pyproject.toml): it sets the environment before anything reads the
 settings. An import alone changes nothing.
 """
@@ -9,17 +11,22 @@ import os
 import shutil
 import tempfile
 from collections.abc import Generator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tools import postgres
 
-POSTGRES = os.environ.get("DB") == "postgres"
+POOLED = os.environ.get("DB") == "pooler"
+POSTGRES = POOLED or os.environ.get("DB") == "postgres"
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 DIRECTORY = Path()  # of this process, removed at its end
-URL = ""
+URL = ""  # of the PostgreSQL server itself
 SERVER: postgres.Server | None = None  # the one that this process has started
+POOLER: Any = None  # the same, of tests/support/pooler.py, with DB=pooler
+SESSIONS = 20  # for each database: tests have many threads and processes at once
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # a wrapper, because pytest-django reads the settings in its own
@@ -58,4 +65,20 @@ def start_postgres() -> None:
         SERVER = postgres.Server(DIRECTORY / "postgres")
         URL = SERVER.start("fsync = off\nwal_recycle = off\nmax_prepared_transactions = 4\n")
         atexit.register(SERVER.remove)
-    os.environ.update(postgres.databases(URL))
+    if POOLED:
+        start_pooler()
+    os.environ.update(through_pooler(postgres.databases(URL)))
+
+
+def start_pooler() -> None:
+    global POOLER  # noqa: PLW0603
+    from tests.support import pooler
+
+    stack = ExitStack()
+    POOLER = stack.enter_context(pooler.pooler(SESSIONS, patience=5, rest=3))  # many databases come and go
+    atexit.register(stack.close)
+
+
+def through_pooler(urls: dict[str, str]) -> dict[str, str]:
+    """URLs that lead to PostgreSQL itself; with DB=pooler those that lead to the same databases through PgBouncer."""
+    return POOLER.urls(urls) if POOLER else urls

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 from django.test import TransactionTestCase
 
 from apps.eventlog.encryption import data_keys
@@ -65,9 +65,9 @@ def forget_erasures() -> None:
 def lifted(cursor: Any) -> Iterator[None]:
     """No triggers and no foreign keys, as somebody could arrange who owns the database."""
     if cursor.db.vendor == "postgresql":
-        cursor.execute("SET session_replication_role = replica")
-        yield
-        cursor.execute("SET session_replication_role = DEFAULT")
+        with transaction.atomic(using=cursor.db.alias):
+            cursor.execute("SET LOCAL session_replication_role = replica")
+            yield
         return
     triggers = cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
     for name, _ in triggers:

@@ -30,6 +30,7 @@ pool_mode = transaction
 default_pool_size = {size}
 max_client_conn = 500
 query_wait_timeout = {patience}
+server_idle_timeout = {rest}
 """
 
 
@@ -49,9 +50,10 @@ class Pooler(NamedTuple):
 
 
 @contextmanager
-def pooler(size: int = 5, patience: int = 60) -> Iterator[Pooler]:
+def pooler(size: int = 5, patience: int = 60, rest: int = 600) -> Iterator[Pooler]:
     """PgBouncer with a number of sessions for each database. A client that waits `patience` seconds gets an error.
 
+    A session that nobody has used for `rest` seconds is closed.
     It takes no options that begin a session.
     """
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
@@ -59,7 +61,7 @@ def pooler(size: int = 5, patience: int = 60) -> Iterator[Pooler]:
         pytest.skip("there is no pgbouncer: apt-get install pgbouncer")
     folder, listen = Path(tempfile.mkdtemp(prefix="headrace-pooler-")), _free_port()
     user = "nobody" if os.geteuid() == 0 else None  # it refuses to run as root
-    _configure(folder, user, listen=listen, size=size, patience=patience)
+    _configure(folder, user, listen=listen, size=size, patience=patience, rest=rest)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([program, "-q", str(folder / "pgbouncer.ini")], user=user, stdout=log, stderr=log)
     try:

@@ -26,6 +26,8 @@ from tests.support.erase import erase
 from tests.support.fold import folded, projected
 from tests.support.history import make_history
 
+pytestmark = pytest.mark.direct  # a restore must have a database for itself
+
 
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path: Path, settings: Any) -> None:

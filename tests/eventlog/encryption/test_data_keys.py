@@ -224,6 +224,7 @@ def test_what_is_sealed_is_found_in_either_form_of_the_json() -> None:
     assert store.has_encrypted(id)
 
 
+@pytest.mark.direct
 def test_keys_are_on_disk_before_anything_is_encrypted_by_them() -> None:
     asked = (
         ["SHOW synchronous_commit"] if KEYS.vendor == "postgresql" else ["PRAGMA synchronous", "PRAGMA secure_delete"]

@@ -49,6 +49,7 @@ def test_an_append_is_counted(django_assert_num_queries: Any) -> None:
 
 
 @pytest.mark.postgres
+@pytest.mark.direct
 def test_the_server_keeps_appends_prepared_that_are_seen() -> None:
     for version in range(8):
         append(stream="order-a", expected_version=version)

@@ -88,6 +88,7 @@ def test_what_is_wrong_comes_first() -> None:
 
 @pytest.mark.postgres
 @pytest.mark.usefixtures("at_once", "worker_mode")
+@pytest.mark.direct
 def test_an_append_that_stays_open_is_named_and_can_be_ended(api: Api) -> None:
     make_history(users=1, commands=3)
     with session() as stuck:
@@ -146,6 +147,7 @@ def test_followers_wait_for_a_prepared_append() -> None:
 
 
 @pytest.mark.postgres
+@pytest.mark.direct
 def test_only_commands_that_take_long_are_not_limited(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is new in PostgreSQL 17; another one stands in for it, so that any server shows the effect."""
     monkeypatch.setattr(transaction_timeout, "LIFT", "SET lock_timeout = 12345")

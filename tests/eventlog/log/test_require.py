@@ -130,5 +130,6 @@ def test_many_at_once_are_never_wrong() -> None:
                 continue
         return done
 
-    assert min(in_threads(4, work)) > 0
+    done = in_threads(4, work)
+    assert min(sum(done[0::2]), sum(done[1::2])) > 0  # one of two that race may lose every time
     assert wrong() == []

@@ -127,6 +127,7 @@ def read_only() -> Iterator[None]:
     connections["eventlog"].close()
 
 
+@pytest.mark.direct
 def test_a_read_only_database_is_named_and_commands_come_again(api: Api, read_only: None) -> None:
     assert ready() == (503, dict.fromkeys(connections, True) | {"eventlog": "read_only"})
     answer = api.staff.post("users/", {"email": "ann@example.org", "name": "Ann"})

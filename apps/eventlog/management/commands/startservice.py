@@ -5,6 +5,7 @@ import keyword
 import re
 import subprocess
 import sys
+import textwrap
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ TEMPLATE = Path(__file__).resolve().parent.parent / "service_template"
 # What the code of a service imports, and what it calls its own, where the name of an aggregate would stand too.
 USED = {"Aggregate", "Any", "Api", "Checkpoint", "Command", "DeadLetter", "Document", "Query", "Request", "Response"}
 USED |= {"Scenario", "UUID", "Actor", "api", "admin", "customer", "event", "id", "recorded", "row", "self"}
+SERVICES = re.compile(r'^SERVICES = \[\s*("\w+"(?:,\s*"\w+")*),?\s*\](?:  # fmt: skip)?$', re.MULTILINE)
+WIDTH = 120  # characters of a line, as in pyproject.toml
 LONGEST = 30  # characters of a name: PostgreSQL cuts the names of tables and indexes at 63
 
 
@@ -138,10 +141,19 @@ def subclasses(kind: type[Aggregate]) -> Iterator[type[Aggregate]]:
 def settings_with(root: Path, service: str) -> tuple[Path, str]:
     """`config/settings.py` with the service in SERVICES."""
     path = root / "config" / "settings.py"
-    line = re.compile(r"^SERVICES = \[(.*)\]$", re.MULTILINE)
-    if len(line.findall(text := path.read_text())) != 1:
-        raise CommandError(f'{path.name} has no line SERVICES = [...]: add "{service}" to its list by hand first')
-    return path, line.sub(rf'SERVICES = [\1, "{service}"]', text)
+    found = SERVICES.findall(text := path.read_text())
+    if len(found) != 1:
+        raise CommandError(f'{path.name} has no list SERVICES = [...]: add "{service}" to its list by hand first')
+    return path, SERVICES.sub(_in_lines([*re.findall(r"\w+", found[0]), service]), text)
+
+
+def _in_lines(services: list[str]) -> str:
+    """The list of all services, in one line or, if they are many, in a few."""
+    names = ", ".join(f'"{each}"' for each in services)
+    if len(line := f"SERVICES = [{names}]") <= WIDTH:
+        return line
+    indented = textwrap.fill(f"{names},", WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 4)
+    return f"SERVICES = [\n{indented}\n]  # fmt: skip"
 
 
 def importlinter_with(root: Path, service: str) -> tuple[Path, str]:

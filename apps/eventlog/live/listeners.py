@@ -1,9 +1,10 @@
 """The open streams of this process, which are the listeners of django-eventstream's channel."""
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Iterable
 
 from django.db import connections
-from django_eventstream.event import Event
 from django_eventstream.views import Listener, get_listener_manager
 
 from apps.eventlog.live import credentials
@@ -11,12 +12,16 @@ from apps.eventlog.live.credentials import Credential
 from apps.eventlog.live.messages import CHANNEL
 from apps.eventlog.monitoring import instruments
 
-EVENTS, HEARTBEAT = "events", "heartbeat"  # what a listener is woken for
+
+class StreamListener(Listener):  # type: ignore[misc]
+    """What a stream waits with; `heartbeat`: one is due."""
+
+    heartbeat = False
 
 
-def add(credential: Credential) -> Listener:
+def add(credential: Credential) -> StreamListener:
     """Register a listener in the running event loop."""
-    listener = Listener()
+    listener = StreamListener()
     listener.channels, listener.user_id = {CHANNEL}, credential
     listener.assign_loop()
     get_listener_manager().add_listener(listener)
@@ -24,29 +29,43 @@ def add(credential: Credential) -> Listener:
     return listener
 
 
-def remove(listener: Listener) -> None:
+def remove(listener: StreamListener) -> None:
     get_listener_manager().remove_listener(listener)
     instruments.streams(-1)
 
 
-def wake_all(type: str, position: int) -> None:
-    """Wake every listener for new events or a heartbeat."""
-    get_listener_manager().add_to_queues(CHANNEL, Event(CHANNEL, type, {}, id=position))
+def wake_all(*, heartbeat: bool = False) -> None:
+    """Wake every listener, for new events or for a heartbeat."""
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[StreamListener]] = defaultdict(list)
+    for listener in _open():
+        by_loop[listener.loop].append(listener)
+    # One call for each loop: one for each listener, as the manager makes them, would be a system call for each.
+    for loop, listeners in by_loop.items():
+        loop.call_soon_threadsafe(_wake, listeners, heartbeat)
 
 
-def clear(listener: Listener) -> bool:
-    """Forget what has woken the listener, so that it can be woken again; True if a heartbeat was among it."""
-    with get_listener_manager().lock:
-        listener.aevent.clear()
-        items = listener.channel_items.pop(CHANNEL, ())
-    return any(item.type == HEARTBEAT for item in items)
+def _wake(listeners: list[StreamListener], heartbeat: bool) -> None:
+    for listener in listeners:
+        listener.heartbeat = listener.heartbeat or heartbeat
+        listener.aevent.set()
+
+
+def clear(listener: StreamListener) -> bool:
+    """Forget what has woken the listener, so that it can be woken again; True if a heartbeat is due."""
+    listener.aevent.clear()
+    due, listener.heartbeat = listener.heartbeat, False
+    return due
+
+
+def _open() -> list[StreamListener]:
+    manager = get_listener_manager()
+    with manager.lock:
+        return list(manager.listeners_by_channel.get(CHANNEL, ()))
 
 
 def open_credentials() -> list[Credential]:
     """The credential of each open stream."""
-    manager = get_listener_manager()
-    with manager.lock:
-        return [listener.user_id for listener in manager.listeners_by_channel.get(CHANNEL, ())]
+    return [listener.user_id for listener in _open()]
 
 
 def end(ended: Iterable[Credential]) -> None:

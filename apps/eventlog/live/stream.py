@@ -17,6 +17,7 @@ from django_eventstream.utils import sse_encode_event
 from apps.eventlog.events import Place
 from apps.eventlog.live import listeners
 from apps.eventlog.live.credentials import Credential
+from apps.eventlog.live.listeners import StreamListener
 from apps.eventlog.live.messages import Filter, message_id
 from apps.eventlog.live.slots import Slot
 from apps.eventlog.live.tail import Page, tail
@@ -52,7 +53,9 @@ async def event_stream(
             slot.give_back()
 
 
-async def _following(listener: Any, place: Place, filter: Filter, *, went_back: bool) -> AsyncGenerator[bytes]:
+async def _following(
+    listener: StreamListener, place: Place, filter: Filter, *, went_back: bool
+) -> AsyncGenerator[bytes]:
     """What a client gets after it knows a place, until its listener is told to end."""
     if went_back:
         yield _reset(place)

@@ -127,7 +127,7 @@ class Tail:
             listeners.end(listeners.open_credentials())
         if now >= self._beat_at:
             self._beat_at = now + HEARTBEAT
-            listeners.wake_all(listeners.HEARTBEAT, self._place.position)
+            listeners.wake_all(heartbeat=True)
         if now >= self._check_at and not (self._checker and self._checker.is_alive()):
             self._check_at = now + CHECK
             # In a thread of its own: credentials are in another database, and if one hangs, the other's work goes on.
@@ -159,7 +159,7 @@ class Tail:
         self._place = reached  # last, so that the events are read again if anything before fails
         self._pause = POLL[0]
         if events:
-            listeners.wake_all(listeners.EVENTS, reached.position)
+            listeners.wake_all()
 
     def _begin(self, end: Place) -> None:
         self._earlier = places.earlier_places(end.position)
@@ -174,7 +174,7 @@ class Tail:
         self._gone |= dict.fromkeys(map(message_id, known[lost:]), shared)
         self._owners = Owners()
         self._begin(end)
-        listeners.wake_all(listeners.EVENTS, end.position)
+        listeners.wake_all()
 
     def _answer_a_request(self) -> None:
         """Answer one request, or wait for one until it is time to look at the log again."""

@@ -1,13 +1,18 @@
-"""One real NATS server a session; each test has a stream of its own."""
+"""One real NATS server a session, where each test has a stream of its own; and a receiver of webhooks."""
 
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from apps.eventlog.relay.webhooks import courier, leases
 from tests.support.exported import run
+from tests.support.receiver import Receiver
 from tools import nats_server
+
+RETRIES = [0.05, 0.2, 0.4, 0.7]  # seconds instead of days
 
 _numbers = count(1)
 
@@ -44,3 +49,18 @@ def nats(tmp_path: Path) -> Iterator[nats_server.Server]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def quick(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.WEBHOOKS_PRIVATE, settings.WEBHOOKS_TIMEOUT = True, 0.5
+    settings.WEBHOOKS_RETRIES = RETRIES
+    monkeypatch.setattr(leases, "BEAT", 0.05)
+    monkeypatch.setattr(courier, "REMEMBER", 0.05)
+    monkeypatch.setattr("apps.eventlog.relay.webhooks.retries.PEACE", (0.05, 0.2))
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as found:
+        yield found

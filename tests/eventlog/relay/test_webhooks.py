@@ -6,100 +6,27 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
-from django.core.management import CommandError, call_command
-from django.db import connections
-from django.test import Client
+from django.core.management import call_command
 from standardwebhooks import Webhook
 
 from apps.eventlog import store
 from apps.eventlog.encryption import data_keys
-from apps.eventlog.relay.webhooks import courier, endpoints, leases, progress, roster
-from apps.eventlog.relay.webhooks.models import Courier, Delivery, Endpoint
+from apps.eventlog.relay.webhooks import courier, endpoints
+from apps.eventlog.relay.webhooks.models import Delivery, Endpoint
 from apps.users.events import UserRegistered
 from tests.eventlog.events import Counted, Named
-from tests.support.older_log import save_log
+from tests.eventlog.relay.conftest import RETRIES
+from tests.eventlog.relay.endpoints_at_work import append, delivering, document, eventually, made, of_stream, refuses
 from tests.support.receiver import Receiver, answer, answers, hangs, takes, vanishes
 
-RETRIES = [0.05, 0.2, 0.4, 0.7]  # seconds instead of days
-
-
-@pytest.fixture(autouse=True)
-def quick(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.WEBHOOKS_PRIVATE, settings.WEBHOOKS_TIMEOUT = True, 0.5
-    settings.WEBHOOKS_RETRIES = RETRIES
-    monkeypatch.setattr(leases, "BEAT", 0.05)
-    monkeypatch.setattr(courier, "REMEMBER", 0.05)
-    monkeypatch.setattr("apps.eventlog.relay.webhooks.retries.PEACE", (0.05, 0.2))
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as found:
-        yield found
-
-
-@contextmanager
-def delivering(number: int = 1) -> Iterator[None]:
-    """Couriers in threads, as beside servers."""
-    stop = threading.Event()
-    threads = [threading.Thread(target=courier.run, args=[stop.is_set]) for _ in range(number)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(20)
-            assert not thread.is_alive()
-
-
-def made(receiver: Receiver, name: str, *types: str, active: bool = True) -> UUID:
-    """An endpoint of the receiver."""
-    endpoint, receiver.secrets[name] = endpoints.create(receiver.url(name), types, active=active)
-    return endpoint.pk
-
-
-def eventually(condition: Callable[[], object], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.01)
-
-
-def append(stream: str = "", number: int = 1) -> list[int]:
-    """Events of one stream; returns their positions."""
-    where = stream or f"counter-{uuid4()}"
-    return list(store.append(where, [Counted(n) for n in range(number)], expected_version=store.ANY).positions)
-
-
-def of_stream(receiver: Receiver, name: str, stream: str) -> list[int]:
-    return [each.document["position"] for each in receiver.got[name] if each.document["stream"] == stream]
-
-
-def refuses(*positions: int) -> Any:
-    """A receiver that cannot take some events and takes all others."""
-
-    async def behave(document: dict[str, Any]) -> bytes:
-        return answer(500 if document["position"] in positions else 200)
-
-    return behave
-
-
-def document(id: UUID) -> dict[str, Any]:
-    [found] = progress.documents([Endpoint.objects.get(pk=id)])
-    return found
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def test_an_endpoint_gets_every_event_from_now_on_signed_and_in_order(receiver: Receiver) -> None:
@@ -287,38 +214,6 @@ def test_a_long_answer_is_not_read_and_a_packed_one_not_unpacked(receiver: Recei
     assert Endpoint.objects.get().failures == 0
 
 
-def test_couriers_share_the_endpoints_and_send_nothing_twice(receiver: Receiver) -> None:
-    names = [f"e{number}" for number in range(6)]
-    for name in names:
-        made(receiver, name)
-    owners = Endpoint.objects.values_list("courier", flat=True)
-    with delivering(3):
-        while sorted(map(list(owners.all()).count, set(owners.all()) - {None})) != [2, 2, 2]:
-            append("counter-1")
-            append("counter-2")
-        eventually(lambda: all(receiver.positions(name)[-1:] == [store.head()] for name in names))
-    assert all(len(receiver.tried[name]) == store.head() for name in names)
-    assert (Courier.objects.count(), Endpoint.objects.filter(courier=None).count()) == (0, 6)
-
-
-def test_what_a_courier_leaves_that_died_is_taken_over(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "ALIVE", 0.3)
-    monkeypatch.setattr(leases, "MARGIN", 0.1)
-    made(receiver, "a")
-    dead = leases.Lease()
-    dead.renew()
-    assert len(dead.share(0).taken_over) == 1
-    positions = append(number=2)
-    with delivering():
-        eventually(lambda: receiver.positions("a") == positions)
-    assert not dead.holds
-    with pytest.raises(roster.LeaseLost):
-        late = roster.Roster()
-        late.lease = dead
-        late.recipients[uuid4()] = None  # type: ignore[assignment]
-        late.beat()
-
-
 def test_nothing_in_default_opens_a_secret_and_a_new_one_signs_beside_the_old_one(
     receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -356,65 +251,6 @@ def test_without_the_key_of_the_secrets_nothing_is_signed_by_another(receiver: R
     assert receiver.tried["a"] == []
     with pytest.raises(Exception, match="missing"):
         made(receiver, "b")
-
-
-def test_an_endpoint_of_a_log_that_went_back_stops_and_one_replay_lets_it_go_on(
-    receiver: Receiver, caplog: pytest.LogCaptureFixture
-) -> None:
-    append(number=5)
-    id = made(receiver, "a")
-    append("counter-1", 3)
-    call_command("run_projectors", "--once")
-    saved = save_log()
-    try:
-        lost = append("counter-1", 3)
-        call_command("run_projectors", "--once")
-        assert receiver.positions("a")[-3:] == lost
-        saved.put_back()
-    finally:
-        saved.forget()
-    found = append("counter-2", 6)
-    assert document(id)["log_went_back"]
-    with pytest.raises(CommandError, match=f"webhook {id}"):
-        call_command("run_projectors", "--once")
-    assert len(receiver.got["a"]) == 6
-    assert document(id)["last_error"].startswith("LogWentBack: the log went back: at position")
-    assert Client().get("/readyz").json()["default"] == "log_went_back"
-    assert "Run `manage.py replay_events`" in caplog.text
-    call_command("replay_events", "--no-progress")
-    call_command("run_projectors", "--once")
-    assert set(found) <= {each.document["position"] for each in receiver.got["a"][6:]}
-    assert all(earlier < later for earlier, later in pairwise(of_stream(receiver, "a", "counter-2")))
-    assert not document(id)["log_went_back"]
-    assert Client().get("/readyz").json()["default"] is True
-
-
-def test_everything_after_a_position_is_sent_again(receiver: Receiver) -> None:
-    id = made(receiver, "a")
-    positions = append("counter-1", 4)
-    call_command("run_projectors", "--once")
-    endpoints.send_from(id, positions[1])
-    call_command("run_projectors", "--once")
-    assert receiver.positions("a") == positions + positions[2:]
-
-
-def test_a_database_that_is_away_for_a_moment_ends_no_courier(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(courier, "RETRY", 0.05)
-    made(receiver, "a")
-    usual, calls = store.safe_place, []
-
-    def sometimes() -> Any:
-        calls.append(1)
-        if len(calls) % 3 == 0:
-            raise connections["eventlog"].Database.OperationalError("away")
-        return usual()
-
-    monkeypatch.setattr(store, "safe_place", sometimes)
-    with delivering():
-        positions = append("counter-1", 3)
-        eventually(lambda: set(receiver.positions("a")) == set(positions))
 
 
 def test_the_receiver_of_the_how_to_takes_what_is_signed_and_nothing_else(root: Path, tmp_path: Path) -> None:

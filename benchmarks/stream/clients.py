@@ -34,7 +34,7 @@ def append() -> tuple[int, float]:
     return appended.position, time.monotonic()
 
 
-def write(once: Callable[[], tuple[int, float]], rate: int, seconds: float) -> tuple[dict[int, float], int]:
+def write(once: Callable[[], tuple[int, float]], rate: float, seconds: float) -> tuple[dict[int, float], int]:
     """Write at a steady rate; returns when each event was committed, and the most connections seen meanwhile."""
     committed, connections, began = {}, 0, time.monotonic()
     for number in range(int(rate * seconds)):
@@ -45,7 +45,7 @@ def write(once: Callable[[], tuple[int, float]], rate: int, seconds: float) -> t
     return committed, connections
 
 
-def headrace(clients: int, rate: int, seconds: float) -> str:
+def headrace(clients: int, rate: float, seconds: float) -> str:
     port, secrets = site.free_port(), site.tokens(clients)
     with site.shipped(port) as server:
         warm(port, secrets[0])
@@ -70,7 +70,7 @@ def warm(port: int, token: str) -> None:
             connection.close()
 
 
-def own_view(clients: int, rate: int, seconds: float) -> str:
+def own_view(clients: int, rate: float, seconds: float) -> str:
     port = site.free_port()
     subprocess.run([sys.executable, "-m", "benchmarks.stream.eventstream_project"], cwd=site.ROOT, check=True)
     run = (*site.UVICORN, "benchmarks.stream.eventstream_project:application", "--port", str(port))
@@ -103,7 +103,7 @@ def row(name: str, tally: listeners.Tally, grown: int, connections: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=1000)
-    parser.add_argument("--rate", type=int, default=20, help="events a second")
+    parser.add_argument("--rate", type=float, default=20, help="events a second")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--db", choices=["sqlite", "postgres"], default="postgres")
     parser.add_argument(
@@ -111,7 +111,7 @@ def main() -> None:
     )
     given = parser.parse_args()
     with site.deployment(given.db):
-        print(f"\n{given.db}, {given.rate} events/s for {given.seconds:.0f} s\n\n{HEADER}", flush=True)
+        print(f"\n{given.db}, {given.rate:g} events/s for {given.seconds:.0f} s\n\n{HEADER}", flush=True)
         print(headrace(given.clients, given.rate, given.seconds), flush=True)
         for clients in given.own_view:
             print(own_view(clients, given.rate, given.seconds), flush=True)

@@ -71,6 +71,7 @@ class SQLite:
             raise
         if not written:
             return self._twins(stream, events) or Answer("conflict", [], self.held_version(stream))
+        written.sort()  # SQLite promises no order of what it returns
         return Answer("appended", [position for position, _ in written], written[-1][1])
 
     def _twins(self, stream: str, events: Sequence[Payload]) -> Answer | None:

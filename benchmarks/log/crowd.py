@@ -67,7 +67,7 @@ def _appends(contender: Any, seconds: float, events: int) -> float:
 
 
 def _appends_of_threads(contender: Any, seconds: float, threads: int) -> float:
-    """Events a second of so many threads together, each appending one at a time to streams of its own."""
+    """Events a second that several threads append together. Each of them appends one event at a time."""
     with ThreadPoolExecutor(threads) as pool:
         return sum(pool.map(lambda _: _appends(contender, seconds, 1), range(threads)))
 

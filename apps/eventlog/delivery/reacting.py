@@ -194,7 +194,7 @@ def _erasing(types: list[str]) -> list[str]:
 
 
 def _react(reactor: Reactor, events: Sequence[RecordedEvent], steps: _Steps, stopped: Callable[[], bool]) -> None:
-    """React to events, and move the checkpoint behind them; if they take longer than RUN, to the first of them.
+    """React to events for about RUN seconds, one at least, and move the checkpoint behind the last that was answered.
 
     One attempt is counted for all. If it is not the first one, because a process died, it is for one event alone.
     """

@@ -89,7 +89,7 @@ class Follower:
 
 
 def _rest(look: float) -> float:
-    """The seconds to rest after a look that has taken so many, so that looks take a tenth of the time at most."""
+    """How long to rest after a look of so many seconds: at most a tenth of the time goes into looks."""
     return min(PAUSE, max(REST, 9 * look))
 
 

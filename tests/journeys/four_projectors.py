@@ -18,7 +18,7 @@ from apps.eventlog.projectors import RowProjector, on  # noqa: E402
 from apps.orders.events import OrderPaid, OrderPlaced  # noqa: E402
 
 
-class Payment(models.Model):
+class OrderReference(models.Model):
     id = models.UUIDField(primary_key=True)
     version = models.PositiveIntegerField()
     updated_at = models.DateTimeField()
@@ -31,7 +31,7 @@ class Payment(models.Model):
         return self.reference
 
 
-class Basket(models.Model):
+class OrderItems(models.Model):
     id = models.UUIDField(primary_key=True)
     version = models.PositiveIntegerField()
     updated_at = models.DateTimeField()
@@ -44,26 +44,26 @@ class Basket(models.Model):
         return f"{self.items} items"
 
 
-class PaymentProjector(RowProjector):
-    model, category = Payment, "order"
+class OrderReferenceProjector(RowProjector):
+    model, category = OrderReference, "order"
 
     @on(OrderPaid)
-    def paid(self, row: Payment, event: OrderPaid, recorded: RecordedEvent) -> None:
+    def paid(self, row: OrderReference, event: OrderPaid, recorded: RecordedEvent) -> None:
         row.reference = event.payment_reference
 
 
-class BasketProjector(RowProjector):
-    model, category = Basket, "order"
+class OrderItemsProjector(RowProjector):
+    model, category = OrderItems, "order"
 
     @on(OrderPlaced)
-    def placed(self, row: Basket, event: OrderPlaced, recorded: RecordedEvent) -> None:
+    def placed(self, row: OrderItems, event: OrderPlaced, recorded: RecordedEvent) -> None:
         row.items = sum(line.quantity for line in event.lines)
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "migrate":
         with connections["orders"].schema_editor() as editor:
-            editor.create_model(Payment)
-            editor.create_model(Basket)
+            editor.create_model(OrderReference)
+            editor.create_model(OrderItems)
     else:
         execute_from_command_line(sys.argv)

@@ -133,7 +133,7 @@ def told(log: Path) -> list[dict[str, int]]:
 
 
 FOUR = ("-m", "tests.journeys.four_projectors")
-NAMES = ("OrderProjector", "SummaryProjector", "PaymentProjector", "BasketProjector")
+NAMES = ("OrderProjector", "SummaryProjector", "OrderReferenceProjector", "OrderItemsProjector")
 
 
 def one_of_four(deployment: Deployment, stack: ExitStack) -> subprocess.Popen[bytes]:

@@ -89,7 +89,7 @@ class Follower:
 
 
 def _rest(look: float) -> float:
-    """How long to rest after a look of so many seconds: at most a tenth of the time goes into looks."""
+    """The rest after a look, both in seconds. Looks take a tenth of the time at most."""
     return min(PAUSE, max(REST, 9 * look))
 
 

@@ -98,14 +98,17 @@ def fill(number: int) -> None:
 def mark_as_seen(number: int) -> None:
     """Set the checkpoints as if projectors, reactors and processes had taken `number` events."""
     from apps.eventlog.delivery import checkpoints
+    from apps.eventlog.log import places
     from apps.eventlog.processes import Process
     from apps.eventlog.projectors import services
     from apps.eventlog.reactors import Reactor
 
+    place = places.place_at(number)
+    seen = {"position": number, "event_position": place.position, "event_id": place.event_id}
     for service in services():
         checkpoints.enter(service)
-        checkpoints.checkpoint_model(service).objects.update(position=number)
+        checkpoints.checkpoint_model(service).objects.update(**seen)
     kinds: list[Any] = [*Reactor.registry.values(), *Process.registry.values()]
     for kind in kinds:
         rows = checkpoints.checkpoint_model(kind.service).objects
-        rows.update_or_create(name=kind.name, defaults={"position": number})
+        rows.update_or_create(name=kind.name, defaults=seen)

@@ -1,5 +1,3 @@
-from tests.support.exported import import_documents
-
 """`make bench-personal`: what the encryption of personal fields costs an append and a rebuild.
 
 Appends: one process, one event an append, plain and with two personal fields, in turns. Rebuilds: two logs of the
@@ -71,6 +69,7 @@ def histories(users: int) -> Iterator[tuple[str, list[Any]]]:
 def fill(events: int, *, encrypted: bool) -> None:
     from apps.eventlog.delivery import projecting
     from apps.eventlog.encryption import personal_fields
+    from tests.support.exported import import_documents
 
     position, batch = 0, []
     for stream, history in histories(events // EACH):
